@@ -1,0 +1,38 @@
+"""Explains video classifiers with supervoxels scored by one forward and one backward pass.
+
+The public names are imported on first use, so that `videxplain --help` need not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Classifier": "videxplain.models",
+    "load_model": "videxplain.models",
+    "Clip": "videxplain.clip",
+    "Geometry": "videxplain.clip",
+    "open_video": "videxplain.video",
+    "segment": "videxplain.segmentation",
+    "pixel_scores": "videxplain.attribution",
+    "explain": "videxplain.explain",
+    "Explanation": "videxplain.explanation",
+    "VidexplainError": "videxplain.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

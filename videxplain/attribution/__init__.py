@@ -1,0 +1,1 @@
+"""Scoring methods: a network and a clip to scores per voxel or per supervoxel."""

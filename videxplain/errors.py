@@ -1,0 +1,27 @@
+"""The one exception that users are meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VidexplainError(Exception):
+    """Something the user can put right, in one sentence: what is wrong, where, what to do.
+
+    The command line prints the sentence and exits with status 1; everything else that is raised is a defect.
+    """
+
+
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> VidexplainError:
+    """Error for a name that is not among `choices`, with the nearest ones suggested."""
+    known = list(choices)
+    near = difflib.get_close_matches(str(name).lower(), [c.lower() for c in known], n=3, cutoff=0.5)
+    nearest = [c for c in known if c.lower() in near]
+    if nearest:
+        hint = f"did you mean {' or '.join(map(repr, nearest))}?"
+    elif len(known) <= 20:
+        hint = f"choose one of {', '.join(known)}."
+    else:
+        hint = f"there are {len(known)} to choose from, such as {', '.join(known[:3])}."
+    return VidexplainError(f"unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,1 @@
+"""Experiments that show how far an explanation can be trusted."""

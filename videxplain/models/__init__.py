@@ -1,0 +1,1 @@
+"""Networks, their weights, and the adapter that explanations talk to."""

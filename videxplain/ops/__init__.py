@@ -1,0 +1,1 @@
+"""The native operations and what stands in for them."""

@@ -1,0 +1,1 @@
+"""Clip to labels: which voxel belongs to which supervoxel."""
