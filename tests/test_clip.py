@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from videxplain.clip import Clip, Geometry
+from videxplain.errors import VidexplainError
+
+side = st.integers(1, 90)
+sizes = st.tuples(side, side)
+geometries = st.builds(
+    lambda source, network, mode, short: Geometry.fit(
+        source, network, mode, short if mode == "crop" else None
+    ),
+    sizes,
+    sizes,
+    st.sampled_from(["crop", "resize", "letterbox"]),
+    st.none() | st.integers(1, 120),
+)
+
+
+@given(geometries, st.lists(st.tuples(st.floats(-200, 200), st.floats(-200, 200)), min_size=1, max_size=8))
+def test_points_there_and_back(geometry: Geometry, points: list[tuple[float, float]]) -> None:
+    there = geometry.to_network(points)
+    np.testing.assert_allclose(geometry.to_source(there), points, rtol=1e-9, atol=1e-9)
+    back = geometry.to_source(points)
+    np.testing.assert_allclose(geometry.to_network(back), points, rtol=1e-9, atol=1e-9)
+
+
+@given(sizes, sizes)
+def test_resize_maps_corner_to_corner(source: tuple[int, int], network: tuple[int, int]) -> None:
+    geometry = Geometry.fit(source, network, "resize")
+    np.testing.assert_allclose(geometry.to_network([(0, 0), source]), [(0, 0), network], atol=1e-9)
+
+
+@given(sizes, sizes)
+def test_crop_covers_the_input_centred_and_undistorted(
+    source: tuple[int, int], network: tuple[int, int]
+) -> None:
+    geometry = Geometry.fit(source, network, "crop")
+    assert geometry.y.scale == pytest.approx(geometry.x.scale)
+    corners = geometry.to_source([(0, 0), network])
+    assert (corners[0] >= -1e-9).all() and (corners[1] <= np.array(source) + 1e-9).all()
+    np.testing.assert_allclose(corners.mean(0), np.array(source) / 2, atol=1e-9)
+
+
+@given(sizes, sizes)
+def test_letterbox_keeps_the_whole_frame(source: tuple[int, int], network: tuple[int, int]) -> None:
+    geometry = Geometry.fit(source, network, "letterbox")
+    corners = geometry.to_network([(0, 0), source])
+    assert (corners[0] >= -1e-9).all() and (corners[1] <= np.array(network) + 1e-9).all()
+    # one axis is filled, up to the rounding of the other to whole pixels
+    assert np.isclose(corners[1] - corners[0], network).any()
+
+
+@settings(max_examples=60)
+@given(geometries, st.integers(0, 2**32 - 1))
+def test_restored_labels_are_those_at_the_mapped_centres(geometry: Geometry, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 50, (2, *geometry.network), dtype=np.int32)
+    restored = geometry.restore(labels)
+    assert restored.shape == (2, *geometry.source) and restored.dtype == np.int32
+    for _ in range(20):
+        y, x = rng.integers(geometry.source[0]), rng.integers(geometry.source[1])
+        row, column = np.floor(geometry.to_network((y + 0.5, x + 0.5))).astype(int)
+        inside = 0 <= row < geometry.network[0] and 0 <= column < geometry.network[1]
+        expected = labels[:, row, column] if inside else [-1, -1]
+        assert list(restored[:, y, x]) == list(expected)
+
+
+def test_floats_are_restored_as_torch_interpolates() -> None:
+    import torch
+
+    geometry = Geometry.fit((37, 51), (9, 14), "resize")
+    maps = np.random.default_rng(0).normal(size=(2, 9, 14))
+    expected = torch.nn.functional.interpolate(torch.from_numpy(maps)[None], (37, 51), mode="bilinear")[0]
+    np.testing.assert_allclose(geometry.restore(maps), expected.numpy(), atol=1e-12)
+
+
+def test_what_the_network_never_saw_is_filled() -> None:
+    geometry = Geometry.fit((10, 30), (10, 10), "crop")
+    assert (
+        geometry.restore(np.ones((10, 10), np.int32))
+        == np.pad(np.ones((10, 10)), ((0, 0), (10, 10)), constant_values=-1)
+    ).all()
+    assert (
+        geometry.restore(np.ones((10, 10), np.float32)).sum(),
+        geometry.restore(np.ones((10, 10)), 7.0)[0, 0],
+    ) == (100, 7)
+
+
+@pytest.mark.parametrize(
+    "source, network, mode, short",
+    [
+        ((240, 320), (112, 112), "crop", 128),
+        ((64, 48), (112, 112), "resize", None),
+        ((50, 80), (80, 80), "crop", 60),
+    ],
+)
+def test_apply_is_torch_antialiased_bilinear(source, network, mode, short) -> None:
+    """Against torchvision's resize of the whole frame and a cut, where the sizes come out whole."""
+    import torch
+    from torchvision.transforms import functional as tv
+
+    frames = np.random.default_rng(1).integers(0, 256, (2, *source, 3), dtype=np.uint8)
+    frames = np.repeat(np.repeat(frames[:, ::8, ::8], 8, 1), 8, 2)[:, : source[0], : source[1]]
+    geometry = Geometry.fit(source, network, mode, short)
+    batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
+    scaled = [round(s * a.scale) for s, a in zip(source, (geometry.y, geometry.x), strict=True)]
+    expected = tv.resize(batch, scaled, antialias=True)
+    top, left = (s - n for s, n in zip(scaled, network, strict=True))
+    pad = [max(0, -left) // 2, max(0, -top) // 2, (max(0, -left) + 1) // 2, (max(0, -top) + 1) // 2]
+    expected = tv.center_crop(tv.pad(expected, pad), list(network)).permute(0, 2, 3, 1).numpy()
+    got = geometry.apply(frames).astype(float)
+    exact = [s * a.scale for s, a in zip(source, (geometry.y, geometry.x), strict=True)]
+    if scaled == exact and top % 2 == left % 2 == 0:
+        assert np.abs(got - expected).max() <= 1.01
+    else:  # half a pixel of rounding in torchvision's cut
+        assert np.abs(got - expected).mean() < 12
+
+
+@settings(max_examples=40)
+@given(geometries)
+def test_apply_keeps_a_flat_picture_flat_and_pads_with_black(geometry: Geometry) -> None:
+    out = geometry.apply(np.full((1, *geometry.source, 3), 200, np.uint8))
+    assert out.shape == (1, *geometry.network, 3)
+    assert set(np.unique(out)) <= {0, 200} and (out == 200).any()
+
+
+def test_geometry_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(VidexplainError, match="'crop'"):
+        Geometry.fit((10, 10), (5, 5), "crp")
+    with pytest.raises(ValueError, match="positive"):
+        Geometry.fit((0, 10), (5, 5))
+    geometry = Geometry.fit((10, 10), (5, 5))
+    with pytest.raises(ValueError, match="expected uint8"):
+        geometry.apply(np.zeros((1, 9, 10, 3), np.uint8))
+    with pytest.raises(ValueError, match="expected maps"):
+        geometry.restore(np.zeros((4, 5)))
+
+
+def test_clip_of_one_image(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "a.png")
+    assert (Clip.from_image(tmp_path / "a.png").frames[0] == pixels).all()
+    assert Clip.from_image(pixels).times == (Fraction(0),) and len(Clip.from_image(pixels)) == 1
+    assert Clip.from_image(pixels[..., 0]).frames.shape == (1, 6, 8, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned: to be shown a quarter turn clockwise
+    picture.save(tmp_path / "turned.png", exif=exif)
+    assert (Clip.from_image(tmp_path / "turned.png").frames[0] == np.rot90(pixels, -1)).all()
+    grey16 = np.array([[0, 32768, 65535]], np.uint16)
+    Image.fromarray(grey16).save(tmp_path / "g.png")
+    assert Clip.from_image(tmp_path / "g.png").frames[0, 0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_clip_refuses_what_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(VidexplainError, match="no file"):
+        Clip.from_image(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(VidexplainError, match="cannot be read"):
+        Clip.from_image(tmp_path / "text.png")
+    with pytest.raises(ValueError, match="uint8"):
+        Clip(np.zeros((1, 2, 2, 3)), (Fraction(0),))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="times"):
+        Clip(np.zeros((2, 2, 2, 3), np.uint8), (Fraction(0),))

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import ffmpeg_oracle as oracle
+import numpy as np
+import pytest
+
+from videxplain.errors import VidexplainError
+from videxplain.video import VideoWriter, open_video
+from videxplain.video.encoder import Encoding, SegmentEncoder, join_segments
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+
+
+def copy(source: Path, output: Path, **options) -> VideoWriter:
+    video = open_video(source)
+    with VideoWriter(
+        output,
+        video.width,
+        video.height,
+        source=source,
+        rate=video.rate,
+        time_base=video.time_base,
+        sample_aspect_ratio=video.sample_aspect_ratio,
+        color=video.color,
+        preset="ultrafast",
+        **options,
+    ) as writer:
+        for frame in video.frames():
+            writer.write(frame.image, frame.time, frame.duration)
+    return writer
+
+
+def frames(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
+    ramp = np.linspace(0, 180, width)[None, :, None] + np.zeros((height, 1, 3))
+    return [(ramp + np.array([n % 60, 0, 60 - n % 60])).astype(np.uint8) for n in range(count)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_times_and_streams_equal_the_source(tmp_path: Path, bigbuckbunny: Path, suffix: str) -> None:
+    short = tmp_path / "short.mp4"
+    oracle.run(
+        "-i", bigbuckbunny, "-t", "1", "-vf", "scale=160:-2", "-metadata", "title=A rabbit", *X264, short
+    )
+    out = tmp_path / f"out{suffix}"
+    assert copy(short, out).notes == []
+    tolerance = Fraction(1, 1000) if suffix == ".mkv" else 0  # Matroska counts milliseconds
+    for (a, _), (b, _) in zip(oracle.decoded(short), oracle.decoded(out), strict=True):
+        assert abs(a - b) <= tolerance
+    if suffix != ".mkv":  # sound: packet by packet the same
+        assert oracle.decoded(short, "a:0") == oracle.decoded(out, "a:0")
+    with av.open(str(out)) as container:
+        assert container.metadata["title"] == "A rabbit"
+        assert len(container.streams.audio) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({"short.mp4", out.name})
+
+
+def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
+    source = oracle.make(
+        tmp_path / "a.mkv", "-vf", "select='not(mod(n*n,7))+eq(n,3)'", "-fps_mode", "vfr", *X264, seconds=4
+    )
+    copy(source, tmp_path / "b.mp4")
+    assert [t for t, _ in oracle.decoded(source)] == [t for t, _ in oracle.decoded(tmp_path / "b.mp4")]
+
+
+def test_everything_beside_the_picture_is_carried_over(tmp_path: Path) -> None:
+    (tmp_path / "s.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nHello\n")
+    (tmp_path / "c.txt").write_text(
+        ";FFMETADATA1\ntitle=Chapters\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=500\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=500\nEND=1000\ntitle=Two\n"
+    )
+    source = tmp_path / "in.mkv"
+    oracle.run(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x48:rate=25:duration=1",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=1",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=880:duration=2",
+        "-i",
+        tmp_path / "s.srt",
+        "-i",
+        tmp_path / "c.txt",
+        "-map",
+        0,
+        "-map",
+        1,
+        "-map",
+        2,
+        "-map",
+        3,
+        "-map_metadata",
+        4,
+        "-c:a:0",
+        "aac",
+        "-c:a:1",
+        "libopus",
+        "-metadata:s:a:1",
+        "language=fra",
+        "-c:s",
+        "srt",
+        *X264,
+        source,
+    )
+    for name in ("out.mp4", "out.mkv"):
+        copy(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as container:
+            assert [s.codec_context.name for s in container.streams.audio] == ["aac", "opus"]
+            assert container.streams.audio[1].metadata["language"] == "fra"
+            assert len(container.streams.subtitles) == 1
+            assert container.metadata["title"] == "Chapters"
+            assert [c["metadata"]["title"] for c in container.chapters()] == ["One", "Two"]
+
+
+def test_pixels_survive(tmp_path: Path) -> None:
+    """Near-lossless coding gives the colours back, for every matrix and range."""
+    images = frames(6)
+    for matrix, full in [(2, 0), (1, 1), (6, 1), (1, 2), (9, 1)]:
+        out = tmp_path / f"{matrix}{full}.mp4"
+        with VideoWriter(out, 48, 32, crf=1, color={"colorspace": matrix, "color_range": full}) as writer:
+            for n, image in enumerate(images):
+                writer.write(image, Fraction(n, 25))
+        back = np.stack([frame.image for frame in open_video(out).frames()]).astype(int)
+        assert np.abs(back - np.stack(images)).mean() < 2.5
+        assert np.abs(oracle.pixels(out, 32, 48).astype(int) - np.stack(images)).mean() < 2.5
+        assert open_video(out).color["colorspace"] == matrix
+
+
+def test_odd_sizes_are_padded_to_even_ones(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "odd.mp4", 33, 17) as writer:
+        writer.write(np.full((17, 33, 3), 120, np.uint8), Fraction(0))
+    video = open_video(tmp_path / "odd.mp4")
+    assert (video.width, video.height) == (34, 18)
+    assert np.abs(next(video.frames()).image.astype(int) - 120).max() <= 3
+
+
+def test_sample_aspect_ratio_and_upright(tmp_path: Path) -> None:
+    flat = oracle.make(tmp_path / "flat.mp4", *X264, "-vf", "setsar=4/3")
+    oracle.run("-display_rotation", 90, "-i", flat, "-c", "copy", tmp_path / "turned.mp4")
+    copy(tmp_path / "turned.mp4", tmp_path / "out.mp4")
+    video = open_video(tmp_path / "out.mp4")
+    assert (video.width, video.height, video.sample_aspect_ratio) == (48, 64, Fraction(3, 4))
+    assert video.orientation == (0, False)
+
+
+@pytest.mark.parametrize(
+    "codec, suffix", [("libx265", ".mp4"), ("libvpx-vp9", ".webm"), ("libsvtav1", ".mp4"), ("mpeg4", ".mp4")]
+)
+def test_other_codecs(tmp_path: Path, codec: str, suffix: str) -> None:
+    out = tmp_path / f"a{suffix}"
+    with VideoWriter(out, 64, 64, codec=codec) as writer:
+        for n, image in enumerate(frames(5, 64, 64)):
+            writer.write(image, Fraction(n, 25))
+    assert [t for t, _ in oracle.decoded(out)] == [Fraction(n, 25) for n in range(5)]
+
+
+def test_segments_join_without_a_seam(tmp_path: Path) -> None:
+    """Three encoders with B-frames and uneven times; the joined track decodes to each one's own pictures."""
+    encoding = Encoding(48, 32, Fraction(1, 1000), Fraction(25), preset="fast").checked()
+    times = [Fraction(n * 40 + (n % 3) * 9 + (n // 10) * 300, 1000) for n in range(37)]
+    paths, alone = [], []
+    for part, chunk in enumerate((range(0, 15), range(15, 16), range(16, 37))):
+        paths.append(str(tmp_path / f"{part}.mp4"))
+        encoder = SegmentEncoder(paths[-1], encoding)
+        images = frames(37)
+        for n in chunk:
+            encoder.write(images[n], times[n])
+        encoder.close()
+        alone += [h for _, h in oracle.decoded(paths[-1])]
+    assert join_segments(paths, str(tmp_path / "all.mp4"), encoding, times[-1] + Fraction(1, 2)) == 37
+    assert oracle.decoded(tmp_path / "all.mp4") == list(zip(times, alone, strict=True))
+    with av.open(str(tmp_path / "all.mp4")) as container:
+        stamps = [p.dts for p in container.demux(video=0) if p.dts is not None]
+        assert stamps == sorted(set(stamps))
+        stream = container.streams.video[0]
+        assert abs(stream.duration * stream.time_base - times[-1] - Fraction(1, 2)) < Fraction(1, 10)
+
+
+def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="stop"), VideoWriter(tmp_path / "a.mp4", 48, 32) as writer:
+        writer.write(frames(1)[0], Fraction(0))
+        raise RuntimeError("stop")
+    with pytest.raises(VidexplainError, match="no frame"), VideoWriter(tmp_path / "a.mp4", 48, 32):
+        pass
+    with pytest.raises(ValueError, match="increase"), VideoWriter(tmp_path / "a.mp4", 48, 32) as writer:
+        writer.write(frames(1)[0], Fraction(1))
+        writer.write(frames(1)[0], Fraction(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    out.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), VideoWriter(out, 48, 32) as writer:
+        writer.write(frames(1)[0], Fraction(0))
+        raise KeyboardInterrupt
+    assert out.read_bytes() == b"old"
+
+
+def test_bad_outputs_are_told(tmp_path: Path) -> None:
+    source = oracle.make(tmp_path / "in.mp4", *X264)
+    for path, words in {
+        tmp_path: "is a folder",
+        tmp_path / "a.xyz": "let it end in",
+        tmp_path / "no" / "a.mp4": "no folder",
+        source: "is the input itself",
+    }.items():
+        with pytest.raises(VidexplainError, match=words):
+            VideoWriter(path, 64, 48, source=source)
+    with pytest.raises(VidexplainError, match="no video encoder 'h26x'"):
+        VideoWriter(tmp_path / "a.mp4", 64, 48, codec="h26x")
+    with pytest.raises(VidexplainError, match="does not encode video"):
+        VideoWriter(tmp_path / "a.mp4", 64, 48, codec="aac")

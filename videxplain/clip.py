@@ -1,0 +1,270 @@
+"""Clips of frames, and the exact mapping between source frames and a network's input."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from videxplain.errors import VidexplainError, unknown_name
+
+MODES = ("crop", "resize", "letterbox")
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Consecutive frames of one source, upright RGB, with their presentation times.
+
+    Attributes
+    ----------
+    frames : uint8 array (T, H, W, 3)
+        RGB frames.
+    times : tuple of Fraction, length T
+        Presentation time of each frame in seconds, strictly increasing except over held frames, whose time
+        is that of the frame they repeat.
+    start : int
+        Index in the source of the first frame.
+    stride : int
+        Distance in source frames between neighbouring frames of the clip.
+    held : int
+        How many frames at the end repeat the last real one.
+    source : str or None
+        Where the frames come from.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    times: tuple[Fraction, ...]
+    start: int = 0
+    stride: int = 1
+    held: int = 0
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        frames = self.frames
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+            raise ValueError(
+                f"frames must be uint8 (T, H, W, 3), not empty; got {frames.dtype} {frames.shape}"
+            )
+        if len(self.times) != len(frames):
+            raise ValueError(f"{len(frames)} frames have {len(self.times)} times")
+        if not 0 <= self.held < len(frames):
+            raise ValueError(f"held must be in 0..{len(frames) - 1}, got {self.held}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames in pixels."""
+        return self.frames.shape[1], self.frames.shape[2]
+
+    @classmethod
+    def from_image(cls, image: str | PathLike[str] | npt.NDArray[np.uint8] | Image.Image) -> Clip:
+        """Clip of one frame, the single-frame case T = 1.
+
+        Parameters
+        ----------
+        image : path, PIL image, or uint8 array (H, W, 3) or (H, W)
+            A file's EXIF orientation is applied.
+
+        Raises
+        ------
+        VidexplainError
+            If the file is missing or is not an image.
+        """
+        if isinstance(image, np.ndarray):
+            array = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
+            return cls(np.ascontiguousarray(array)[None], (Fraction(0),))
+        if isinstance(image, Image.Image):
+            return cls(upright_rgb(image)[None], (Fraction(0),))
+        try:
+            with Image.open(image) as opened:
+                return cls(upright_rgb(opened)[None], (Fraction(0),), source=str(image))
+        except FileNotFoundError:
+            raise VidexplainError(f"there is no file {str(image)!r}; check the path.") from None
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            raise VidexplainError(f"{str(image)!r} cannot be read as an image ({error}).") from error
+
+
+def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Pixels of a PIL image as uint8 (H, W, 3), EXIF orientation applied, transparency over black."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I;16", "I")) and image.mode != "1":
+        # Pillow clips 16-bit grey to 255 instead of scaling it
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        grey = np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
+        return np.stack([grey] * 3, axis=-1)
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    return np.array(image.convert("RGB"))
+
+
+class Axis(NamedTuple):
+    """One axis of the affine map: network = scale * source + offset, in pixel-edge coordinates."""
+
+    scale: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Affine map, per axis, between source frames and a network's input.
+
+    Coordinates are pixel edges: pixel i covers [i, i + 1), so its centre is i + 0.5 and a frame of height H
+    spans [0, H]. Build it with `Geometry.fit`.
+
+    Attributes
+    ----------
+    source, network : (height, width)
+    y, x : Axis
+        ``network = scale * source + offset``.
+    """
+
+    source: tuple[int, int]
+    network: tuple[int, int]
+    y: Axis
+    x: Axis
+
+    @classmethod
+    def fit(
+        cls,
+        source: tuple[int, int],
+        network: tuple[int, int],
+        mode: str = "crop",
+        short_side: int | None = None,
+    ) -> Geometry:
+        """The map that brings frames of size `source` to the input size `network`, both (height, width).
+
+        Parameters
+        ----------
+        mode : "crop", "resize" or "letterbox"
+            crop keeps the aspect ratio and cuts out the centre, resize stretches each axis on its own,
+            letterbox keeps the aspect ratio and pads with black.
+        short_side : int, optional
+            For crop: the length in pixels that the frame's shorter side is scaled to before the cut;
+            without it the frame is scaled so that it just covers the input.
+
+        Raises
+        ------
+        VidexplainError
+            If the mode is unknown. ValueError if a size is not positive.
+        """
+        if mode not in MODES:
+            raise unknown_name("framing", mode, MODES)
+        if min(*source, *network) < 1 or (short_side is not None and short_side < 1):
+            raise ValueError(f"sizes must be positive, got {source}, {network}, short side {short_side}")
+        ratios = [n / s for n, s in zip(network, source, strict=True)]
+        if mode == "crop":
+            scale = max(ratios) if short_side is None else short_side / min(source)
+            ratios = [scale, scale]
+        elif mode == "letterbox":
+            ratios = [min(ratios)] * 2
+        fitted = (_fit_axis(s, n, r) for s, n, r in zip(source, network, ratios, strict=True))
+        y, x = fitted
+        return cls(tuple(source), tuple(network), y, x)
+
+    def apply(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Frames as the network sees them: uint8 (T, H, W, 3) or (H, W, 3) to (T, h, w, 3) or (h, w, 3).
+
+        Antialiased bilinear resampling; what lies outside the source is 0.
+        """
+        frames = np.asarray(frames)
+        if frames.dtype != np.uint8 or frames.shape[-3:] != (*self.source, 3) or frames.ndim not in (3, 4):
+            raise ValueError(
+                f"expected uint8 frames (T, {self.source[0]}, {self.source[1]}, 3), "
+                f"got {frames.dtype} {frames.shape}"
+            )
+        if frames.ndim == 3:
+            return self.apply(frames[None])[0]
+        (top, bottom), (left, right) = self._inner(0), self._inner(1)
+        box = (*self.to_source((top, left))[::-1], *self.to_source((bottom, right))[::-1])
+        limits = (self.source[1], self.source[0], self.source[1], self.source[0])
+        # rounding may put the box a hair outside the frame, which Pillow refuses
+        box = tuple(min(max(float(v), 0.0), float(limit)) for v, limit in zip(box, limits, strict=True))
+        size = (right - left, bottom - top)
+        out = np.zeros((len(frames), *self.network, 3), np.uint8)
+        for image, target in zip(frames, out, strict=True):
+            picture = Image.fromarray(np.ascontiguousarray(image))
+            target[top:bottom, left:right] = picture.resize(size, Image.Resampling.BILINEAR, box=box)
+        return out
+
+    def restore(self, maps: npt.NDArray[Any], fill: float | None = None) -> npt.NDArray[Any]:
+        """Maps at the network's size brought back to the source's: (..., h, w) to (..., H, W), same dtype.
+
+        Nearest neighbour for integers and booleans (labels stay labels), bilinear for floating point. Source
+        pixels whose centre lies outside what the network saw get `fill`: by default -1 for integers, 0 for
+        floats, False for booleans.
+        """
+        maps = np.asarray(maps)
+        if maps.shape[-2:] != self.network:
+            raise ValueError(f"expected maps (..., {self.network[0]}, {self.network[1]}), got {maps.shape}")
+        if fill is None:
+            fill = -1 if np.issubdtype(maps.dtype, np.signedinteger) else 0
+        position_y, position_x = self._centres(0), self._centres(1)
+        outside = _outside(position_y, self.network[0])[:, None] | _outside(position_x, self.network[1])
+        if np.issubdtype(maps.dtype, np.floating):
+            rows, columns = _lerp(position_y, self.network[0]), _lerp(position_x, self.network[1])
+            out = _sample(_sample(maps, *rows, axis=-2), *columns, axis=-1)
+        else:
+            rows_at = np.clip(np.floor(position_y), 0, self.network[0] - 1).astype(np.intp)
+            columns_at = np.clip(np.floor(position_x), 0, self.network[1] - 1).astype(np.intp)
+            out = maps[..., rows_at[:, None], columns_at]
+        out[..., outside] = fill
+        return out
+
+    def to_network(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Source coordinates (..., 2), y then x, to network coordinates."""
+        return np.asarray(points, np.float64) * (self.y.scale, self.x.scale) + (self.y.offset, self.x.offset)
+
+    def to_source(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Network coordinates (..., 2), y then x, to source coordinates: the inverse of `to_network`."""
+        return (np.asarray(points, np.float64) - (self.y.offset, self.x.offset)) / (
+            self.y.scale,
+            self.x.scale,
+        )
+
+    def _inner(self, axis: int) -> tuple[int, int]:
+        """First and one-past-last network pixel that the source covers along an axis."""
+        scale, offset = (self.y, self.x)[axis]
+        low, high = offset, offset + scale * self.source[axis]
+        return max(0, round(low)), min(self.network[axis], round(high))
+
+    def _centres(self, axis: int) -> npt.NDArray[np.float64]:
+        scale, offset = (self.y, self.x)[axis]
+        return (np.arange(self.source[axis], dtype=np.float64) + 0.5) * scale + offset
+
+
+def _fit_axis(source: int, network: int, ratio: float) -> Axis:
+    if ratio * source >= network:  # the frame covers the input: cut out the centre
+        return Axis(ratio, (network - ratio * source) / 2)
+    # whole pixels on the input's side, so that no input pixel is half padding
+    inner = max(1, math.floor(ratio * source + 0.5))
+    return Axis(inner / source, float((network - inner) // 2))
+
+
+def _outside(position: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.bool_]:
+    return (position < 0) | (position >= size)
+
+
+def _lerp(
+    position: npt.NDArray[np.float64], size: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Any]:
+    place = np.clip(position - 0.5, 0, size - 1)
+    low = np.floor(place).astype(np.intp)
+    return low, np.minimum(low + 1, size - 1), place - low
+
+
+def _sample(maps: npt.NDArray[Any], low: Any, high: Any, weight: Any, axis: int) -> npt.NDArray[Any]:
+    weight = weight.astype(maps.dtype)
+    if axis == -2:
+        weight = weight[:, None]
+    first, second = np.take(maps, low, axis=axis), np.take(maps, high, axis=axis)
+    return first + (second - first) * weight

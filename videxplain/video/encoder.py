@@ -1,0 +1,264 @@
+"""Encoding frames into one self-contained segment, and joining segments into one track."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import Colorspace
+
+from videxplain.errors import VidexplainError
+from videxplain.video.frames import reformatter
+
+DEFAULT_CODEC = "libx264"
+_CRF = {"libx264": 20, "libx265": 22, "libvpx-vp9": 30, "libsvtav1": 30}
+_PRESET = {"libx264": "medium", "libx265": "medium", "libsvtav1": "8"}
+# AVColorSpace to the names of PyAV's reformatter; what is not tagged is BT.601, as in swscale
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
+# MP4 keeps ticks per second in 32 bits and track lengths in ticks; finer clocks are rounded to this
+_FINEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures become a track: everything that has to be equal for segments to fit together.
+
+    Attributes
+    ----------
+    width, height : int
+        Of the pictures; the track is one pixel larger where they are odd and the format needs even ones.
+    time_base : Fraction
+        Ticks of the track, in seconds.
+    rate : Fraction
+        Mean frames per second, which guides the encoder.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction
+    codec: str = DEFAULT_CODEC
+    crf: float | None = None
+    preset: str | None = None
+    threads: int = 0
+    sample_aspect_ratio: Fraction = Fraction(1)
+    color: tuple[tuple[str, int], ...] = ()
+
+    def checked(self) -> Encoding:
+        """The same with ticks that a container can hold; refuses a codec that is missing here."""
+        try:
+            codec = av.Codec(self.codec, "w")
+        except (av.FFmpegError, ValueError):
+            raise VidexplainError(
+                f"there is no video encoder {self.codec!r} here; "
+                f"try libx264, libx265, libvpx-vp9, libsvtav1 or mpeg4."
+            ) from None
+        if codec.type != "video":
+            raise VidexplainError(f"{self.codec!r} does not encode video; try libx264.")
+        base = self.time_base
+        if base <= 0 or base.denominator > _FINEST:
+            base = Fraction(1, _FINEST)
+        return replace(self, time_base=Fraction(1, base.denominator))
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Width and height of the track: even, as 4:2:0 sampling needs."""
+        return self.width + self.width % 2, self.height + self.height % 2
+
+    def ticks(self, time: Fraction) -> int:
+        return round(time / self.time_base)
+
+
+class SegmentEncoder:
+    """Encodes consecutive frames into an MP4 file of one track.
+
+    Parameters
+    ----------
+    path : path of the file to write
+    encoding : Encoding
+    """
+
+    def __init__(self, path: str, encoding: Encoding) -> None:
+        self.path = path
+        self.encoding = encoding
+        self._last: int | None = None
+        self._pending: av.VideoFrame | None = None
+        self._container = av.open(
+            path, "w", format="mp4", options={"video_track_timescale": str(encoding.time_base.denominator)}
+        )
+        try:
+            self._stream = self._configure(self._container)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _configure(self, container: Any) -> Any:
+        encoding = self.encoding
+        options = {}
+        crf = _CRF.get(encoding.codec) if encoding.crf is None else encoding.crf
+        if crf is not None and encoding.codec in _CRF:
+            options["crf"] = f"{crf:g}"
+        preset = encoding.preset or _PRESET.get(encoding.codec)
+        if preset and encoding.codec in _PRESET:
+            options["preset"] = preset
+        if encoding.codec == "libvpx-vp9":
+            options |= {"deadline": "good", "cpu-used": encoding.preset or "4", "row-mt": "1", "b": "0"}
+        elif encoding.codec == "libsvtav1":
+            os.environ.setdefault(
+                "SVT_LOG", "1"
+            )  # errors only: it prints to the terminal past ffmpeg's own log
+        elif encoding.codec == "libx265":
+            options["x265-params"] = "log-level=none"
+        stream = container.add_stream(
+            encoding.codec, rate=encoding.rate.limit_denominator(100000), options=options
+        )
+        stream.width, stream.height = encoding.padded
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = encoding.time_base
+        stream.time_base = encoding.time_base
+        context.thread_count = encoding.threads
+        context.sample_aspect_ratio = encoding.sample_aspect_ratio
+        for name, value in encoding.color:
+            setattr(context, name, value)
+        return stream
+
+    def write(self, image: npt.NDArray[np.uint8], time: Fraction) -> None:
+        """Add a frame, uint8 RGB (H, W, 3), shown from `time` (seconds, later than the frame before)."""
+        encoding = self.encoding
+        if image.shape != (encoding.height, encoding.width, 3) or image.dtype != np.uint8:
+            expected = (encoding.height, encoding.width, 3)
+            raise ValueError(f"expected uint8 {expected}, got {image.dtype} {image.shape}")
+        ticks = encoding.ticks(time)
+        if self._last is not None and ticks <= self._last:
+            raise ValueError(
+                f"frame times must increase: {float(time):.6f} s does not come after the frame before"
+            )
+        width, height = encoding.padded
+        if (width, height) != (encoding.width, encoding.height):
+            image = np.pad(
+                image, ((0, height - encoding.height), (0, width - encoding.width), (0, 0)), mode="edge"
+            )
+        color = dict(encoding.color)
+        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = reformatter().reformat(
+            rgb,
+            format="yuv420p",
+            dst_colorspace=_MATRICES.get(color.get("colorspace", 2), Colorspace.ITU601),
+            dst_color_range=2 if color.get("color_range") == 2 else 1,
+        )
+        for name, value in color.items():
+            with contextlib.suppress(AttributeError):
+                setattr(frame, name, value)
+        frame.pts, frame.time_base = ticks, encoding.time_base
+        self._last = ticks
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Encode what is left and finish the file."""
+        self._mux(self._stream.encode(None))
+        self._container.close()
+
+    def abort(self) -> None:
+        """Give up: close the file and remove it."""
+        with contextlib.suppress(Exception):
+            self._container.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            self._container.mux(packet)
+
+
+def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fraction | None) -> int:
+    """Join segments, in order, into one MP4 file of one track, without touching a frame.
+
+    Decoding times are laid anew, from the sorted presentation times of all segments, because each encoder
+    only knew its own.
+
+    Parameters
+    ----------
+    end : Fraction, optional
+        When the last frame stops being shown, in seconds.
+
+    Returns
+    -------
+    int
+        The number of frames.
+    """
+    paths = list(paths)
+    times: list[int] = []
+    delay = 0
+    for path in paths:
+        stamps = [packet.pts for packet, _ in _packets(path, encoding)]
+        order = {stamp: rank for rank, stamp in enumerate(sorted(stamps))}
+        delay = max([delay, *(place - order[stamp] for place, stamp in enumerate(stamps))])
+        times += sorted(stamps)
+    step = times[1] - times[0] if len(times) > 1 else max(1, encoding.ticks(1 / encoding.rate))
+    last = times[-1] + step if end is None else encoding.ticks(end)
+    places = {stamp: rank for rank, stamp in enumerate(times)}
+    written = 0
+    with av.open(
+        output, "w", format="mp4", options={"video_track_timescale": str(encoding.time_base.denominator)}
+    ) as container:
+        stream = None
+        for path in paths:
+            for packet, template in _packets(path, encoding):
+                if stream is None:
+                    stream = container.add_stream_from_template(template, opaque=True)
+                    stream.time_base = encoding.time_base
+                rank = places[packet.pts]
+                following = times[rank + 1] if rank + 1 < len(times) else max(last, packet.pts + 1)
+                packet.duration = following - packet.pts
+                early = written - delay
+                packet.dts = times[early] if early >= 0 else times[0] + early * step
+                packet.stream = stream
+                container.mux(packet)
+                written += 1
+    return written
+
+
+def _packets(path: str, encoding: Encoding) -> Iterator[tuple[Any, Any]]:
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            if packet.time_base != encoding.time_base:
+                packet.pts = encoding.ticks(packet.pts * packet.time_base)
+                packet.time_base = encoding.time_base
+            yield packet, stream
+
+
+def disk_error(error: BaseException, path: str) -> VidexplainError | None:
+    """A sentence for the ways in which writing to a disk fails, or None if it is something else."""
+    number = getattr(error, "errno", None)
+    folder = os.path.dirname(os.path.abspath(path))
+    reasons = {
+        errno.ENOSPC: f"the disk is full: {path!r} could not be written; make room, or choose another place.",
+        errno.EDQUOT: f"the disk quota is used up: {path!r} could not be written.",
+        errno.EACCES: f"{folder!r} may not be written to; choose another place for {path!r}.",
+        errno.EPERM: f"{folder!r} may not be written to; choose another place for {path!r}.",
+        errno.EROFS: f"{folder!r} is read-only; choose another place for {path!r}.",
+        errno.ENOENT: f"there is no folder {folder!r}; make it first.",
+        errno.ENOTDIR: f"{folder!r} is not a folder.",
+        errno.EFBIG: f"{path!r} became too large for its file system.",
+        errno.EIO: f"the disk failed while {path!r} was written.",
+    }
+    return VidexplainError(reasons[number]) if number in reasons else None

@@ -1,0 +1,369 @@
+"""Streaming reader: upright RGB frames with exact times, in memory that does not grow with length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+
+from videxplain.clip import Clip
+from videxplain.errors import VidexplainError
+from videxplain.video.frames import UPRIGHT, Frame, Orientation, orientation_of
+from videxplain.video.images import find_images, read_images
+
+DEFAULT_RATE = Fraction(25)
+# a pause longer than this, or longer than the file claims to be, is a broken timestamp and not a pause
+_LONGEST_PAUSE = Fraction(3600)
+_SOON = Fraction(10)
+
+
+@dataclass
+class DecodeReport:
+    """What went wrong while decoding; grows only up to a fixed length.
+
+    Attributes
+    ----------
+    damaged : int
+        Packets that could not be decoded.
+    damaged_times : list of (float, float)
+        Spans in seconds, of the output, in which that happened (at most 100).
+    retimed : int
+        Frames whose timestamp was missing, repeated or out of order, and was replaced.
+    resized : int
+        Frames whose size differed from the first frame's, and which were scaled to it.
+    broken_off : str or None
+        Why reading ended before the file did.
+    """
+
+    damaged: int = 0
+    damaged_times: list[tuple[float, float]] = field(default_factory=list)
+    retimed: int = 0
+    resized: int = 0
+    broken_off: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.damaged or self.retimed or self.resized or self.broken_off)
+
+    def sentences(self) -> list[str]:
+        """The report for people, one sentence per kind of fault."""
+        lines = []
+        if self.damaged:
+            spans = ", ".join(
+                f"{a:.2f}-{b:.2f} s" if b > a else f"{a:.2f} s" for a, b in self.damaged_times[:8]
+            )
+            more = " and more" if len(self.damaged_times) > 8 else ""
+            lines.append(f"{self.damaged} packets could not be decoded (near {spans}{more}).")
+        if self.retimed:
+            lines.append(f"{self.retimed} frames had no usable timestamp and were given one.")
+        if self.resized:
+            lines.append(f"{self.resized} frames changed size and were scaled to that of the first frame.")
+        if self.broken_off:
+            lines.append(f"reading ended early: {self.broken_off}.")
+        return lines
+
+    def add_damage(self, time: Fraction) -> None:
+        self.damaged += 1
+        at = float(time)
+        if self.damaged_times and at - self.damaged_times[-1][1] < 1.0:
+            self.damaged_times[-1] = (self.damaged_times[-1][0], max(at, self.damaged_times[-1][1]))
+        elif len(self.damaged_times) < 100:
+            self.damaged_times.append((at, at))
+
+
+class Video:
+    """A video that can be read frame by frame or clip by clip, any number of times; see `open_video`.
+
+    Attributes
+    ----------
+    path : str
+    width, height : int
+        Of the upright frames, in pixels.
+    rate : Fraction
+        Mean frames per second as the container tells (25 where it does not).
+    duration : Fraction or None
+        In seconds, as the container tells.
+    frame_count : int or None
+        As the container tells; containers may be wrong, and many do not say.
+    time_base : Fraction
+        Every frame time is a multiple of it, as long as the timestamps are sound.
+    stream_index : int or None
+        Which stream of the file is read; None for images.
+    sample_aspect_ratio : Fraction
+        Width over height of a displayed pixel of the upright frame.
+    color : dict
+        The first frame's colour tags: colorspace, color_range, color_primaries, color_trc (ffmpeg's numbers).
+    report : DecodeReport
+        Of the last, or current, pass over the frames.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None
+    ) -> None:
+        self.path = os.fspath(path)
+        self.report = DecodeReport()
+        self.sample_aspect_ratio = Fraction(1)
+        self.color: dict[str, int] = {}
+        self.orientation: Orientation = UPRIGHT
+        self.stream_index: int | None = None
+        self._start: Fraction | None = None
+        images = find_images(self.path)
+        self._images: list[Path] | None = images
+        if images is not None:
+            self.rate = Fraction(rate).limit_denominator(1001) if rate else DEFAULT_RATE
+            self.time_base = 1 / self.rate
+            self.frame_count: int | None = len(images)
+            self.duration: Fraction | None = len(images) / self.rate
+            first = next(read_images(images[:1], None, self.report))
+            self._stored = first.shape[:2]
+        else:
+            self._probe(stream)
+        self.height, self.width = self._stored[::-1] if self.orientation[0] % 2 else self._stored
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass  # every pass over the frames opens the file for itself and closes it
+
+    def __repr__(self) -> str:
+        return f"Video({self.path!r}, {self.width}x{self.height}, {float(self.rate):.3f} fps)"
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in order of presentation, decoded as they are asked for.
+
+        Damaged packets are left out and told in `report`; nothing is raised for them.
+        """
+        self.report = report = DecodeReport()
+        if self._images is not None:
+            for index, image in enumerate(read_images(self._images, self._stored, report)):
+                yield Frame(index, index / self.rate, image, duration=1 / self.rate)
+            return
+        with _open(self.path) as container:
+            stream = container.streams[self.stream_index]
+            clock = Clock(self.time_base, 1 / self.rate, self.duration, report)
+            for index, frame in enumerate(_decode(container, stream, clock)):
+                time = clock.stamp(frame.pts, frame.dts)
+                if (frame.height, frame.width) != self._stored:
+                    report.resized += 1
+                duration = frame.duration * self.time_base if frame.duration else None
+                yield Frame(
+                    index,
+                    time,
+                    duration=duration,
+                    decoded=frame,
+                    size=self._stored,
+                    orientation=self.orientation,
+                )
+
+    def clips(self, length: int = 16, stride: int = 1, hop: int | None = None) -> Iterator[Clip]:
+        """Windows of `length` frames, `stride` frames apart, the next window `hop` frames after the last.
+
+        Parameters
+        ----------
+        hop : int, optional
+            By default ``length * stride``: windows follow each other without overlap or gap.
+
+        Yields
+        ------
+        Clip
+            Every window that holds a frame no window before it reached. The last one, when the video ends
+            inside it, is filled up by holding its last frame; `Clip.held` says with how many.
+        """
+        hop = length * stride if hop is None else hop
+        if min(length, stride, hop) < 1:
+            raise ValueError(f"length, stride and hop must be positive, got {length}, {stride}, {hop}")
+        span = (length - 1) * stride + 1
+        window: list[Frame] = []
+        start, seen, reached = 0, 0, 0
+        for frame in self.frames():
+            seen = frame.index + 1
+            if frame.index >= start and (frame.index - start) % stride == 0:
+                window.append(frame)
+            elif frame.index >= start and hop % stride:
+                window.append(frame)  # a later window will want it
+            if frame.index == start + span - 1:
+                yield _clip(window, start, stride, length, self.path)
+                reached = start + span
+                start += hop
+                window = [kept for kept in window if kept.index >= start]
+        while start < seen and reached < seen and window:
+            yield _clip(window, start, stride, length, self.path)
+            reached = start + span
+            start += hop
+            window = [kept for kept in window if kept.index >= start]
+
+    def _probe(self, stream: int | None) -> None:
+        with _open(self.path) as container:
+            chosen = _choose(container, stream, self.path)
+            self.stream_index = chosen.index
+            self.time_base = chosen.time_base or Fraction(1, 1000)
+            rate = chosen.average_rate or chosen.guessed_rate or chosen.base_rate
+            self.rate = rate if rate and 0 < rate <= 1000 else DEFAULT_RATE
+            self.frame_count = chosen.frames if chosen.frames > 0 else None
+            if chosen.duration is not None and chosen.duration > 0:
+                self.duration = chosen.duration * self.time_base
+            elif container.duration is not None and container.duration > 0:
+                self.duration = Fraction(container.duration, 1_000_000)
+            else:
+                self.duration = None
+            first = next(_decode(container, chosen, None), None)
+            if first is None:
+                raise VidexplainError(
+                    f"{self.path!r} has no video frame that can be decoded; it may be cut off or damaged."
+                )
+            self._stored = (first.height, first.width)
+            self.orientation = orientation_of(first)
+            self.color = {
+                name: int(getattr(first, name, 2) or 0)
+                for name in ("colorspace", "color_range", "color_primaries", "color_trc")
+            }
+            self.stored_format = first.format.name
+            ratio = chosen.sample_aspect_ratio
+            if ratio and ratio > 0:
+                self.sample_aspect_ratio = 1 / ratio if self.orientation[0] % 2 else ratio
+
+
+class Clock:
+    """Gives every frame a time: its own timestamp where that is sound, and later than the one before."""
+
+    def __init__(
+        self, time_base: Fraction, nominal: Fraction, duration: Fraction | None, report: DecodeReport
+    ):
+        self.time_base = time_base
+        self.nominal = max(nominal, time_base)
+        self.limit = max(duration or Fraction(0), _LONGEST_PAUSE)
+        self.report = report
+        self.last: Fraction | None = None
+        self.shift = Fraction(0)
+
+    @property
+    def now(self) -> Fraction:
+        """Time of the last frame."""
+        return self.last or Fraction(0)
+
+    def stamp(self, pts: int | None, dts: int | None) -> Fraction:
+        stamp = pts if pts is not None else dts
+        last = self.last
+        if last is None:
+            time = Fraction(0) if stamp is None else stamp * self.time_base
+        elif stamp is None:
+            time = last + self._whole(self.nominal)
+            self.report.retimed += pts is None and dts is None
+        else:
+            time = stamp * self.time_base
+            if not last < time < last + _SOON:  # else: back to the file's own clock after a bad stamp
+                time += self.shift
+            else:
+                self.shift = Fraction(0)
+            if time - last > self.limit or last - time > 1:
+                # the clock was set anew, or a bit of it flipped: go on from here
+                self.shift += last + self._whole(self.nominal) - time
+                time = last + self._whole(self.nominal)
+                self.report.retimed += 1
+            elif time <= last:
+                time = last + self.time_base
+                self.report.retimed += 1
+        self.last = time
+        return time
+
+    def _whole(self, duration: Fraction) -> Fraction:
+        return max(1, round(duration / self.time_base)) * self.time_base
+
+
+def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None) -> Video:
+    """Open a video for streaming.
+
+    Parameters
+    ----------
+    path : path
+        A video file of any format that ffmpeg reads, an animated GIF, a folder of images, or a pattern
+        of numbered images such as ``frame%04d.png``.
+    stream : int, optional
+        Which of the file's video streams, counted from 0; by default the one that ffmpeg calls best.
+    rate : float, optional
+        Frames per second of images (25 by default); a video has its own.
+
+    Raises
+    ------
+    VidexplainError
+        If there is no such file, or nothing in it can be decoded as video.
+
+    Examples
+    --------
+    >>> for clip in open_video("match.mp4").clips(length=16, stride=2):  # doctest: +SKIP
+    ...     print(clip.times[0], clip.frames.shape)
+    """
+    return Video(path, stream, rate)
+
+
+def _clip(window: list[Frame], start: int, stride: int, length: int, source: str) -> Clip:
+    chosen = [frame for frame in window if (frame.index - start) % stride == 0][:length]
+    held = length - len(chosen)
+    chosen += [chosen[-1]] * held
+    frames = np.stack([frame.image for frame in chosen])
+    return Clip(frames, tuple(frame.time for frame in chosen), start, stride, held, source)
+
+
+def _open(path: str) -> Any:
+    if not os.path.exists(path):
+        raise VidexplainError(f"there is no file {path!r}; check the path.")
+    if os.path.getsize(path) == 0 and os.path.isfile(path):
+        raise VidexplainError(f"{path!r} is empty.")
+    try:
+        return av.open(path, metadata_errors="replace")
+    except PermissionError:
+        raise VidexplainError(f"{path!r} may not be read; check its permissions.") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VidexplainError(f"{path!r} is not a video that ffmpeg can read ({_reason(error)}).") from error
+
+
+def _choose(container: Any, stream: int | None, path: str) -> Any:
+    videos = list(container.streams.video)
+    if not videos:
+        raise VidexplainError(f"{path!r} has no video stream.")
+    if stream is not None:
+        if not 0 <= stream < len(videos):
+            raise VidexplainError(
+                f"{path!r} has {len(videos)} video stream(s), counted from 0; there is no {stream}."
+            )
+        return videos[stream]
+    return container.streams.best("video") or videos[0]
+
+
+def _decode(container: Any, stream: Any, clock: Clock | None) -> Iterator[av.VideoFrame]:
+    """Frames of one stream; what cannot be decoded is counted and passed over, as ffmpeg does."""
+    stream.thread_type = "AUTO"
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if clock:
+                clock.report.broken_off = _reason(error)
+            packet = None
+        try:
+            frames = stream.decode(packet)
+        except EOFError:
+            return
+        except (av.FFmpegError, OSError, ValueError):
+            frames = []
+            if clock:
+                clock.report.add_damage(clock.now)
+        yield from frames
+        if packet is None:
+            return
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,214 @@
+"""Writing a video, with everything but the picture taken over from a source."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from videxplain.errors import VidexplainError
+from videxplain.video import ffmpeg as program
+from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error, join_segments
+
+
+def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Refuse, before any work, an output that cannot be written.
+
+    Raises
+    ------
+    VidexplainError
+        If `path` is a folder, is one of `inputs`, has an ending that names no container, or lies where
+        nothing may be written.
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        raise VidexplainError(f"the output {name!r} is a folder; give the name of a file in it.")
+    program.container_format(name)
+    for other in inputs:
+        if other is None or not os.path.exists(name) or not os.path.exists(other):
+            continue
+        if os.path.samefile(name, other):
+            raise VidexplainError(f"the output {name!r} is the input itself; choose another name.")
+    folder = os.path.dirname(os.path.abspath(name))
+    if not os.path.isdir(folder):
+        raise VidexplainError(f"there is no folder {folder!r}; make it first.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        told = disk_error(error, name) or VidexplainError(f"cannot write to {folder!r} ({error.strerror}).")
+        raise told from error
+
+
+class VideoWriter:
+    """Writes frames with exact times; the file appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .mp4, .m4v, .mov, .mkv or .webm.
+    width, height : int
+        Of the frames. Odd sizes are padded by repeating the last row or column: 4:2:0 sampling needs even
+        ones.
+    source : path, optional
+        A file whose audio, subtitles, chapters and metadata are carried over.
+    rate : Fraction
+        Mean frames per second; frame times need not follow it.
+    time_base : Fraction, optional
+        Ticks in seconds; frame times are multiples of it. By default fine enough for `rate`.
+    codec, crf, preset
+        ffmpeg's name of the encoder, its quality (lower is better) and its speed.
+
+    Raises
+    ------
+    VidexplainError
+        If the file cannot be written there, or the encoder does not exist.
+
+    Examples
+    --------
+    >>> with VideoWriter("out.mp4", 640, 360, rate=Fraction(25)) as writer:  # doctest: +SKIP
+    ...     writer.write(image, Fraction(0))
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        *,
+        source: str | os.PathLike[str] | None = None,
+        rate: Fraction = Fraction(25),
+        time_base: Fraction | None = None,
+        codec: str = DEFAULT_CODEC,
+        crf: float | None = None,
+        preset: str | None = None,
+        threads: int = 0,
+        sample_aspect_ratio: Fraction = Fraction(1),
+        color: dict[str, int] | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.source = None if source is None else os.fspath(source)
+        self.notes: list[str] = []
+        check_output(self.path, self.source)
+        rate = Fraction(rate).limit_denominator(100000)
+        self.encoding = Encoding(
+            width,
+            height,
+            time_base or 1 / rate,
+            rate,
+            codec,
+            crf,
+            preset,
+            threads,
+            sample_aspect_ratio,
+            tuple(sorted((color or {}).items())),
+        ).checked()
+        self._folder = tempfile.TemporaryDirectory(
+            dir=os.path.dirname(os.path.abspath(self.path)),
+            prefix=f".{Path(self.path).stem}-",
+            ignore_cleanup_errors=True,
+        )
+        self._segment = os.path.join(self._folder.name, "video.mp4")
+        self._encoder: SegmentEncoder | None = None
+        self._end: Fraction | None = None
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, image: npt.NDArray[np.uint8], time: Fraction, duration: Fraction | None = None) -> None:
+        """Add a frame, uint8 RGB (H, W, 3), shown from `time` on; `duration` counts if it is the last."""
+        with self._told():
+            if self._encoder is None:
+                self._encoder = SegmentEncoder(self._segment, self.encoding)
+            self._encoder.write(image, time)
+        self._end = time + (duration or 1 / self.encoding.rate)
+
+    def close(self) -> None:
+        """Finish the file and give it its name.
+
+        Raises
+        ------
+        VidexplainError
+            If no frame was written, or the disk fails.
+        """
+        if self._encoder is None:
+            self.abort()
+            raise VidexplainError(f"no frame was written to {self.path!r}.")
+        with self._told():
+            encoder, self._encoder = self._encoder, None
+            encoder.close()
+            self.notes += finish_video(
+                [self._segment], self.path, self.encoding, self._end, self.source, folder=self._folder.name
+            )
+        self._folder.cleanup()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        if self._encoder is not None:
+            self._encoder.abort()
+            self._encoder = None
+        self._folder.cleanup()
+
+    @contextlib.contextmanager
+    def _told(self):  # type: ignore[no-untyped-def]
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            told = disk_error(error, self.path)
+            if told is None:
+                raise
+            raise told from error
+        except BaseException:
+            self.abort()
+            raise
+
+
+def finish_video(
+    segments: list[str],
+    output: str,
+    encoding: Encoding,
+    end: Fraction | None,
+    source: str | None,
+    *,
+    folder: str,
+) -> list[str]:
+    """Join encoded segments, carry over the rest of `source`, and put the result in place in one step.
+
+    Parameters
+    ----------
+    folder : path
+        For the files on the way, on the same disk as `output`.
+
+    Returns
+    -------
+    list of str
+        Sentences on what could not be carried over as it was.
+    """
+    track = os.path.join(folder, "track.mp4")
+    whole = os.path.join(folder, f"whole{Path(output).suffix.lower()}")
+    try:
+        join_segments(segments, track, encoding, end)
+        notes = program.finish(track, whole, source, timescale=encoding.time_base.denominator)
+        with open(whole, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(whole, output)
+    finally:
+        for path in (track, whole):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    return notes
