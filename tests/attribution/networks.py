@@ -1,0 +1,45 @@
+"""Networks with random weights for the attribution tests, small enough in space and time for two cores."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from videxplain.models import Classifier, load_model
+
+# name -> (clips of this shape, (T, H, W))
+SHAPES = {
+    "vgg16": (1, 96, 96),
+    "resnet50": (1, 96, 96),
+    "c3d": (16, 112, 112),
+    "r2plus1d_18": (8, 48, 48),
+    "r3d_18": (8, 48, 48),
+    "s3d": (16, 64, 64),
+    "efficientnet-lite0": (1, 128, 128),
+}
+
+
+@functools.lru_cache(maxsize=2)
+def network(name: str) -> Classifier:
+    torch.manual_seed(0)
+    if name == "efficientnet-lite0":
+        return load_model(name)
+    if name == "c3d":
+        from videxplain.models.c3d import C3D
+
+        return Classifier(C3D(num_classes=20, width=16, fc_width=256), name="c3d")
+    return load_model(name, weights="random")
+
+
+def clips(name: str, batch: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(batch, 3, *SHAPES[name], generator=generator)
+
+
+def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Largest difference in units of the largest value."""
+    assert ours.shape == theirs.shape, f"{tuple(ours.shape)} against {tuple(theirs.shape)}"
+    scale = theirs.abs().max().item()
+    assert scale > 0, "the oracle's map is all zero, so agreement would mean nothing"
+    return (ours.double() - theirs.double()).abs().max().item() / scale

@@ -1,0 +1,200 @@
+"""Region methods against the lime package, exact Shapley values and closed forms."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from lime.lime_base import LimeBase
+from sklearn.metrics import pairwise_distances
+from torch import nn
+
+import videxplain as vx
+from videxplain.attribution.masking import FILLS, MaskedClip
+from videxplain.attribution.perturbation import (
+    lime_batched,
+    lime_coefficients,
+    lime_package,
+    occlusion,
+    rise,
+    shapley_regression,
+)
+
+K, SIZE = 12, (3, 12, 16)
+
+
+def blocks() -> torch.Tensor:
+    """(T, H, W) labels: 12 blocks of 3 frames x 4 x 4 pixels."""
+    y, x = torch.meshgrid(torch.arange(12) // 4, torch.arange(16) // 4, indexing="ij")
+    return (y * 4 + x).expand(3, 12, 16).contiguous().int()
+
+
+class Bright(nn.Module):
+    """Logits (s, 0) with s a weighted sum of the clip, so that the effect of every block is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(5)
+        self.weight = nn.Parameter(torch.randn(3, *SIZE, generator=generator) * 0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = (x * self.weight).sum(dim=(1, 2, 3, 4))
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+
+@pytest.fixture
+def model() -> vx.Classifier:
+    return vx.Classifier(
+        Bright(), clip_length=3, size=SIZE[1:], cam_layer="", labels=["yes", "no"], name="bright"
+    )
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(6))
+
+
+def test_coefficients_equal_the_lime_package(model: vx.Classifier) -> None:
+    """Same masks, same values: the ridge regression of lime_base with lime_image's kernel."""
+    rng = np.random.RandomState(0)
+    masks = rng.randint(0, 2, (200, 40))
+    masks[0] = 1
+    values = rng.rand(200) + masks @ rng.randn(40) * 0.1
+    distances = pairwise_distances(masks, masks[:1], metric="cosine").ravel()
+    base = LimeBase(lambda d: np.sqrt(np.exp(-(d**2) / 0.25**2)), verbose=False)
+    _, found, _, _ = base.explain_instance_with_data(masks, values[:, None], distances, 0, 100000)
+    theirs = np.array([weight for _, weight in sorted(found)])
+    ours = lime_coefficients(torch.from_numpy(masks), torch.from_numpy(values)).numpy()
+    assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
+
+
+def test_batched_lime_agrees_with_the_package_end_to_end(
+    model: vx.Classifier, x: torch.Tensor, monkeypatch
+) -> None:
+    """The package's own draws fed to ours: masks, composition, fill and regression all have to agree."""
+    labels, target = blocks()[None], torch.tensor([0])
+    theirs = lime_package(model, x, labels, K, target, samples=100, seed=3)
+    drawn = np.random.RandomState(3).randint(0, 2, 100 * K).reshape(100, K)
+    monkeypatch.setattr(torch, "randint", lambda *_a, **_k: torch.from_numpy(drawn.copy()))
+    ours = lime_batched(model, x, labels, K, target, samples=100, seed=3)
+    assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
+
+
+def test_lime_package_explains_an_image(x: torch.Tensor) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 16, 2))
+    image_model = vx.Classifier(
+        net, layout="BCHW", clip_length=1, size=SIZE[1:], cam_layer="0", labels=["a", "b"], name="i"
+    )
+    scores = lime_package(image_model, x[:, :, :1], blocks()[None, :1], K, torch.tensor([1]), samples=50)
+    assert scores.shape == (1, K) and scores.abs().max() > 0
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_composition_by_hand(model: vx.Classifier, x: torch.Tensor, fill: str) -> None:
+    clip = MaskedClip(model, x[0], blocks(), K, 0, fill=fill)
+    z = torch.rand(5, K)
+    composed = clip.compose(z)
+    for m, k in itertools.product(range(5), range(K)):
+        where = (blocks() == k).expand(3, *SIZE)
+        expected = clip.fill[where] + z[m, k] * (x[0][where] - clip.fill[where])
+        torch.testing.assert_close(composed[m][where], expected)
+    if fill == "mean":
+        for k, c in itertools.product(range(K), range(3)):
+            where = blocks() == k
+            torch.testing.assert_close(clip.fill[c][where], x[0, c][where].mean().expand(int(where.sum())))
+
+
+def test_gradient_is_the_derivative_by_z(model: vx.Classifier, x: torch.Tensor) -> None:
+    clip = MaskedClip(model, x[0], blocks(), K, 0)
+    z = torch.rand(3, K)
+    values, slopes = clip.gradient(z)
+    torch.testing.assert_close(values, clip.probability(z))
+    step = 1e-2
+    for k in range(K):
+        shift = torch.zeros(K)
+        shift[k] = step
+        difference = (clip.probability(z + shift) - clip.probability(z - shift)) / (2 * step)
+        torch.testing.assert_close(slopes[:, k], difference, atol=2e-4, rtol=1e-2)
+
+
+def test_shapley_regression_equals_the_definition() -> None:
+    """All coalitions of six players with the kernel's weights by repetition against the permutation formula."""
+    k = 6
+    rng = np.random.RandomState(1)
+    worth = {s: rng.rand() for r in range(k + 1) for s in itertools.combinations(range(k), r)}
+    exact = np.zeros(k)
+    for i in range(k):
+        others = [j for j in range(k) if j != i]
+        for r in range(k):
+            weight = math.factorial(r) * math.factorial(k - r - 1) / math.factorial(k)
+            for s in itertools.combinations(others, r):
+                exact[i] += weight * (worth[tuple(sorted((*s, i)))] - worth[s])
+    rows, values = [], []
+    for s, value in worth.items():
+        if 0 < len(s) < k:
+            # kernel weight (k-1) / (C(k,s) s (k-s)) as a number of repetitions
+            repeats = round(7200 * (k - 1) / (math.comb(k, len(s)) * len(s) * (k - len(s)))) // 60
+            rows += [[float(j in s) for j in range(k)]] * repeats
+            values += [value] * repeats
+    ours = shapley_regression(torch.tensor(rows), torch.tensor(values), worth[()], worth[tuple(range(k))])
+    np.testing.assert_allclose(ours.numpy(), exact, atol=1e-6)
+
+
+def test_kernel_shap_is_complete_and_ranks_a_nearly_additive_game(
+    model: vx.Classifier, x: torch.Tensor
+) -> None:
+    labels, target = blocks()[None], torch.tensor([0])
+    from videxplain.attribution.perturbation import kernel_shap
+
+    scores = kernel_shap(model, x, labels, K, target, samples=400)[0]
+    clip = MaskedClip(model, x[0], blocks(), K, 0)
+    whole, empty = clip.probability(torch.stack([torch.ones(K), torch.zeros(K)])).tolist()
+    assert abs(scores.sum().item() - (whole - empty)) < 1e-5
+    alone = occlusion(model, x, labels, K, target)[0]
+    assert np.corrcoef(scores.numpy(), alone.numpy())[0, 1] > 0.95
+
+
+def test_occlusion_by_hand(model: vx.Classifier, x: torch.Tensor) -> None:
+    scores = occlusion(model, x, blocks()[None], K, torch.tensor([0]))[0]
+    for k in range(K):
+        hidden = x[0].clone()
+        for c in range(3):
+            hidden[c][blocks() == k] = hidden[c][blocks() == k].mean()
+        expected = model.predict(x)[0, 0] - model.predict(hidden[None])[0, 0]
+        torch.testing.assert_close(scores[k], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_rise_by_its_definition(model: vx.Classifier, x: torch.Tensor) -> None:
+    scores = rise(model, x, blocks()[None], K, torch.tensor([0]), samples=64, seed=9)[0]
+    masks = (torch.rand(64, K, generator=torch.Generator().manual_seed(9)) < 0.5).float()
+    values = MaskedClip(model, x[0], blocks(), K, 0).probability(masks)
+    for k in range(K):
+        torch.testing.assert_close(
+            scores[k], values[masks[:, k] > 0].mean() - values.mean(), atol=1e-6, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("method", ["lime-batched", "kernel-shap", "rise", "occlusion"])
+def test_batch_with_fewer_regions_is_padded(model: vx.Classifier, x: torch.Tensor, method: str) -> None:
+    from videxplain.attribution import METHODS
+
+    coarse = blocks() // 2
+    labels = torch.stack([blocks(), coarse])
+    options = {} if method == "occlusion" else {"samples": 40}
+    both = METHODS[method].score(
+        model, x.expand(2, -1, -1, -1, -1), labels, K, torch.tensor([0, 1]), **options
+    )
+    assert both.shape == (2, K)
+    assert both[0].abs().min() > 0
+    if method != "rise":
+        assert both[1, 6:].abs().max() == 0
+
+
+def test_seed_decides(model: vx.Classifier, x: torch.Tensor) -> None:
+    def scores(seed: int) -> torch.Tensor:
+        return lime_batched(model, x, blocks()[None], K, torch.tensor([0]), samples=30, seed=seed)
+
+    assert torch.equal(scores(1), scores(1)) and not torch.equal(scores(1), scores(2))

@@ -1,0 +1,204 @@
+"""explain(): the method of section 3 put together, on clips, batches and images."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import videxplain as vx
+from videxplain.attribution import METHODS
+
+
+class Net3d(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv3d(3, 8, 3, stride=(1, 2, 2), padding=1)
+        self.grid = nn.Conv3d(8, 8, 3, stride=2, padding=1)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.relu(self.grid(F.relu(self.conv(x)))).mean(dim=(2, 3, 4)))
+
+
+class Net2d(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.grid = nn.Conv2d(3, 8, 3, stride=4)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.relu(self.grid(x)).mean(dim=(2, 3)))
+
+
+LABELS = ["arm wrestling", "cooking", "javelin throw", "skateboarding"]
+
+
+@pytest.fixture
+def model() -> vx.Classifier:
+    return vx.Classifier(Net3d(), clip_length=8, size=(32, 32), cam_layer="grid", labels=LABELS, name="net3d")
+
+
+@pytest.fixture
+def image_model() -> vx.Classifier:
+    return vx.Classifier(
+        Net2d(), layout="BCHW", clip_length=1, size=(32, 32), cam_layer="grid", labels=LABELS, name="net2d"
+    )
+
+
+def frames(length: int = 8, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A smooth random clip, so that it has regions to find."""
+    coarse = torch.rand(1, 3, 4, 5, 6, generator=torch.Generator().manual_seed(seed))
+    fine = F.interpolate(coarse, (length, height, width), mode="trilinear")[0]
+    return (fine * 255).byte().permute(1, 2, 3, 0).contiguous().numpy()
+
+
+@pytest.mark.parametrize("method", ["vanilla", "guided", "grad-cam", "guided-grad-cam", "relu-activation"])
+def test_scores_are_section_2_of_the_method(model: vx.Classifier, method: str) -> None:
+    """score[k] = sum over the voxels of k of |up(cam) * dense|, recomputed by eager torch in float64."""
+    explanation = vx.explain(model, frames(), method, "javelin throw", n_segments=20, keep_maps=True)
+    voxels = torch.ones(explanation.labels.shape, dtype=torch.float64)
+    if explanation.dense is not None:
+        voxels = voxels * torch.from_numpy(explanation.dense).double().abs().sum(dim=0)
+    if explanation.cam is not None:
+        cam = torch.from_numpy(explanation.cam).double()[None, None]
+        voxels = voxels * F.interpolate(cam, voxels.shape, mode="trilinear")[0, 0].abs()
+    expected = np.bincount(
+        explanation.labels.ravel(), voxels.numpy().ravel(), minlength=explanation.num_segments
+    )
+    np.testing.assert_allclose(explanation.scores, expected, rtol=1e-5, atol=1e-6 * expected.max())
+    assert explanation.target == 2 and explanation.target_name == "javelin throw"
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_explains_a_clip_and_an_image(
+    model: vx.Classifier, image_model: vx.Classifier, method: str
+) -> None:
+    few = {"samples": 8} if method in ("lime", "lime-batched", "kernel-shap", "rise") else {}
+    for net, clip in ((model, frames()), (image_model, frames(1)[0])):
+        explanation = vx.explain(net, clip, method, n_segments=12, **few)
+        assert explanation.scores.shape == (explanation.labels.max() + 1,)
+        assert explanation.scores.dtype == np.float32 and np.isfinite(explanation.scores).all()
+        assert explanation.scores.std() > 0
+        assert explanation.labels.dtype == np.int32
+        assert explanation.heatmap().shape == clip.shape[:-1] if clip.ndim == 4 else (1, *clip.shape[:-1])
+        assert abs(explanation.heatmap()).max() == 1
+
+
+def test_batch_is_a_list_that_equals_single_clips(model: vx.Classifier) -> None:
+    clips = [frames(seed=s) for s in range(3)]
+    together = vx.explain(model, clips, "guided-grad-cam", ["cooking", 0, None], n_segments=20)
+    for clip, target, explanation in zip(clips, ["cooking", 0, None], together, strict=True):
+        alone = vx.explain(model, clip, "guided-grad-cam", target, n_segments=20)
+        assert np.array_equal(alone.labels, explanation.labels)
+        np.testing.assert_allclose(
+            alone.scores, explanation.scores, rtol=1e-4, atol=1e-5 * alone.scores.max()
+        )
+        assert alone.target == explanation.target
+
+
+def test_several_methods_share_the_supervoxels(model: vx.Classifier) -> None:
+    both = vx.explain(model, frames(), methods=["guided", "random"], n_segments=20)
+    assert list(both) == ["guided", "random"]
+    assert both["guided"].labels is both["random"].labels
+    assert both["random"].method == "random"
+
+
+def test_short_clip_is_held_and_long_clip_refused(model: vx.Classifier) -> None:
+    explanation = vx.explain(model, frames(5), "vanilla")
+    assert explanation.held == 3 and len(explanation.frames) == 8
+    assert np.array_equal(explanation.frames[4], explanation.frames[7])
+    with pytest.raises(vx.VidexplainError, match="8 frames and this one has 9"):
+        vx.explain(model, frames(9), "vanilla")
+
+
+def test_own_labels(model: vx.Classifier) -> None:
+    halves = np.zeros((8, 32, 32), int)
+    halves[:, :, 16:] = 1
+    explanation = vx.explain(model, frames(), "vanilla", labels=halves)
+    assert explanation.num_segments == 2
+    with pytest.raises(vx.VidexplainError, match="holes"):
+        vx.explain(model, frames(), "vanilla", labels=halves * 2)
+    with pytest.raises(vx.VidexplainError, match="shape"):
+        vx.explain(model, frames(), "vanilla", labels=halves[:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "gided"}, "did you mean 'guided'"),
+        ({"target": "javelin"}, "javelin throw"),
+        ({"target": 4}, "4"),
+        ({"target": "#9"}, "#9"),
+        ({"reduction": "median"}, "reduction"),
+        ({"segmentation": "slick"}, "slic"),
+        ({"samples": 4}, "option 'samples'"),
+        ({"output": "loss"}, "output"),
+        ({"n_segments": 0}, "n_segments"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(model: vx.Classifier, arguments: dict, message: str) -> None:
+    with pytest.raises(vx.VidexplainError, match=message):
+        vx.explain(model, frames(), **arguments)
+
+
+def test_top_describes_the_best_supervoxels(model: vx.Classifier) -> None:
+    explanation = vx.explain(model, frames(), "guided", n_segments=20)
+    top = explanation.top(3)
+    assert [s.score for s in top] == sorted(explanation.scores.tolist(), reverse=True)[:3]
+    for region in top:
+        where = np.argwhere(explanation.labels == region.id)
+        assert region.voxels == len(where)
+        np.testing.assert_allclose(region.centre, where.mean(axis=0))
+        assert (where.min(axis=0) == region.box[0]).all() and (where.max(axis=0) + 1 == region.box[1]).all()
+        assert region.share == pytest.approx(region.score / explanation.scores.sum(), rel=1e-5)
+    assert len(explanation.top(10**6)) == explanation.num_segments
+
+
+def test_save_and_load_round_trip(model: vx.Classifier, tmp_path) -> None:
+    clip = vx.Clip(frames(), tuple(Fraction(i, 30) for i in range(8)), start=16)
+    explanation = vx.explain(model, clip, "guided-grad-cam", n_segments=20, keep_maps=True)
+    explanation.save(tmp_path / "out")
+    explanation.save(tmp_path / "out")  # replaces
+    loaded = vx.Explanation.load(tmp_path / "out")
+    for name in ("labels", "scores", "frames", "dense", "cam"):
+        assert np.array_equal(getattr(loaded, name), getattr(explanation, name))
+    for name in (
+        "target",
+        "target_name",
+        "probability",
+        "predictions",
+        "method",
+        "settings",
+        "times",
+        "geometry",
+        "held",
+    ):
+        assert getattr(loaded, name) == getattr(explanation, name)
+    assert np.array_equal(loaded.render(), explanation.render())
+    assert [p.name for p in tmp_path.iterdir()] == ["out"], "scratch files were left behind"
+
+
+def test_load_and_save_errors(model: vx.Classifier, tmp_path) -> None:
+    with pytest.raises(vx.VidexplainError, match="no explanation"):
+        vx.Explanation.load(tmp_path)
+    explanation = vx.explain(model, frames(), "vanilla", n_segments=4)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(vx.VidexplainError, match="cannot write"):
+        explanation.save(tmp_path / "file" / "out")
+    folder = explanation.save(tmp_path / "new")
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(vx.VidexplainError, match="version 99"):
+        vx.Explanation.load(folder)
+
+
+def test_notebook_picture(model: vx.Classifier) -> None:
+    png = vx.explain(model, frames(), "vanilla", n_segments=4)._repr_png_()
+    assert png.startswith(b"\x89PNG")

@@ -1,0 +1,43 @@
+"""Class activation maps: a weighting of the last grid's channels, (B, C, t, h, w) -> (B, t, h, w).
+
+Every function takes the activation A and the gradient G of the class score at it, and follows its paper's formula with
+the mean or sum over (h, w) replaced by one over (t, h, w).
+"""
+
+from __future__ import annotations
+
+import torch
+
+_GRID = (2, 3, 4)
+
+
+def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+    """relu(sum_c w_c A_c) for weights (B, C, 1, 1, 1) or of the activation's shape."""
+    return (weights * activation).sum(dim=1).relu()
+
+
+def relu_activation(activation: torch.Tensor) -> torch.Tensor:
+    """sum_c relu(A_c): the rectified activation, which knows nothing of the class (section 3 of the paper)."""
+    return activation.relu().sum(dim=1)
+
+
+def grad_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """w_c = mean of G_c (Selvaraju et al. 2017, equations 1 and 2)."""
+    return _weighted(gradient.mean(dim=_GRID, keepdim=True), activation)
+
+
+def act_grad_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """w_c = mean of A_c * G_c (Act-Grad-CAM, section 3 of the paper)."""
+    return _weighted((activation * gradient).mean(dim=_GRID, keepdim=True), activation)
+
+
+def grad_cam_plus_plus(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """w_c = sum of alpha_c * relu(G_c), alpha = G^2 / (2 G^2 + sum(A_c) G^3) (Chattopadhay et al. 2018, equation 19).
+
+    The published closed form takes the score as the exponential of the logit, so that its second and third
+    derivatives are powers of G. The 1e-6 in the denominator is pytorch-grad-cam's, kept so that both give the same map.
+    """
+    squared = gradient.square()
+    denominator = 2 * squared + activation.sum(dim=_GRID, keepdim=True) * squared * gradient
+    alpha = torch.where(gradient != 0, squared / (denominator + 1e-6), torch.zeros_like(gradient))
+    return _weighted((alpha * gradient.relu()).sum(dim=_GRID, keepdim=True), activation)

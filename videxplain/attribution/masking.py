@@ -1,0 +1,151 @@
+"""A clip whose supervoxels can be dimmed one by one: x(z) = fill + z * (x - fill) for z in [0, 1]^K."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from videxplain.attribution.passes import evaluation_mode
+from videxplain.errors import VidexplainError
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+
+FILLS = ("mean", "grey", "black", "blur", "noise")
+
+
+class MaskedClip:
+    """One clip, its supervoxels, and what the network says when some of them are hidden.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    x
+        (C, T, H, W), normalised.
+    labels
+        (T, H, W) integers 0..num_segments-1.
+    target
+        Index of the class whose probability is asked for.
+    fill
+        What takes a hidden supervoxel's place: its own mean colour ("mean", as the `lime` package does), mid-grey,
+        black, a strong blur of the clip, or noise of the clip's own mean and deviation.
+    batch_size
+        Clips per forward pass; by default as many as keep a batch near two million values.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        x: torch.Tensor,
+        labels: torch.Tensor,
+        num_segments: int,
+        target: int,
+        *,
+        fill: str = "mean",
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.target, self.num_segments = model, target, num_segments
+        self.x = x
+        self.labels = labels.long()
+        self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
+        self.fill = make_fill(model, x, self.labels, num_segments, fill, seed)
+        self.contrast = x - self.fill
+        self.batch_size = batch_size or max(1, min(32, 2_500_000 // x.numel()))
+
+    def compose(self, z: torch.Tensor) -> torch.Tensor:
+        """Clips in which supervoxel k shows the share z[:, k] of itself: (m, K) -> (m, C, T, H, W)."""
+        return torch.addcmul(self.fill, z[:, self.labels][:, None], self.contrast)
+
+    def probability(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
+        """The target's probability for each row of z: (m, K) -> (m,) float32."""
+        return self.probabilities(z, progress=progress)[:, self.target]
+
+    def probabilities(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
+        """All classes' probabilities for each row of z: (m, K) -> (m, classes) float32."""
+        batches = z.split(self.batch_size)
+        found = [self.model.predict(self.compose(part)) for part in _counted(batches, progress)]
+        return torch.cat(found).float()
+
+    def gradient(self, z: torch.Tensor, *, output: str = "probability") -> tuple[torch.Tensor, torch.Tensor]:
+        """The target's score and its derivatives by z: (m, K) -> (m,), (m, K) float32; one backward pass a batch."""
+        values, slopes = [], []
+        for part in z.split(self.batch_size):
+            x = self.compose(part).requires_grad_()
+            with torch.enable_grad(), evaluation_mode(self.model.net):
+                scores = class_scores(self.model, x, output)[:, self.target]
+            (gradient,) = torch.autograd.grad(scores.sum(), x)
+            effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
+            slopes.append(sum_by_label(effect, self.labels.flatten(), self.num_segments))
+            values.append(scores.detach().float())
+        return torch.cat(values), torch.cat(slopes)
+
+
+def class_scores(model: Classifier, x: torch.Tensor, output: str) -> torch.Tensor:
+    """Differentiable probabilities or logits (B, classes); an image model's are the mean over the clip's frames."""
+    if output == "logit":
+        return model.logits(x)
+    if not model.is_image_model:
+        return model.logits(x).float().softmax(dim=1)
+    frames = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+    return model.logits(frames).float().softmax(dim=1).unflatten(0, (x.shape[0], x.shape[2])).mean(dim=1)
+
+
+def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
+    """Sums of the columns of (m, V) that share a label (V,): (m, K)."""
+    return values.new_zeros(len(values), num_segments).index_add_(1, labels, values)
+
+
+def make_fill(
+    model: Classifier, x: torch.Tensor, labels: torch.Tensor, num_segments: int, kind: str, seed: int
+) -> torch.Tensor:
+    """What hidden voxels look like, normalised like x: (C, T, H, W)."""
+    channels = x.shape[0]
+    if kind == "mean":
+        flat = labels.flatten()
+        sums = sum_by_label(x.flatten(1).double(), flat, num_segments)
+        means = sums / torch.bincount(flat, minlength=num_segments).clamp(min=1)
+        return means.to(x.dtype)[:, labels]
+    if kind in ("grey", "black"):
+        level = 0.5 if kind == "grey" else 0.0
+        mean, std = (
+            torch.as_tensor(v, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
+            for v in (model.mean, model.std)
+        )
+        return ((level - mean) / std).expand(channels, 1, 1, 1).expand_as(x)
+    if kind == "blur":
+        return _blur(x)
+    if kind == "noise":
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+        spread = x.flatten(1).std(dim=1).view(-1, 1, 1, 1)
+        return x.flatten(1).mean(dim=1).view(-1, 1, 1, 1) + spread * noise
+    raise VidexplainError(f"unknown fill {kind!r}; choose one of {', '.join(FILLS)}.")
+
+
+def _blur(x: torch.Tensor) -> torch.Tensor:
+    """Gaussian blur within each frame, deviation an eighth of the shorter side."""
+    sigma = min(x.shape[-2:]) / 8
+    radius = min(int(3 * sigma), min(x.shape[-2:]) - 1)
+    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel = (-0.5 * (offsets / sigma) ** 2).exp()
+    kernel = kernel / kernel.sum()
+    frames = x.flatten(0, 1)[:, None]
+    frames = F.conv2d(F.pad(frames, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
+    frames = F.conv2d(F.pad(frames, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
+    return frames[:, 0].view_as(x)
+
+
+def _counted(batches: tuple[torch.Tensor, ...], progress: str | None) -> Iterator[torch.Tensor]:
+    """The batches, with a progress bar that counts their rows where a title is given."""
+    if progress is None:
+        yield from batches
+        return
+    with tqdm(total=sum(map(len, batches)), desc=progress, unit="clip", leave=False) as bar:
+        for part in batches:
+            yield part
+            bar.update(len(part))

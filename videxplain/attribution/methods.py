@@ -1,0 +1,121 @@
+"""The registry of scoring methods: what each needs from the network and how it makes scores of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from videxplain.attribution import cam, perturbation
+from videxplain.registry import Registry
+
+Dense = Literal["gradient", "guided", "input-x-gradient"]
+
+
+@dataclass(frozen=True)
+class PixelMethod:
+    """Scores voxels in one forward and at most one backward pass: score = | up(cam) * dense |, summed over a region.
+
+    Attributes
+    ----------
+    summary
+        One line for `videxplain methods`.
+    dense
+        What is taken at the input's resolution, if anything.
+    activation_cam, gradient_cam
+        The map at the CAM layer's resolution, made of the activation alone or of it and its gradient.
+    """
+
+    summary: str
+    dense: Dense | None = None
+    activation_cam: Callable[[torch.Tensor], torch.Tensor] | None = None
+    gradient_cam: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+
+    @property
+    def needs_cam(self) -> bool:
+        return self.activation_cam is not None or self.gradient_cam is not None
+
+
+@dataclass(frozen=True)
+class RegionMethod:
+    """Scores supervoxels as a whole, by perturbing them or (the baseline) by chance.
+
+    Attributes
+    ----------
+    summary
+        One line for `videxplain methods`.
+    score
+        (model, x (B, 3, T, H, W), labels (B, T, H, W), num_segments, target (B,), **options) -> (B, K) float32.
+    signed
+        Whether negative scores mean evidence against the class.
+    """
+
+    summary: str
+    score: Callable[..., torch.Tensor]
+    signed: bool = False
+
+
+Method = PixelMethod | RegionMethod
+METHODS: Registry[Method] = Registry("method")
+
+
+def _register(name: str, method: Method) -> None:
+    METHODS.register(name)(method)
+
+
+_register("vanilla", PixelMethod("gradient of the class score at the input", dense="gradient"))
+_register("guided", PixelMethod("gradient under the guided-ReLU backward rule", dense="guided"))
+_register("input-x-gradient", PixelMethod("input times gradient", dense="input-x-gradient"))
+_register(
+    "relu-activation",
+    PixelMethod(
+        "rectified activation of the last grid, for no class in particular",
+        activation_cam=cam.relu_activation,
+    ),
+)
+_register("grad-cam", PixelMethod("Grad-CAM", gradient_cam=cam.grad_cam))
+_register("guided-grad-cam", PixelMethod("guided times Grad-CAM", dense="guided", gradient_cam=cam.grad_cam))
+_register("grad-cam++", PixelMethod("Grad-CAM++", gradient_cam=cam.grad_cam_plus_plus))
+_register(
+    "act-grad-cam",
+    PixelMethod("Grad-CAM weighted by activation times gradient", gradient_cam=cam.act_grad_cam),
+)
+_register(
+    "guided-act-grad-cam",
+    PixelMethod("guided times Act-Grad-CAM", dense="guided", gradient_cam=cam.act_grad_cam),
+)
+
+
+def random_scores(
+    model: object,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    num_segments: int,
+    target: torch.Tensor,
+    *,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Uniform scores in [0, 1), the baseline that every method has to beat: (B, K) float32."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(labels.shape[0], num_segments, generator=generator).to(labels.device)
+
+
+_register("random", RegionMethod("uniform random scores, the baseline", random_scores))
+_register(
+    "lime",
+    RegionMethod("LIME by the lime package, the paper's reference", perturbation.lime_package, signed=True),
+)
+_register("lime-batched", RegionMethod("LIME, batched on the device", perturbation.lime_batched, signed=True))
+_register(
+    "kernel-shap",
+    RegionMethod("Shapley values of supervoxels by KernelSHAP", perturbation.kernel_shap, signed=True),
+)
+_register("rise", RegionMethod("RISE with supervoxels as its random cells", perturbation.rise, signed=True))
+_register(
+    "occlusion",
+    RegionMethod(
+        "fall of the probability when one supervoxel is hidden", perturbation.occlusion, signed=True
+    ),
+)

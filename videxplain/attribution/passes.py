@@ -1,0 +1,174 @@
+"""One forward pass, kept for the backward passes that scoring methods ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from videxplain.attribution.guided import GuidedRule
+from videxplain.errors import VidexplainError
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+
+
+@contextmanager
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
+    """Puts every module into evaluation mode, and each back into the mode it was in."""
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        # Not `module.train()`, which would drag along children that were evaluating.
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _captured(layer: nn.Module, *, cut: bool) -> Iterator[list[torch.Tensor]]:
+    """Collects the layer's outputs; `cut` detaches them so that a backward pass ends there."""
+    outputs: list[torch.Tensor] = []
+
+    def capture(_module: nn.Module, _args: object, output: object) -> object:
+        if isinstance(output, (tuple, list)):
+            return type(output)([capture(_module, _args, output[0]), *output[1:]])
+        if not isinstance(output, torch.Tensor):
+            raise VidexplainError(
+                f"the CAM layer returns a {type(output).__name__}, not a tensor; name another layer with cam_layer"
+            )
+        if cut:
+            torch.set_grad_enabled(True)  # until the caller's no_grad block restores the mode on its exit
+            output = output.detach().requires_grad_()
+        outputs.append(output)
+        # A copy goes on, for a ReLU in place would overwrite what was captured.
+        return output.clone()
+
+    handle = layer.register_forward_hook(capture)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+class ForwardPass:
+    """A forward pass of a classifier and the gradients that can be asked of it.
+
+    Parameters
+    ----------
+    model
+        The classifier; left exactly as it was, also after an exception.
+    x
+        (B, C, T, H, W), normalised.
+    needs_input_gradient, needs_cam, needs_cam_gradient, needs_guided
+        What will be asked; the pass records no more than that. Without `needs_input_gradient` nothing before the
+        CAM layer is recorded and backward passes end there.
+    guided_any
+        Extend the guided rule to smooth rectifiers (GELU, SiLU, ...).
+
+    Attributes
+    ----------
+    logits, probabilities
+        (B, classes).
+    activation
+        (B, C, t, h, w), the output of the CAM layer, or None.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        x: torch.Tensor,
+        *,
+        needs_input_gradient: bool = True,
+        needs_cam: bool = False,
+        needs_cam_gradient: bool = False,
+        needs_guided: bool = False,
+        guided_any: bool = False,
+    ) -> None:
+        self.model = model
+        self.x = x.detach()
+        self._rule = GuidedRule(smooth=guided_any) if needs_guided else None
+        self._outputs: list[torch.Tensor] = []
+        cut = needs_cam_gradient and not needs_input_gradient
+        with ExitStack() as stack:
+            stack.enter_context(evaluation_mode(model.net))
+            stack.enter_context(torch.set_grad_enabled(needs_input_gradient))
+            if needs_cam:
+                self._outputs = stack.enter_context(_captured(_cam_module(model), cut=cut))
+            if self._rule is not None:
+                stack.enter_context(self._rule)
+            if needs_input_gradient:
+                self.x.requires_grad_()
+            self.logits = model.logits(self.x)
+        if needs_cam and not self._outputs:
+            raise VidexplainError(
+                f"the CAM layer {model.cam_layer!r} was not used in the forward pass; name another layer"
+            )
+        self._check_rule()
+        if not bool(torch.isfinite(self.logits).all()):
+            raise VidexplainError(
+                f"the network {model.name!r} gives NaN or infinite class scores; check its weights and precision"
+            )
+        self.activation = model.cam_grid(self._outputs[-1]) if needs_cam else None
+        # In float32 at least, for a softmax in half precision loses the small classes.
+        self.probabilities = self.logits.float().softmax(dim=1)
+
+    def _check_rule(self) -> None:
+        rule = self._rule
+        if rule is None:
+            return
+        if rule.rectifiers == 0:
+            met = f"only {', '.join(sorted(rule.unguided))}" if rule.unguided else "no ReLU at all"
+            raise VidexplainError(
+                f"the guided rule is defined on ReLU and {self.model.name!r} has {met}; "
+                "use another method (vanilla, grad-cam), or extend the rule with guided_any (--guided-any)"
+            )
+
+    def objective(self, target: torch.Tensor, output: str) -> torch.Tensor:
+        """Sum over the batch of each sample's target probability or logit; samples do not interact."""
+        values = self.probabilities if output == "probability" else self.logits
+        return values.gather(1, target[:, None]).sum()
+
+    def input_gradient(
+        self, target: torch.Tensor, *, output: str = "probability", guided: bool = False
+    ) -> torch.Tensor:
+        """Gradient of the target's `output` ("probability" or "logit") at the input: (B, C, T, H, W) float32."""
+        return self._gradient(self.objective(target, output), self.x, guided)
+
+    def activation_gradient(self, target: torch.Tensor, *, output: str = "logit") -> torch.Tensor:
+        """Gradient of the target's `output` at the CAM layer: (B, C, t, h, w) float32."""
+        gradient = self._gradient(self.objective(target, output), self._outputs[-1], guided=False)
+        return self.model.cam_grid(gradient)
+
+    def _gradient(self, objective: torch.Tensor, at: torch.Tensor, guided: bool) -> torch.Tensor:
+        if not objective.requires_grad:
+            raise VidexplainError(
+                f"no gradient flows through {self.model.name!r}: its forward pass detaches or runs without gradients"
+            )
+        if self._rule is not None:
+            self._rule.active = guided
+        (gradient,) = torch.autograd.grad(objective, at, retain_graph=True, allow_unused=True)
+        if gradient is None:
+            raise VidexplainError(
+                f"the class score of {self.model.name!r} does not depend on the layer asked about; name another"
+            )
+        if not bool(torch.isfinite(gradient).all()):
+            raise VidexplainError(
+                f"the gradients of {self.model.name!r} are NaN or infinite for this clip; "
+                "try float32, or a method without gradients"
+            )
+        return gradient.detach().float()
+
+
+def _cam_module(model: Classifier) -> nn.Module:
+    name = model.cam_layer
+    try:
+        return model.net.get_submodule(name)
+    except AttributeError:
+        raise VidexplainError(
+            f"{model.name!r} has no layer {name!r}; `videxplain models --layers {model.name}` lists the candidates"
+        ) from None

@@ -1,0 +1,316 @@
+"""The `videxplain` command. Nothing heavy is imported before a command needs it: `--help` must answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videxplain import __version__
+from videxplain.errors import VidexplainError
+
+DEFAULT_MODEL = "c3d-motion"
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 done, 1 an error said in one sentence, 2 wrong usage, 130 Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except VidexplainError as error:
+        print(f"videxplain: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"videxplain: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("videxplain: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="videxplain", description="Shows which parts of a video made a classifier decide as it did."
+    )
+    parser.add_argument("--version", action="version", version=f"videxplain {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    demo = _command(
+        commands, "demo", _demo, "explain a generated video with the bundled model; needs no file, no network"
+    )
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("explained.mp4"),
+        help="explained video (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--input",
+        type=Path,
+        default=Path("demo.mp4"),
+        help="where the generated video goes (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--seconds", type=float, default=10.0, help="length of the generated video (default: %(default)s)"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="another seed, another video")
+
+    annotate = _command(
+        commands, "annotate", _annotate, "explain a video from its first frame to its last, into an MP4"
+    )
+    annotate.add_argument("input", type=Path, metavar="IN")
+    annotate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
+    _add_model(annotate)
+    _add_explanation(annotate, n_segments=200)
+    _add_picture(annotate)
+    annotate.add_argument(
+        "--stride", type=_positive, default=1, help="take every N-th frame into a clip (default: %(default)s)"
+    )
+    annotate.add_argument(
+        "--hop", type=_positive, help="frames from one clip to the next (default: a clip's span)"
+    )
+    annotate.add_argument(
+        "--batch", type=_positive, default=1, help="clips per forward pass (default: %(default)s)"
+    )
+    annotate.add_argument("--stream", type=int, help="index of the video stream, where there are several")
+    annotate.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    explain = _command(commands, "explain", _explain, "explain one image or one clip, into a PNG")
+    explain.add_argument("input", type=Path, metavar="IMAGE_OR_CLIP")
+    explain.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
+    explain.add_argument(
+        "--at",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="where in a video the clip begins (default: 0)",
+    )
+    explain.add_argument(
+        "--stride",
+        type=_positive,
+        default=1,
+        help="take every N-th frame into the clip (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--save", type=Path, metavar="DIR", help="also write labels, scores and settings as data"
+    )
+    explain.add_argument(
+        "--segmentation", help="slic (default for clips), quickshift (default for images) or grid"
+    )
+    _add_model(explain)
+    _add_explanation(explain, n_segments=200)
+    _add_picture(explain)
+
+    models = _command(commands, "models", _models, "list the networks that can be explained")
+    models.add_argument(
+        "--layers", metavar="NAME", help="list a network's layers that can serve Grad-CAM, with their grids"
+    )
+    models.add_argument("--weights", default="random", help=argparse.SUPPRESS)
+
+    _command(commands, "methods", _methods, "list the scoring methods")
+    _command(
+        commands,
+        "info",
+        _info,
+        "versions, the backend that serves each operation and why, devices, ffmpeg, weights",
+    )
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    command.set_defaults(run=run)
+    return command
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("network")
+    group.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a name from `videxplain models`, or module:factory (default: %(default)s)",
+    )
+    group.add_argument(
+        "--weights", help='a .safetensors or .pt file, or "random"; by default the network\'s own'
+    )
+    group.add_argument(
+        "--device", default=None, help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
+    )
+    group.add_argument(
+        "--cam-layer", metavar="NAME", help="layer for the CAM methods (default: the last one with a grid)"
+    )
+
+
+def _add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
+    group = command.add_argument_group("explanation")
+    group.add_argument(
+        "--method", default="guided", help="a name from `videxplain methods` (default: %(default)s)"
+    )
+    group.add_argument(
+        "--target",
+        help='class to explain: a name, an index, or a rank such as "#2" (default: the predicted class)',
+    )
+    group.add_argument(
+        "--segments",
+        type=_positive,
+        default=n_segments,
+        metavar="N",
+        help="about how many supervoxels (default: %(default)s)",
+    )
+    group.add_argument(
+        "--compactness", type=float, default=10.0, help="shape against colour in SLIC (default: %(default)s)"
+    )
+    group.add_argument(
+        "--guided-any", action="store_true", help="let guided methods treat GELU, SiLU and the like as ReLU"
+    )
+
+
+def _add_picture(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("picture")
+    group.add_argument(
+        "--top-k", type=_positive, default=5, help="how many supervoxels to light (default: %(default)s)"
+    )
+    style = group.add_mutually_exclusive_group()
+    style.add_argument(
+        "--heatmap",
+        dest="style",
+        action="store_const",
+        const="heat",
+        help="colour supervoxels by score (default)",
+    )
+    style.add_argument(
+        "--outline",
+        dest="style",
+        action="store_const",
+        const="outline",
+        help="outline the top supervoxels only",
+    )
+    group.set_defaults(style="heat")
+
+
+def _load(args: argparse.Namespace) -> Any:
+    import torch
+
+    from videxplain.models import load_model
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return load_model(args.model, weights=args.weights, device=device, cam_layer=args.cam_layer)
+
+
+def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "method": args.method,
+        "target": args.target,
+        "n_segments": args.segments,
+        "compactness": args.compactness,
+        "guided_any": args.guided_any,
+    }
+
+
+def _annotate(args: argparse.Namespace) -> None:
+    from videxplain.annotate import annotate
+
+    annotate(
+        _load(args),
+        args.input,
+        args.output,
+        top_k=args.top_k,
+        style=args.style,
+        stride=args.stride,
+        hop=args.hop,
+        batch=args.batch,
+        stream=args.stream,
+        progress=not args.quiet,
+        **_explanation_options(args),
+    )
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from videxplain.annotate import annotate
+    from videxplain.evaluation.moving_objects import write_video
+    from videxplain.models import load_model
+
+    print(f"{args.input}: generating {args.seconds:g} seconds of moving objects")
+    write_video(args.input, seed=args.seed, seconds=args.seconds)
+    print(f"{args.output}: explaining it with the bundled model")
+    annotate(load_model(DEFAULT_MODEL), args.input, args.output, method="guided", n_segments=100)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from PIL import Image
+
+    from videxplain.explain import explain
+    from videxplain.files import whole_file
+
+    if args.output.suffix.lower() != ".png":
+        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
+    model = _load(args)
+    clip = _read_clip(args, model)
+    explanation = explain(model, clip, segmentation=args.segmentation, **_explanation_options(args))
+    with whole_file(args.output) as scratch:
+        Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
+    if args.save:
+        explanation.save(args.save)
+    print(
+        f"{args.output}: {explanation.target_name} {explanation.probability:.1%}, "
+        f"{explanation.num_segments} supervoxels"
+    )
+    if explanation.held:
+        print(f"the clip is short: its last frame was held {explanation.held} times")
+    for region in explanation.top(args.top_k):
+        t, y, x = region.centre
+        print(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+
+
+def _read_clip(args: argparse.Namespace, model: Any) -> Any:
+    from videxplain.clip import Clip
+    from videxplain.video import open_video
+
+    if args.input.suffix.lower() in IMAGE_SUFFIXES:
+        return Clip.from_image(args.input)
+    with open_video(args.input) as video:
+        for clip in video.clips(length=model.clip_length, stride=args.stride, start=args.at):
+            return clip
+    raise VidexplainError(f"{args.input} has no frame at or after {args.at:g} s; give an earlier --at")
+
+
+def _models(args: argparse.Namespace) -> None:
+    from videxplain.models import MODELS, cam_candidates, load_model
+
+    if args.layers:
+        model = load_model(args.layers, weights=args.weights)
+        for name, grid in cam_candidates(model):
+            mark = "*" if name == model.cam_layer else " "
+            print(f"{mark} {name:40s} {'x'.join(map(str, grid))}")
+        return
+    for name in MODELS:
+        print(f"{name:28s} {MODELS[name].summary}")
+
+
+def _methods(args: argparse.Namespace) -> None:
+    from videxplain.attribution import METHODS
+
+    for name in METHODS:
+        print(f"{name:22s} {METHODS[name].summary}")
+
+
+def _info(args: argparse.Namespace) -> None:
+    from videxplain.info import report
+
+    print(report())

@@ -1,0 +1,222 @@
+"""What an explanation is: supervoxels, their scores, and how they came about."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videxplain.clip import Geometry
+from videxplain.errors import VidexplainError
+
+FORMAT_VERSION = 1
+_MANIFEST, _ARRAYS = "manifest.json", "arrays.npz"
+
+
+@dataclass(frozen=True)
+class Supervoxel:
+    """One supervoxel of an explanation.
+
+    Attributes
+    ----------
+    id
+        Its value in `Explanation.labels`.
+    score
+        Its score; `share` is the absolute score divided by the sum of all absolute scores.
+    voxels
+        How many voxels it has.
+    centre
+        (t, y, x) centre of mass in frames and pixels of the network's input.
+    box
+        ((t0, y0, x0), (t1, y1, x1)), half-open.
+    """
+
+    id: int
+    score: float
+    share: float
+    voxels: int
+    centre: tuple[float, float, float]
+    box: tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Which supervoxels made the network decide.
+
+    Attributes
+    ----------
+    labels
+        (T, h, w) int32 at the network's input size, ids 0..K-1.
+    scores
+        (K,) float32, one per id.
+    target, target_name, probability
+        The class explained and the probability the network gives it.
+    predictions
+        The most probable classes, best first, as (name, probability).
+    method, settings
+        What made the scores, so that they can be made again.
+    frames
+        (T, H, W, 3) uint8, the source frames.
+    times
+        (T,) presentation times in seconds.
+    geometry
+        Maps source frames to the network's input and back.
+    held
+        How many frames at the end only repeat the last one.
+    dense, cam
+        (C, T, h, w) and (t', h', w') float32 voxel scores, where they were kept.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    target: int
+    target_name: str
+    probability: float
+    predictions: list[tuple[str, float]]
+    method: str
+    settings: dict[str, Any]
+    frames: np.ndarray
+    times: tuple[Fraction, ...]
+    geometry: Geometry
+    held: int = 0
+    dense: np.ndarray | None = None
+    cam: np.ndarray | None = None
+
+    @property
+    def num_segments(self) -> int:
+        return len(self.scores)
+
+    def top_ids(self, k: int = 5) -> np.ndarray:
+        """Ids of the `k` highest scores, best first; ties go to the lower id. (min(k, K),) int64."""
+        return np.argsort(-self.scores, kind="stable")[:k]
+
+    def top(self, k: int = 5) -> list[Supervoxel]:
+        """The `k` supervoxels with the highest scores, best first."""
+        total = float(np.abs(self.scores).sum()) or 1.0
+        supervoxels = []
+        for id_ in self.top_ids(k).tolist():
+            where = np.nonzero(self.labels == id_)
+            score = float(self.scores[id_])
+            centre = tuple(float(axis.mean()) for axis in where)
+            box = tuple(int(axis.min()) for axis in where), tuple(int(axis.max()) + 1 for axis in where)
+            supervoxels.append(Supervoxel(id_, score, abs(score) / total, len(where[0]), centre, box))  # type: ignore[arg-type]
+        return supervoxels
+
+    def voxel_scores(self) -> np.ndarray:
+        """Each voxel's supervoxel score at the network's input size: (T, h, w) float32."""
+        return self.scores[self.labels]
+
+    def heatmap(self) -> np.ndarray:
+        """Voxel scores at the source's size, scaled so that the largest magnitude is 1: (T, H, W) float32.
+
+        Pixels that the network does not see (outside a crop) are 0. Signed methods give values in [-1, 1].
+        """
+        scale = float(np.abs(self.scores).max()) or 1.0
+        lookup = np.append(self.scores / scale, 0.0).astype(np.float32)  # the last entry answers label -1
+        return lookup[self.source_labels()]
+
+    def source_labels(self) -> np.ndarray:
+        """Labels at the source's size, -1 where the network does not see: (T, H, W) int32."""
+        return self.geometry.restore(self.labels, fill=-1)
+
+    def render(self, **options: Any) -> np.ndarray:
+        """The source frames with the explanation drawn over them: (T, H, W, 3) uint8; see `videxplain.render`."""
+        from videxplain.render import render_explanation
+
+        return render_explanation(self, **options)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `arrays.npz` and `manifest.json` into `folder`, all or nothing; replaces an earlier explanation there."""
+        folder = Path(folder)
+        manifest = {
+            "format": "videxplain.explanation",
+            "version": FORMAT_VERSION,
+            "method": self.method,
+            "settings": self.settings,
+            "target": self.target,
+            "target_name": self.target_name,
+            "probability": self.probability,
+            "predictions": self.predictions,
+            "held": self.held,
+            "times": [str(time) for time in self.times],
+            "geometry": self.geometry.to_dict(),
+        }
+        arrays = {"labels": self.labels, "scores": self.scores, "frames": self.frames}
+        arrays |= {name: maps for name in ("dense", "cam") if (maps := getattr(self, name)) is not None}
+        try:
+            _replace_folder(folder, json.dumps(manifest, indent=1), arrays)
+        except OSError as error:
+            raise VidexplainError(
+                f"cannot write the explanation to {folder}: {error.strerror or error}"
+            ) from error
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Explanation:
+        """Reads what `save` wrote; nothing in the folder is executed."""
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text())
+            with np.load(folder / _ARRAYS, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            if manifest.get("format") != "videxplain.explanation":
+                raise ValueError("its manifest is of another kind")
+            if manifest["version"] > FORMAT_VERSION:
+                raise ValueError(
+                    f"it has format version {manifest['version']}, newer than this videxplain reads ({FORMAT_VERSION})"
+                )
+            return cls(
+                labels=arrays["labels"],
+                scores=arrays["scores"],
+                frames=arrays["frames"],
+                dense=arrays.get("dense"),
+                cam=arrays.get("cam"),
+                times=tuple(Fraction(time) for time in manifest["times"]),
+                geometry=Geometry.from_dict(manifest["geometry"]),
+                predictions=[(name, p) for name, p in manifest["predictions"]],
+                **{
+                    key: manifest[key]
+                    for key in ("target", "target_name", "probability", "method", "settings", "held")
+                },
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VidexplainError(f"{folder} holds no explanation that can be read: {error}") from error
+
+    def _repr_png_(self) -> bytes:
+        """A strip of rendered frames for notebooks."""
+        from PIL import Image
+
+        frames = self.render()
+        chosen = frames[np.linspace(0, len(frames) - 1, min(4, len(frames))).round().astype(int)]
+        buffer = io.BytesIO()
+        Image.fromarray(np.concatenate(list(chosen), axis=1)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        return (
+            f"Explanation({self.target_name!r}, p={self.probability:.3f}, method={self.method!r}, "
+            f"{self.num_segments} supervoxels, labels {'x'.join(map(str, self.labels.shape))})"
+        )
+
+
+def _replace_folder(folder: Path, manifest: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes both files beside `folder` and moves them in, so that a reader sees the old ones or the new ones."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (scratch / _MANIFEST).write_text(manifest)
+        with open(scratch / _ARRAYS, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        folder.mkdir(exist_ok=True)
+        for name in (_ARRAYS, _MANIFEST):
+            os.replace(scratch / name, folder / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
