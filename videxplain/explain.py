@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
 from videxplain import ops
-from videxplain.attribution.methods import METHODS, PixelMethod, RegionMethod
+from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
@@ -21,7 +20,7 @@ from videxplain.segmentation import segment
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
-ClipLike = Clip | np.ndarray
+ClipLike: TypeAlias = "Clip | np.ndarray"
 NUM_PREDICTIONS = 5
 REDUCTIONS = ("sum", "mean", "max")
 
@@ -74,7 +73,7 @@ def explain(
     keep_maps
         Keep the voxel scores in `Explanation.dense` and `Explanation.cam`.
     **options
-        Options of region methods, such as `samples` and `seed` of LIME.
+        The method's own, such as `samples` and `seed` of LIME; a method is not asked about another's.
 
     Returns
     -------
@@ -110,15 +109,15 @@ def explain(
     counts = [int(s.max()) + 1 for s in segments]
     regions = torch.from_numpy(np.stack(segments)).to(x.device)
 
-    maps = _pixel_scores(model, x, specs, target, output, guided_any)
+    maps = _voxel_scores(model, x, specs, target, output=output, guided_any=guided_any, **options)
     by_method: dict[str, list[Explanation]] = {}
     for name, spec in specs.items():
         found = maps[name]
+        own = _accepted(spec, options)
         if isinstance(spec, RegionMethod):
-            own = _accepted(spec, options)
             scores = spec.score(model, x, regions, max(counts), found.target, **own)
         else:
-            own = {"reduction": reduction, "signed": signed, "output": output}
+            own |= {"reduction": reduction, "signed": signed, "output": output}
             scores = ops.segment_reduce(
                 regions, found.dense, found.cam, max(counts), reduction=reduction, signed=signed
             )
@@ -173,20 +172,15 @@ def _view(model: Classifier, clip: Clip) -> _View:
     return _View(geometry.apply(clip.frames), clip.frames, clip.times, geometry, clip.held)
 
 
-def _pixel_scores(
-    model: Classifier,
-    x: torch.Tensor,
-    specs: dict[str, PixelMethod | RegionMethod],
-    target: Target,
-    output: Output,
-    guided_any: bool,
+def _voxel_scores(
+    model: Classifier, x: torch.Tensor, specs: dict[str, Method], target: Target, **settings: Any
 ) -> dict[str, PixelScores]:
     """Voxel scores per method; region methods get the class and its probability only."""
-    pixel = [name for name, spec in specs.items() if isinstance(spec, PixelMethod)]
-    if pixel:
-        maps = pixel_scores_of(model, x, pixel, target, output=output, guided_any=guided_any)
-        any_ = maps[pixel[0]]
-        plain = PixelScores(None, None, any_.target, any_.probability, any_.probabilities)
+    voxel = [name for name, spec in specs.items() if not isinstance(spec, RegionMethod)]
+    if voxel:
+        maps = pixel_scores_of(model, x, voxel, target, **settings)
+        first = maps[voxel[0]]
+        plain = PixelScores(None, None, first.target, first.probability, first.probabilities)
     else:
         maps = {}
         probabilities = model.predict(x)
@@ -202,21 +196,14 @@ def _predictions(model: Classifier, probabilities: torch.Tensor) -> list[tuple[s
     return [(model.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
 
-def _accepted(spec: PixelMethod | RegionMethod, options: dict[str, Any]) -> dict[str, Any]:
+def _accepted(spec: Method, options: dict[str, Any]) -> dict[str, Any]:
     """Those of `options` that the method takes."""
-    names = set(_option_names(spec))
+    names = option_names(spec)
     return {name: value for name, value in options.items() if name in names}
 
 
-def _option_names(spec: PixelMethod | RegionMethod) -> Iterator[str]:
-    if isinstance(spec, RegionMethod):
-        for name, parameter in inspect.signature(spec.score).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                yield name
-
-
-def _check_options(specs: dict[str, PixelMethod | RegionMethod], options: dict[str, Any]) -> None:
-    known = sorted({name for spec in specs.values() for name in _option_names(spec)})
+def _check_options(specs: dict[str, Method], options: dict[str, Any]) -> None:
+    known = sorted({name for spec in specs.values() for name in option_names(spec)})
     for name in options:
         if name not in known:
             listed = f"its options are {', '.join(known)}" if known else "it has no options of its own"

@@ -134,7 +134,7 @@ class Explanation:
         return render_explanation(self, **options)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `arrays.npz` and `manifest.json` into `folder`, all or nothing; replaces an earlier explanation there."""
+        """Writes `arrays.npz` and `manifest.json` into `folder`, all or nothing; replaces an earlier one there."""
         folder = Path(folder)
         manifest = {
             "format": "videxplain.explanation",

@@ -41,3 +41,26 @@ def grad_cam_plus_plus(activation: torch.Tensor, gradient: torch.Tensor) -> torc
     denominator = 2 * squared + activation.sum(dim=_GRID, keepdim=True) * squared * gradient
     alpha = torch.where(gradient != 0, squared / (denominator + 1e-6), torch.zeros_like(gradient))
     return _weighted((alpha * gradient.relu()).sum(dim=_GRID, keepdim=True), activation)
+
+
+def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Weights relu(G) of their own for every place of the grid (Jiang et al. 2021, equations 5 and 6)."""
+    return _weighted(gradient.relu(), activation)
+
+
+def xgrad_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """w_c = sum of G_c * A_c / sum(A_c), the choice that satisfies sensitivity best (Fu et al. 2020, equation 8)."""
+    share = activation / (activation.sum(dim=_GRID, keepdim=True) + 1e-7)
+    return _weighted((gradient * share).sum(dim=_GRID, keepdim=True), activation)
+
+
+def eigen_cam(activation: torch.Tensor) -> torch.Tensor:
+    """First principal component of the activation over the grid (Muhammad and Yeasin 2020), rectified.
+
+    A component has no sign of its own; the one along which the mean activation grows is taken.
+    """
+    rows = activation.flatten(2).transpose(1, 2)  # (B, places, C)
+    rows = rows - rows.mean(dim=1, keepdim=True)
+    direction = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]
+    direction = direction * torch.where(direction.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
+    return (rows @ direction[:, :, None])[..., 0].unflatten(1, activation.shape[2:]).relu()

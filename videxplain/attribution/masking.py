@@ -105,19 +105,13 @@ def make_fill(
     model: Classifier, x: torch.Tensor, labels: torch.Tensor, num_segments: int, kind: str, seed: int
 ) -> torch.Tensor:
     """What hidden voxels look like, normalised like x: (C, T, H, W)."""
-    channels = x.shape[0]
     if kind == "mean":
         flat = labels.flatten()
         sums = sum_by_label(x.flatten(1).double(), flat, num_segments)
         means = sums / torch.bincount(flat, minlength=num_segments).clamp(min=1)
         return means.to(x.dtype)[:, labels]
     if kind in ("grey", "black"):
-        level = 0.5 if kind == "grey" else 0.0
-        mean, std = (
-            torch.as_tensor(v, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
-            for v in (model.mean, model.std)
-        )
-        return ((level - mean) / std).expand(channels, 1, 1, 1).expand_as(x)
+        return uniform(model, x, 0.5 if kind == "grey" else 0.0)
     if kind == "blur":
         return _blur(x)
     if kind == "noise":
@@ -125,6 +119,14 @@ def make_fill(
         spread = x.flatten(1).std(dim=1).view(-1, 1, 1, 1)
         return x.flatten(1).mean(dim=1).view(-1, 1, 1, 1) + spread * noise
     raise VidexplainError(f"unknown fill {kind!r}; choose one of {', '.join(FILLS)}.")
+
+
+def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:
+    """A clip of one grey `level` in [0, 1], normalised, of the shape of x: (..., C, T, H, W)."""
+    mean, std = (
+        torch.as_tensor(v, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1) for v in (model.mean, model.std)
+    )
+    return ((level - mean) / std).expand_as(x)
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:

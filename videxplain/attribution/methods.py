@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from videxplain.attribution import cam, perturbation
+from videxplain.attribution import cam, multipass, perturbation
 from videxplain.registry import Registry
 
 Dense = Literal["gradient", "guided", "input-x-gradient"]
@@ -39,6 +40,22 @@ class PixelMethod:
 
 
 @dataclass(frozen=True)
+class DenseMethod:
+    """Scores voxels by passes of its own, several of them or under another library's backward rule.
+
+    Attributes
+    ----------
+    summary
+        One line for `videxplain methods`.
+    score
+        (model, x (B, 3, T, H, W), target (B,), output, **options) -> dense scores of x's shape.
+    """
+
+    summary: str
+    score: Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True)
 class RegionMethod:
     """Scores supervoxels as a whole, by perturbing them or (the baseline) by chance.
 
@@ -48,17 +65,22 @@ class RegionMethod:
         One line for `videxplain methods`.
     score
         (model, x (B, 3, T, H, W), labels (B, T, H, W), num_segments, target (B,), **options) -> (B, K) float32.
-    signed
-        Whether negative scores mean evidence against the class.
     """
 
     summary: str
     score: Callable[..., torch.Tensor]
-    signed: bool = False
 
 
-Method = PixelMethod | RegionMethod
+Method = PixelMethod | DenseMethod | RegionMethod
 METHODS: Registry[Method] = Registry("method")
+
+
+def option_names(method: Method) -> list[str]:
+    """Names of the options that a method takes beyond those that all take."""
+    if isinstance(method, PixelMethod):
+        return []
+    parameters = inspect.signature(method.score).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def _register(name: str, method: Method) -> None:
@@ -87,6 +109,21 @@ _register(
     PixelMethod("guided times Act-Grad-CAM", dense="guided", gradient_cam=cam.act_grad_cam),
 )
 
+_register("layer-cam", PixelMethod("LayerCAM", gradient_cam=cam.layer_cam))
+_register("xgrad-cam", PixelMethod("XGrad-CAM", gradient_cam=cam.xgrad_cam))
+_register("eigen-cam", PixelMethod("Eigen-CAM, for no class in particular", activation_cam=cam.eigen_cam))
+_register(
+    "integrated-gradients", DenseMethod("integrated gradients from black", multipass.integrated_gradients)
+)
+_register("smoothgrad", DenseMethod("mean gradient over noisy copies of the clip", multipass.smoothgrad))
+_register(
+    "lrp-epsilon", DenseMethod("relevance propagation, epsilon rule (needs zennit)", multipass.lrp_epsilon)
+)
+_register(
+    "lrp-alpha-beta",
+    DenseMethod("relevance propagation, alpha 2 beta 1 (needs zennit)", multipass.lrp_alpha_beta),
+)
+
 
 def random_scores(
     model: object,
@@ -107,12 +144,12 @@ _register(
     "lime",
     RegionMethod("LIME by the lime package, the paper's reference", perturbation.lime_package, signed=True),
 )
-_register("lime-batched", RegionMethod("LIME, batched on the device", perturbation.lime_batched, signed=True))
+_register("lime-batched", RegionMethod("LIME, batched on the device", perturbation.lime_batched))
 _register(
     "kernel-shap",
     RegionMethod("Shapley values of supervoxels by KernelSHAP", perturbation.kernel_shap, signed=True),
 )
-_register("rise", RegionMethod("RISE with supervoxels as its random cells", perturbation.rise, signed=True))
+_register("rise", RegionMethod("RISE with supervoxels as its random cells", perturbation.rise))
 _register(
     "occlusion",
     RegionMethod(

@@ -211,7 +211,7 @@ def occlusion(
     seed: int = 0,
     progress: bool = False,
 ) -> torch.Tensor:
-    """Fall of the target's probability when one supervoxel is hidden (Zeiler and Fergus 2014, supervoxels for patches)."""
+    """Fall of the target's probability when one supervoxel is hidden (Zeiler and Fergus 2014, for patches)."""
     rows = []
     for clip in _clips(model, x, labels, num_segments, target, fill=fill, batch_size=batch_size, seed=seed):
         masks = torch.cat([torch.ones(1, num_segments), 1 - torch.eye(num_segments)]).to(x)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from videxplain.attribution.methods import METHODS, PixelMethod
+from videxplain.attribution.methods import METHODS, DenseMethod, PixelMethod, RegionMethod, option_names
 from videxplain.attribution.passes import ForwardPass
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, unknown_name
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -52,6 +52,7 @@ def pixel_scores(
     *,
     output: Output = "probability",
     guided_any: bool = False,
+    **options: Any,
 ) -> PixelScores:
     """Scores every voxel of a batch of clips.
 
@@ -62,7 +63,7 @@ def pixel_scores(
     x
         (B, C, T, H, W) float, normalised as the model asks (`Classifier.prepare`); images (B, C, H, W) also do.
     method
-        A pixel method; `videxplain methods` lists them.
+        A method that scores voxels; `videxplain methods` lists them.
     target
         Class to explain, by index, name or rank ("#2" is the second prediction); one for all samples or one each.
         The predicted class by default.
@@ -71,6 +72,8 @@ def pixel_scores(
         always come from the logit.
     guided_any
         Let the guided methods treat GELU, SiLU and other smooth rectifiers like ReLU.
+    **options
+        The method's own, such as `steps` of integrated gradients.
 
     Returns
     -------
@@ -81,7 +84,9 @@ def pixel_scores(
     VidexplainError
         For an unknown method or class, a method that scores regions only, and a network without gradients.
     """
-    return pixel_scores_of(model, x, [method], target, output=output, guided_any=guided_any)[method]
+    return pixel_scores_of(model, x, [method], target, output=output, guided_any=guided_any, **options)[
+        method
+    ]
 
 
 def pixel_scores_of(
@@ -92,11 +97,13 @@ def pixel_scores_of(
     *,
     output: Output = "probability",
     guided_any: bool = False,
+    **options: Any,
 ) -> dict[str, PixelScores]:
     """`pixel_scores` for several methods, which share the forward pass and any backward pass they have in common."""
     if output not in ("probability", "logit"):
-        raise VidexplainError(f"output must be 'probability' or 'logit', not {output!r}")
-    wanted = {name: _pixel_method(name) for name in methods}
+        raise unknown_name("output", output, ("probability", "logit"))
+    wanted = {name: _voxel_method(name) for name in methods}
+    one_pass = [method for method in wanted.values() if isinstance(method, PixelMethod)]
     x = check_input(model, x)
     batch, _, frames = x.shape[:3]
     per_frame = model.is_image_model
@@ -105,10 +112,10 @@ def pixel_scores_of(
     run = ForwardPass(
         model,
         x,
-        needs_input_gradient=any(m.dense is not None for m in wanted.values()),
-        needs_cam=any(m.needs_cam for m in wanted.values()),
-        needs_cam_gradient=any(m.gradient_cam is not None for m in wanted.values()),
-        needs_guided=any(m.dense == "guided" for m in wanted.values()),
+        needs_input_gradient=any(m.dense is not None for m in one_pass),
+        needs_cam=any(m.needs_cam for m in one_pass),
+        needs_cam_gradient=any(m.gradient_cam is not None for m in one_pass),
+        needs_guided=any(m.dense == "guided" for m in one_pass),
         guided_any=guided_any,
     )
     probabilities = run.probabilities.detach()
@@ -120,7 +127,11 @@ def pixel_scores_of(
 
     scores = {}
     for name, method in wanted.items():
-        dense, cam = maps.dense(method), maps.cam(method)
+        if isinstance(method, PixelMethod):
+            dense, cam = maps.dense(method), maps.cam(method)
+        else:
+            own = {key: value for key, value in options.items() if key in option_names(method)}
+            dense, cam = method.score(model, x, repeated, output, **own), None
         if per_frame:
             dense = _unfold(dense, batch, frames)
             cam = _unfold(cam, batch, frames)
@@ -159,11 +170,11 @@ class _Maps:
         return method.gradient_cam(activation, self._activation_gradient)
 
 
-def _pixel_method(name: str) -> PixelMethod:
+def _voxel_method(name: str) -> PixelMethod | DenseMethod:
     method = METHODS[name]
-    if not isinstance(method, PixelMethod):
-        pixel = ", ".join(n for n in METHODS if isinstance(METHODS[n], PixelMethod))
-        raise VidexplainError(f"{name!r} scores regions, not voxels; use explain(), or one of {pixel}")
+    if isinstance(method, RegionMethod):
+        voxel = ", ".join(n for n in METHODS if not isinstance(METHODS[n], RegionMethod))
+        raise VidexplainError(f"{name!r} scores regions, not voxels; use explain(), or one of {voxel}")
     return method
 
 
