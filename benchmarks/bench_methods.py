@@ -1,0 +1,58 @@
+"""What each scoring method costs beside one bare forward pass and one forward and backward pass.
+
+    pytest benchmarks/bench_methods.py --benchmark-group-by=param:name --benchmark-columns=median,iqr,rounds
+
+Random weights: they do not change the time. Labels are made beforehand; everything else is included.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+from videxplain import ops
+from videxplain.attribution import METHODS, PixelMethod, pixel_scores
+from videxplain.models import Classifier, load_model
+from videxplain.segmentation import segment
+
+SHAPES = {"vgg16": (1, 224, 224), "resnet50": (1, 224, 224), "c3d": (16, 112, 112)}
+PIXEL_METHODS = [name for name in METHODS if isinstance(METHODS[name], PixelMethod)]
+
+
+@functools.lru_cache(maxsize=1)
+def prepared(name: str) -> tuple[Classifier, torch.Tensor, torch.Tensor]:
+    model = load_model(name, weights="random")
+    frames = (torch.rand(*SHAPES[name], 3, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
+    labels = torch.from_numpy(segment(frames, n_segments=200))[None]
+    return model, model.prepare(frames), labels
+
+
+def forward(model: Classifier, x: torch.Tensor, labels: torch.Tensor) -> None:
+    with torch.no_grad():
+        model.net(x[:, :, 0] if model.is_image_model else x)
+
+
+def forward_and_backward(model: Classifier, x: torch.Tensor, labels: torch.Tensor) -> None:
+    x = x.clone().requires_grad_()
+    logits = model.net(x[:, :, 0] if model.is_image_model else x)
+    torch.autograd.grad(logits.softmax(dim=1)[0, 3], x)
+
+
+def scores(method: str, model: Classifier, x: torch.Tensor, labels: torch.Tensor) -> None:
+    maps = pixel_scores(model, x, method, 3)
+    ops.segment_reduce(labels, maps.dense, maps.cam, int(labels.max()) + 1)
+
+
+WORK = {"forward": forward, "forward+backward": forward_and_backward}
+WORK |= {method: functools.partial(scores, method) for method in PIXEL_METHODS}
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("name", SHAPES)
+def test_cost(benchmark, name: str, work: str) -> None:
+    model, x, labels = prepared(name)
+    model.net.eval()
+    benchmark.extra_info["threads"] = torch.get_num_threads()
+    benchmark.pedantic(WORK[work], (model, x, labels), rounds=7, warmup_rounds=1)

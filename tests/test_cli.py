@@ -1,0 +1,108 @@
+"""The command line: what a user sees when all is well and when something is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from videxplain.cli import main
+
+
+def videxplain(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "videxplain", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; from videxplain.cli import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "annotate", "explain", "evaluate", "models", "methods", "info"):
+        assert command in done.stdout
+
+
+def test_info_methods_and_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    for word in ("torch", "segment_reduce", "ffmpeg", "c3d-motion", "cuda"):
+        assert word in text
+    assert main(["methods"]) == 0
+    assert "guided-act-grad-cam" in capsys.readouterr().out
+    assert main(["models"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("c3d", "vgg16", "resnet50", "r2plus1d_18", "swin3d_t", "efficientnet-lite0"):
+        assert f"\n{name} " in f"\n{listed}"
+    assert main(["models", "--layers", "c3d-motion"]) == 0
+    assert "2x7x7" in capsys.readouterr().out
+
+
+def test_explain_writes_a_picture_and_data(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import videxplain as vx
+
+    out, data = tmp_path / "out.png", tmp_path / "data"
+    arguments = ["explain", photo, "-o", out, "--model", "resnet18", "--weights", "random", "--save", data]
+    assert main([str(a) for a in arguments]) == 0
+    assert "supervoxels" in capsys.readouterr().out
+    with Image.open(out) as picture:
+        assert picture.width >= 60
+    assert vx.Explanation.load(data).settings["model"] == "resnet18"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "nowhere.png", "-o", "{tmp}/o.png"], "nowhere.png"),
+        (["explain", "{photo}", "-o", "{tmp}/o.jpg"], "not a .png name"),
+        (["explain", "{photo}", "-o", "{tmp}"], "{tmp}"),
+        (["explain", "{photo}", "-o", "{tmp}/no/such/folder/o.png"], "cannot write"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--model", "resnet19"], "resnet1"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--method", "gradcam"], "'grad-cam'"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--target", "lefft"], "left"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--weights", "none.safetensors"], "none.safetensors"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "cuda:7"], "cuda"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "abacus"], "abacus"),
+        (["annotate", "nowhere.mp4", "-o", "{tmp}/o.mp4"], "nowhere.mp4"),
+        (["annotate", "{photo}.txt", "-o", "{tmp}/o.mp4"], "photo.png.txt"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_no_file(
+    arguments: list[str], message: str, photo: Path, tmp_path: Path
+) -> None:
+    Path(f"{photo}.txt").write_text("not a video")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    done = videxplain(*[a.format(photo=photo, tmp=tmp_path) for a in arguments])
+    assert done.returncode == 1
+    assert message.format(tmp=tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1:]) == 1 and done.stderr.strip().splitlines()[
+        -1
+    ].startswith("videxplain: ")
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["explain"], ["explain", "x.png", "-o", "y.png", "--segments", "0"], ["fly"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
