@@ -6,6 +6,7 @@ import functools
 
 import torch
 
+from videxplain.attribution import pixel_scores
 from videxplain.models import Classifier, load_model
 
 # name -> (clips of this shape, (T, H, W))
@@ -35,6 +36,21 @@ def network(name: str) -> Classifier:
 def clips(name: str, batch: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(7)
     return torch.randn(batch, 3, *SHAPES[name], generator=generator)
+
+
+@functools.cache
+def lively_classes(name: str, batch: int) -> list[int]:
+    """For each clip of the batch a class whose Grad-CAM is not zero everywhere; of random weights half are."""
+    model, x = network(name), clips(name, batch)
+    found: dict[int, int] = {}
+    for class_ in range(model.num_classes):
+        cam = pixel_scores(model, x, "grad-cam", class_).cam
+        for b in range(batch):
+            if cam[b].count_nonzero() > 1:
+                found.setdefault(b, class_)
+        if len(found) == batch:
+            return [found[b] for b in range(batch)]
+    raise AssertionError(f"no class of {name} has a Grad-CAM")
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -9,14 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import GuidedBackprop, InputXGradient, LayerAttribution, LayerGradCam, Saliency
-from networks import clips, network, relative_error
+from networks import clips, lively_classes, network, relative_error
 from torch import nn
 
 import videxplain as vx
 
 TOLERANCE = 1e-5
 NETWORKS = ["vgg16", "resnet50", "c3d", "r2plus1d_18", "r3d_18", "s3d", "efficientnet-lite0"]
-# Trained weights give large activations, where float32 itself is good to a few 1e-6 only.
 
 
 class Head(nn.Module):
@@ -67,7 +66,7 @@ def test_gradients_equal_captum(name: str, output: str, record_property) -> None
 @pytest.mark.parametrize("name", NETWORKS)
 def test_grad_cam_and_guided_grad_cam_equal_captum(name: str) -> None:
     model, x = network(name), clips(name)
-    target = torch.tensor([3, 5])
+    target = torch.tensor(lively_classes(name, 2))
     head = Head(model, "logit")
     layer = head.net.get_submodule(model.cam_layer)
     raw = LayerGradCam(head, layer).attribute(native(model, x), target=target, relu_attributions=True)
@@ -93,11 +92,12 @@ def test_grad_cam_plus_plus_equals_pytorch_grad_cam(name: str) -> None:
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     model, x = network(name), clips(name, batch=1)
+    (target,) = lively_classes(name, 1)
     head = Head(model, "logit")
     layer = head.net.get_submodule(model.cam_layer)
     with pytorch_grad_cam.GradCAMPlusPlus(head, [layer]) as cam:
         cam.compute_input_gradient = False
-        cam(native(model, x), targets=[ClassifierOutputTarget(3)])
+        cam(native(model, x), targets=[ClassifierOutputTarget(target)])
         activation = (
             torch.from_numpy(np.concatenate(cam.activations_and_grads.activations).copy())
             if isinstance(cam.activations_and_grads.activations[0], np.ndarray)
@@ -106,7 +106,7 @@ def test_grad_cam_plus_plus_equals_pytorch_grad_cam(name: str) -> None:
         gradient = torch.cat(list(cam.activations_and_grads.gradients))
         weights = cam.get_cam_weights(native(model, x), [layer], None, activation.numpy(), gradient.numpy())
     theirs = (weights[..., None, None] * activation.numpy()).sum(axis=1).clip(min=0)
-    ours = vx.pixel_scores(model, x, "grad-cam++", 3)
+    ours = vx.pixel_scores(model, x, "grad-cam++", target)
     error = relative_error(ours.cam[:, 0], torch.from_numpy(theirs))
     print(f"{name:20s} grad-cam++ {error:.1e}")
     assert error < TOLERANCE
@@ -137,6 +137,7 @@ def formula(method: str, activation: np.ndarray, gradient: np.ndarray) -> np.nda
 def test_cams_equal_the_formula(name: str, method: str) -> None:
     """Activation and gradient by plain autograd in float64, the map by loops."""
     model, x = network(name), clips(name, batch=1)
+    (target,) = lively_classes(name, 1)
     net = copy.deepcopy(model.net).double().eval()
     kept: list[torch.Tensor] = []
 
@@ -145,11 +146,11 @@ def test_cams_equal_the_formula(name: str, method: str) -> None:
         return output.clone()
 
     net.get_submodule(model.cam_layer).register_forward_hook(keep)
-    logit = net(native(model, x).double().requires_grad_())[0, 3]
+    logit = net(native(model, x).double().requires_grad_())[0, target]
     (gradient,) = torch.autograd.grad(logit, kept[-1])
     activation = as_clip(model, kept[-1].detach())[0].numpy()
     theirs = formula(method, activation, as_clip(model, gradient)[0].numpy())
-    ours = vx.pixel_scores(model, x, method, 3)
+    ours = vx.pixel_scores(model, x, method, target)
     error = relative_error(ours.cam[0], torch.from_numpy(theirs))
     print(f"{name:20s} {method:18s} {error:.1e}")
     assert error < TOLERANCE

@@ -136,7 +136,7 @@ def test_shapley_regression_equals_the_definition() -> None:
     for s, value in worth.items():
         if 0 < len(s) < k:
             # kernel weight (k-1) / (C(k,s) s (k-s)) as a number of repetitions
-            repeats = round(7200 * (k - 1) / (math.comb(k, len(s)) * len(s) * (k - len(s)))) // 60
+            repeats = round(72 * (k - 1) / (math.comb(k, len(s)) * len(s) * (k - len(s))))
             rows += [[float(j in s) for j in range(k)]] * repeats
             values += [value] * repeats
     ours = shapley_regression(torch.tensor(rows), torch.tensor(values), worth[()], worth[tuple(range(k))])

@@ -142,17 +142,17 @@ def random_scores(
 _register("random", RegionMethod("uniform random scores, the baseline", random_scores))
 _register(
     "lime",
-    RegionMethod("LIME by the lime package, the paper's reference", perturbation.lime_package, signed=True),
+    RegionMethod("LIME by the lime package, the paper's reference", perturbation.lime_package),
 )
 _register("lime-batched", RegionMethod("LIME, batched on the device", perturbation.lime_batched))
 _register(
     "kernel-shap",
-    RegionMethod("Shapley values of supervoxels by KernelSHAP", perturbation.kernel_shap, signed=True),
+    RegionMethod("Shapley values of supervoxels by KernelSHAP", perturbation.kernel_shap),
 )
 _register("rise", RegionMethod("RISE with supervoxels as its random cells", perturbation.rise))
 _register(
     "occlusion",
     RegionMethod(
-        "fall of the probability when one supervoxel is hidden", perturbation.occlusion, signed=True
+        "fall of the probability when one supervoxel is hidden", perturbation.occlusion
     ),
 )

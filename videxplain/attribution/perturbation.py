@@ -7,10 +7,13 @@ float32: positive means that showing the supervoxel raises the target's probabil
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from videxplain.attribution.masking import MaskedClip
 
@@ -90,18 +93,19 @@ def lime_package(
             return model.predict(batch).double().cpu().numpy()
 
         own = labels[b].cpu().numpy()
-        explanation = LimeImageExplainer(random_state=seed).explain_instance(
-            volume,
-            probabilities,
-            labels=(int(target[b]),),
-            top_labels=None,
-            hide_color=None,
-            num_samples=samples,
-            batch_size=batch_size,
-            segmentation_fn=lambda _volume, own=own: own,
-            random_seed=seed,
-            progress_bar=progress,
-        )
+        # its progress bar has no switch
+        with mock.patch("lime.lime_image.tqdm", partial(tqdm, disable=not progress, leave=False)):
+            explanation = LimeImageExplainer(random_state=seed).explain_instance(
+                volume,
+                probabilities,
+                labels=(int(target[b]),),
+                top_labels=None,
+                hide_color=None,
+                num_samples=samples,
+                batch_size=batch_size,
+                segmentation_fn=lambda _volume, own=own: own,
+                random_seed=seed,
+            )
         for region, weight in explanation.local_exp[int(target[b])]:
             rows[b, region] = float(weight)
     return rows.to(x.device)
