@@ -1,1 +1,22 @@
-"""Networks, their weights, and the adapter that explanations talk to."""
+"""Networks: the adapter around any of them, the registry, and their weights."""
+
+from videxplain.models.c3d import C3D
+from videxplain.models.classifier import Classifier, evaluating
+from videxplain.models.grids import CamCandidate, TokenGrid, cam_candidates, first_tensor
+from videxplain.models.hugging_face import from_hugging_face
+from videxplain.models.zoo import DEFAULT_MODEL, MODELS, ModelInfo, load_model
+
+__all__ = [
+    "C3D",
+    "DEFAULT_MODEL",
+    "MODELS",
+    "CamCandidate",
+    "Classifier",
+    "ModelInfo",
+    "TokenGrid",
+    "cam_candidates",
+    "evaluating",
+    "first_tensor",
+    "from_hugging_face",
+    "load_model",
+]

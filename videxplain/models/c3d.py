@@ -82,7 +82,7 @@ class C3D(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.classifier.fc8.weight, std=0.01)
+        nn.init.normal_(self.classifier.get_parameter("fc8.weight"), std=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))

@@ -32,7 +32,6 @@ FIRST_TRAINING_SEED = 1_000_000
 """Clips of smaller seeds are never trained on."""
 
 STAGES = (moving_objects.EASY, moving_objects.MEDIUM, moving_objects.STANDARD)
-ENOUGH = 0.93  # running training accuracy at which the next stage begins
 
 
 class _Clips(IterableDataset):
@@ -149,7 +148,7 @@ def train(options: argparse.Namespace) -> None:
         shown = f"stage {state['stage'] + 1}, loss {loss.item():.2f}, accuracy {state['running']:.3f}"
         bar.set_postfix_str(shown, refresh=False)
         in_stage = state["step"] - state["stage_start"]
-        if state["stage"] < last and (state["running"] > ENOUGH or in_stage >= options.stage_steps):
+        if state["stage"] < last and (state["running"] > options.enough or in_stage >= options.stage_steps):
             state.update(stage=state["stage"] + 1, stage_start=state["step"], running=0.5)
             loader = None
             save()
@@ -175,6 +174,12 @@ def main() -> None:
         "--stage-steps", type=int, default=700, help="most batches in each stage but the last"
     )
     parser.add_argument("--final-steps", type=int, default=900, help="batches in the last stage")
+    parser.add_argument(
+        "--enough",
+        type=float,
+        default=0.84,
+        help="running training accuracy that ends a stage before its time",
+    )
     parser.add_argument("--test-clips", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between progress lines")

