@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -159,6 +160,23 @@ def test_clip_of_one_image(tmp_path: Path) -> None:
     grey16 = np.array([[0, 32768, 65535]], np.uint16)
     Image.fromarray(grey16).save(tmp_path / "g.png")
     assert Clip.from_image(tmp_path / "g.png").frames[0, 0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_clip_of_an_array_and_held() -> None:
+    frames = np.random.default_rng(3).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
+    clip = Clip.from_array(frames, rate=10)
+    assert clip.times == (0, Fraction(1, 10), Fraction(1, 5)) and clip.hold(0) is clip
+    longer = clip.hold(2).hold(1)
+    assert (len(longer), longer.held, longer.times[2:]) == (6, 3, (Fraction(1, 5),) * 4)
+    assert (longer.frames[:3] == frames).all() and (longer.frames[3:] == frames[2]).all()
+    assert len(Clip.from_array(frames[0])) == 1
+    with pytest.raises(VidexplainError, match="no clip"):
+        Clip.from_array(frames.astype(float))
+
+
+@given(geometries)
+def test_geometry_survives_json(geometry: Geometry) -> None:
+    assert Geometry.from_dict(json.loads(json.dumps(geometry.to_dict()))) == geometry
 
 
 def test_clip_refuses_what_is_no_image(tmp_path: Path) -> None:

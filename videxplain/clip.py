@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ class Clip:
         How many frames at the end repeat the last real one.
     source : str or None
         Where the frames come from.
+    geometry : Geometry or None
+        Set where the frames have been brought to a network's input size already: the map that did it.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -44,9 +46,12 @@ class Clip:
     stride: int = 1
     held: int = 0
     source: str | None = None
+    geometry: Geometry | None = None
 
     def __post_init__(self) -> None:
         frames = self.frames
+        if not isinstance(frames, np.ndarray):
+            raise ValueError(f"frames must be a numpy array, not {type(frames).__name__}")
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
             raise ValueError(
                 f"frames must be uint8 (T, H, W, 3), not empty; got {frames.dtype} {frames.shape}"
@@ -63,6 +68,31 @@ class Clip:
     def size(self) -> tuple[int, int]:
         """Height and width of the frames in pixels."""
         return self.frames.shape[1], self.frames.shape[2]
+
+    @classmethod
+    def from_array(cls, frames: npt.NDArray[np.uint8], rate: Fraction | int = 25) -> Clip:
+        """Clip of frames in memory: uint8 (T, H, W, 3), or an image (H, W, 3); `rate` frames per second.
+
+        Raises
+        ------
+        VidexplainError
+            If it is an array of another kind.
+        """
+        array = np.asarray(frames)
+        array = array[None] if array.ndim == 3 else array
+        try:
+            return cls(array, tuple(n / Fraction(rate) for n in range(len(array))))
+        except (ValueError, TypeError) as error:
+            raise VidexplainError(f"this array is no clip: {error}.") from error
+
+    def hold(self, count: int) -> Clip:
+        """The clip continued by `count` copies of its last frame; itself for none."""
+        if count < 1:
+            return self
+        frames = np.concatenate([self.frames, np.repeat(self.frames[-1:], count, axis=0)])
+        return replace(
+            self, frames=frames, times=self.times + self.times[-1:] * count, held=self.held + count
+        )
 
     @classmethod
     def from_image(cls, image: str | PathLike[str] | npt.NDArray[np.uint8] | Image.Image) -> Clip:
@@ -169,7 +199,18 @@ class Geometry:
             ratios = [min(ratios)] * 2
         fitted = (_fit_axis(s, n, r) for s, n, r in zip(source, network, ratios, strict=True))
         y, x = fitted
-        return cls(tuple(source), tuple(network), y, x)
+        return cls((source[0], source[1]), (network[0], network[1]), y, x)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain numbers, from which `from_dict` makes an equal geometry."""
+        return {name: list(getattr(self, name)) for name in ("source", "network", "y", "x")}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, list[float]]) -> Geometry:
+        """The geometry that `to_dict` wrote."""
+        (height, width), (rows, columns) = values["source"], values["network"]
+        size, network = (int(height), int(width)), (int(rows), int(columns))
+        return cls(size, network, Axis(*values["y"]), Axis(*values["x"]))
 
     def apply(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Frames as the network sees them: uint8 (T, H, W, 3) or (H, W, 3) to (T, h, w, 3) or (h, w, 3).
