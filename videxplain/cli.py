@@ -114,7 +114,11 @@ def build_parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--layers", metavar="NAME", help="list a network's layers that can serve Grad-CAM, with their grids"
     )
-    models.add_argument("--weights", default="random", help=argparse.SUPPRESS)
+    models.add_argument(
+        "--weights",
+        default="random",
+        help="weights for --layers (default: random, for the layers are the same)",
+    )
 
     _command(commands, "methods", _methods, "list the scoring methods")
     _command(
@@ -242,14 +246,10 @@ def _annotate(args: argparse.Namespace) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from videxplain.annotate import annotate
-    from videxplain.evaluation.moving_objects import write_video
-    from videxplain.models import load_model
+    from videxplain import demo
 
-    print(f"{args.input}: generating {args.seconds:g} seconds of moving objects")
-    write_video(args.input, seed=args.seed, seconds=args.seconds)
-    print(f"{args.output}: explaining it with the bundled model")
-    annotate(load_model(DEFAULT_MODEL), args.input, args.output, method="guided", n_segments=100)
+    demo.run(args.input, args.output, seconds=args.seconds, seed=args.seed)
+    print(f"{args.output} explains {args.input}: lit are the supervoxels that made the network decide")
 
 
 def _explain(args: argparse.Namespace) -> None:
@@ -279,15 +279,29 @@ def _explain(args: argparse.Namespace) -> None:
 
 
 def _read_clip(args: argparse.Namespace, model: Any) -> Any:
+    """The image, or the clip of the model's length that begins at `--at`."""
+    from itertools import islice
+
+    import numpy as np
+
     from videxplain.clip import Clip
     from videxplain.video import open_video
 
     if args.input.suffix.lower() in IMAGE_SUFFIXES:
         return Clip.from_image(args.input)
     with open_video(args.input) as video:
-        for clip in video.clips(length=model.clip_length, stride=args.stride, start=args.at):
-            return clip
-    raise VidexplainError(f"{args.input} has no frame at or after {args.at:g} s; give an earlier --at")
+        wanted = (frame for frame in video.frames() if frame.time >= args.at)
+        span = (model.clip_length - 1) * args.stride + 1
+        frames = list(islice(wanted, 0, span, args.stride))
+    if not frames:
+        raise VidexplainError(f"{args.input} has no frame at or after {args.at:g} s; give an earlier --at")
+    return Clip(
+        np.stack([frame.image for frame in frames]),
+        tuple(frame.time for frame in frames),
+        start=frames[0].index,
+        stride=args.stride,
+        source=str(args.input),
+    )
 
 
 def _models(args: argparse.Namespace) -> None:
@@ -295,12 +309,13 @@ def _models(args: argparse.Namespace) -> None:
 
     if args.layers:
         model = load_model(args.layers, weights=args.weights)
-        for name, grid in cam_candidates(model):
-            mark = "*" if name == model.cam_layer else " "
-            print(f"{mark} {name:40s} {'x'.join(map(str, grid))}")
+        for layer in cam_candidates(model):
+            grid = "x".join(map(str, layer.grid))
+            print(f"{'*' if layer.chosen else ' '} {layer.name:40s} {grid:10s} {layer.channels} channels")
+        print("* is taken where none is named (--cam-layer)")
         return
     for name in MODELS:
-        print(f"{name:28s} {MODELS[name].summary}")
+        print(f"{name:28s} {MODELS[name].kind:6s} weights: {MODELS[name].weights}")
 
 
 def _methods(args: argparse.Namespace) -> None:

@@ -234,7 +234,9 @@ class Geometry:
         out = np.zeros((len(frames), *self.network, 3), np.uint8)
         for image, target in zip(frames, out, strict=True):
             picture = Image.fromarray(np.ascontiguousarray(image))
-            target[top:bottom, left:right] = picture.resize(size, Image.Resampling.BILINEAR, box=box)
+            target[top:bottom, left:right] = np.asarray(
+                picture.resize(size, Image.Resampling.BILINEAR, box=box)
+            )
         return out
 
     def restore(self, maps: npt.NDArray[Any], fill: float | None = None) -> npt.NDArray[Any]:

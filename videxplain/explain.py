@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
-from videxplain import ops
 from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
-from videxplain.clip import Clip, Geometry
+from videxplain.clip import Clip
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explanation import Explanation
+from videxplain.ops import segment_reduce
 from videxplain.segmentation import segment
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
 ClipLike: TypeAlias = "Clip | np.ndarray"
-NUM_PREDICTIONS = 5
+NUM_PREDICTIONS = 5  # kept in an Explanation
 REDUCTIONS = ("sum", "mean", "max")
 
 
@@ -85,143 +85,131 @@ def explain(
     VidexplainError
         One sentence on what is wrong with the clip, the class, the method, an option or the network.
     """
-    specs = {name: METHODS[name] for name in (methods or [method])}
+    chosen = {name: METHODS[name] for name in (methods or [method])}
+    _check_options(chosen, options)
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
-    _check_options(specs, options)
     single = not isinstance(clip, (list, tuple))
-    clips = [_as_clip(c) for c in ([clip] if single else clip)]
-    views = [_view(model, c) for c in clips]
-    x = model.prepare([view.frames for view in views])
+    batch: Any = [clip] if single else clip
+    clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
+    geometries = [c.geometry or model.geometry(c.size) for c in clips]
+    views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
+    x = model.prepare(views)
 
-    if labels is None:
-        segmentation = segmentation or ("slic" if x.shape[2] > 1 else "quickshift")
-        segments = [
-            segment(v.frames, method=segmentation, n_segments=n_segments, compactness=compactness)
-            for v in views
-        ]
-        settings = {"segmentation": segmentation, "n_segments": n_segments, "compactness": compactness}
+    if labels is not None:
+        given: Any = [labels] if single else labels
+        if len(given) != len(views):
+            raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(given)}")
+        segments = [_checked(own, view) for own, view in zip(given, views, strict=True)]
+        settings: dict[str, Any] = {"segmentation": "given"}
     else:
-        segments = [
-            _check_labels(own, v) for own, v in zip([labels] if single else labels, views, strict=True)
-        ]
-        settings = {"segmentation": "given"}
-    counts = [int(s.max()) + 1 for s in segments]
+        how = segmentation or ("slic" if x.shape[2] > 1 else "quickshift")
+        settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
+        segments = [segment(v, how, n_segments=n_segments, compactness=compactness) for v in views]
     regions = torch.from_numpy(np.stack(segments)).to(x.device)
+    count = int(regions.max()) + 1
 
-    maps = _voxel_scores(model, x, specs, target, output=output, guided_any=guided_any, **options)
-    by_method: dict[str, list[Explanation]] = {}
-    for name, spec in specs.items():
-        found = maps[name]
-        own = _accepted(spec, options)
+    maps = _voxel_scores(model, x, chosen, target, output=output, guided_any=guided_any, **options)
+    explained: dict[str, list[Explanation]] = {}
+    for name, spec in chosen.items():
+        found, own = maps[name], _accepted(spec, options)
         if isinstance(spec, RegionMethod):
-            scores = spec.score(model, x, regions, max(counts), found.target, **own)
+            scores = spec.score(model, x, regions, count, found.target, **own)
         else:
-            own |= {"reduction": reduction, "signed": signed, "output": output}
-            scores = ops.segment_reduce(
-                regions, found.dense, found.cam, max(counts), reduction=reduction, signed=signed
+            scores = segment_reduce(
+                regions, found.dense, found.cam, count, reduction=reduction, signed=signed
             )
-        by_method[name] = [
+            own |= {"reduction": reduction, "signed": signed, "output": output}
+        explained[name] = [
             Explanation(
                 labels=segments[b],
-                scores=scores[b, :count].detach().float().cpu().numpy(),
-                target=int(found.target[b]),
-                target_name=model.labels[int(found.target[b])],
-                probability=float(found.probability[b]),
-                predictions=_predictions(model, found.probabilities[b]),
+                scores=_numpy(scores[b, : int(segments[b].max()) + 1]),
+                dense=_numpy(found.dense[b]) if keep_maps and found.dense is not None else None,
+                cam=_numpy(found.cam[b]) if keep_maps and found.cam is not None else None,
+                frames=clips[b].frames,
+                times=clips[b].times,
+                held=clips[b].held,
+                geometry=geometries[b],
                 method=name,
                 settings={"model": model.name, **settings, **own},
-                frames=view.source,
-                times=view.times,
-                geometry=view.geometry,
-                held=view.held,
-                dense=found.dense[b].cpu().numpy() if keep_maps and found.dense is not None else None,
-                cam=found.cam[b].cpu().numpy() if keep_maps and found.cam is not None else None,
+                **_decision(model, found, b),
             )
-            for b, (count, view) in enumerate(zip(counts, views, strict=True))
+            for b in range(len(clips))
         ]
-    results = {name: found[0] if single else found for name, found in by_method.items()}
+    results = {name: found[0] if single else found for name, found in explained.items()}
     return results if methods is not None else results[method]
 
 
-@dataclass(frozen=True)
-class _View:
-    """A clip as the network sees it: `frames` uint8 (T, h, w, 3) of its size and length, `source` of the clip's own."""
-
-    frames: np.ndarray
-    source: np.ndarray
-    times: tuple[Any, ...]
-    geometry: Geometry
-    held: int
-
-
-def _as_clip(clip: ClipLike) -> Clip:
-    return clip if isinstance(clip, Clip) else Clip.from_array(clip)
-
-
-def _view(model: Classifier, clip: Clip) -> _View:
-    """Fits a clip to the model: its size by the model's geometry, its length by holding the last frame."""
+def _whole(model: Classifier, clip: Clip) -> Clip:
+    """The clip at the model's length: a short one is continued by holding its last frame, a long one refused."""
     missing = 0 if model.is_image_model else model.clip_length - len(clip)
     if missing < 0:
         raise VidexplainError(
             f"{model.name!r} takes clips of {model.clip_length} frames and this one has {len(clip)}; "
             f"cut it, for example with open_video(...).clips(length={model.clip_length})"
         )
-    clip = clip.hold(missing)
-    geometry = model.geometry(clip.frames.shape[1:3])
-    return _View(geometry.apply(clip.frames), clip.frames, clip.times, geometry, clip.held)
+    return clip.hold(missing)
 
 
 def _voxel_scores(
-    model: Classifier, x: torch.Tensor, specs: dict[str, Method], target: Target, **settings: Any
+    model: Classifier, x: torch.Tensor, chosen: dict[str, Method], target: Target, **settings: Any
 ) -> dict[str, PixelScores]:
     """Voxel scores per method; region methods get the class and its probability only."""
-    voxel = [name for name, spec in specs.items() if not isinstance(spec, RegionMethod)]
+    voxel = [name for name, spec in chosen.items() if not isinstance(spec, RegionMethod)]
     if voxel:
         maps = pixel_scores_of(model, x, voxel, target, **settings)
-        first = maps[voxel[0]]
-        plain = PixelScores(None, None, first.target, first.probability, first.probabilities)
+        decision = replace(maps[voxel[0]], dense=None, cam=None)
     else:
         maps = {}
         probabilities = model.predict(x)
         classes = model.resolve_target(target, probabilities)
-        plain = PixelScores(
-            None, None, classes, probabilities.gather(1, classes[:, None])[:, 0], probabilities
-        )
-    return {name: maps.get(name, plain) for name in specs}
+        probability = probabilities.gather(1, classes[:, None])[:, 0]
+        decision = PixelScores(None, None, classes, probability, probabilities)
+    return {name: maps.get(name, decision) for name in chosen}
 
 
-def _predictions(model: Classifier, probabilities: torch.Tensor) -> list[tuple[str, float]]:
+def _decision(model: Classifier, found: PixelScores, b: int) -> dict[str, Any]:
+    """What the network decided on sample `b`, and which class is explained."""
+    probabilities, target = found.probabilities[b], int(found.target[b])
     best = probabilities.topk(min(NUM_PREDICTIONS, len(probabilities)))
-    return [(model.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return {
+        "target": target,
+        "target_name": model.labels[target],
+        "probability": float(found.probability[b]),
+        "predictions": [(model.labels[i], p) for i, p in ranked],
+    }
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray:
+    return values.detach().float().cpu().numpy()
 
 
 def _accepted(spec: Method, options: dict[str, Any]) -> dict[str, Any]:
     """Those of `options` that the method takes."""
-    names = option_names(spec)
-    return {name: value for name, value in options.items() if name in names}
+    return {name: value for name, value in options.items() if name in option_names(spec)}
 
 
-def _check_options(specs: dict[str, Method], options: dict[str, Any]) -> None:
-    known = sorted({name for spec in specs.values() for name in option_names(spec)})
+def _check_options(chosen: dict[str, Method], options: dict[str, Any]) -> None:
+    known = sorted({name for spec in chosen.values() for name in option_names(spec)})
     for name in options:
         if name not in known:
             listed = f"its options are {', '.join(known)}" if known else "it has no options of its own"
             raise VidexplainError(
-                f"option {name!r} means nothing to method {' or '.join(map(repr, specs))}; {listed}"
+                f"option {name!r} means nothing to method {' or '.join(map(repr, chosen))}; {listed}"
             )
 
 
-def _check_labels(labels: np.ndarray, view: _View) -> np.ndarray:
+def _checked(labels: np.ndarray, view: np.ndarray) -> np.ndarray:
     """`labels` as int32 (T, h, w), or one sentence on why they cannot be supervoxels of the view."""
     labels = np.asarray(labels)
     labels = labels[None] if labels.ndim == 2 else labels
-    if labels.shape != view.frames.shape[:3] or not np.issubdtype(labels.dtype, np.integer):
+    if labels.shape != view.shape[:3] or not np.issubdtype(labels.dtype, np.integer):
         raise VidexplainError(
-            f"labels must be integers of shape {view.frames.shape[:3]}, the network's input; "
+            f"labels must be integers of shape {view.shape[:3]}, the network's input; "
             f"these are {labels.dtype} {labels.shape}"
         )
-    if not np.array_equal(np.unique(labels), np.arange(labels.max() + 1)):
+    if labels.min() != 0 or not np.bincount(labels.ravel()).all():
         raise VidexplainError(
             "labels must be 0..K-1 without holes; renumber them, for example with np.unique(..., return_inverse=True)"
         )

@@ -190,14 +190,32 @@ class Explanation:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VidexplainError(f"{folder} holds no explanation that can be read: {error}") from error
 
+    def sheet(self, **options: Any) -> np.ndarray:
+        """One picture of the explanation: an image itself, or up to eight frames of a clip, in rows of four.
+
+        Parameters
+        ----------
+        **options
+            Those of `render`.
+
+        Returns
+        -------
+        (H, W, 3) uint8
+        """
+        frames = self.render(**options)
+        real = len(frames) - self.held
+        chosen = frames[np.linspace(0, real - 1, min(8, real)).round().astype(int)]
+        columns = min(4, len(chosen))
+        chosen = chosen[: len(chosen) // columns * columns]
+        rows = chosen.reshape(-1, columns, *chosen.shape[1:])
+        return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+
     def _repr_png_(self) -> bytes:
-        """A strip of rendered frames for notebooks."""
+        """The sheet, for notebooks."""
         from PIL import Image
 
-        frames = self.render()
-        chosen = frames[np.linspace(0, len(frames) - 1, min(4, len(frames))).round().astype(int)]
         buffer = io.BytesIO()
-        Image.fromarray(np.concatenate(list(chosen), axis=1)).save(buffer, "PNG")
+        Image.fromarray(self.sheet()).save(buffer, "PNG")
         return buffer.getvalue()
 
     def __repr__(self) -> str:

@@ -25,8 +25,8 @@ def report() -> str:
     import torch
 
     from videxplain import ops
-    from videxplain.models import bundled_weights
-    from videxplain.video import ffmpeg_program
+    from videxplain.models.zoo import BUNDLED_WEIGHTS
+    from videxplain.video import ffmpeg_executable
 
     lines = [
         f"videxplain {videxplain.__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -48,8 +48,11 @@ def report() -> str:
     else:
         built = "no GPU is visible" if torch.version.cuda else "this torch is built without CUDA"
         lines.append(f"  cuda     none: {built}")
-    lines += ["", "ffmpeg", f"  {ffmpeg_program()}", "", "bundled weights"]
-    lines += [f"  {path.name:26s} {path.stat().st_size / 2**20:.1f} MiB" for path in bundled_weights()]
+    lines += ["", "ffmpeg", f"  {ffmpeg_executable()}", "", "bundled weights"]
+    lines += [
+        f"  {path.name:26s} {path.stat().st_size / 2**20:.1f} MiB"
+        for path in sorted(BUNDLED_WEIGHTS.parent.glob("*.safetensors"))
+    ]
     return "\n".join(lines)
 
 

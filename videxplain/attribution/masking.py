@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from videxplain.attribution.passes import evaluation_mode
 from videxplain.errors import VidexplainError
+from videxplain.models.classifier import evaluating
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -77,7 +77,7 @@ class MaskedClip:
         values, slopes = [], []
         for part in z.split(self.batch_size):
             x = self.compose(part).requires_grad_()
-            with torch.enable_grad(), evaluation_mode(self.model.net):
+            with torch.enable_grad(), evaluating(self.model.net):
                 scores = class_scores(self.model, x, output)[:, self.target]
             (gradient,) = torch.autograd.grad(scores.sum(), x)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()

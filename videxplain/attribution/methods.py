@@ -152,7 +152,5 @@ _register(
 _register("rise", RegionMethod("RISE with supervoxels as its random cells", perturbation.rise))
 _register(
     "occlusion",
-    RegionMethod(
-        "fall of the probability when one supervoxel is hidden", perturbation.occlusion
-    ),
+    RegionMethod("fall of the probability when one supervoxel is hidden", perturbation.occlusion),
 )

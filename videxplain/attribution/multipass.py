@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from videxplain.attribution.masking import uniform
-from videxplain.attribution.passes import ForwardPass, evaluation_mode
+from videxplain.attribution.passes import ForwardPass
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.models.classifier import evaluating
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -92,7 +93,7 @@ def _lrp(model: Classifier, x: torch.Tensor, target: torch.Tensor, composite: An
     x = x.detach().clone().requires_grad_()
     with (
         torch.enable_grad(),
-        evaluation_mode(model.net),
+        evaluating(model.net),
         _out_of_place(model.net),
         composite.context(model.net),
     ):

@@ -11,22 +11,10 @@ from torch import nn
 
 from videxplain.attribution.guided import GuidedRule
 from videxplain.errors import VidexplainError
+from videxplain.models.classifier import evaluating
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
-
-
-@contextmanager
-def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Puts every module into evaluation mode, and each back into the mode it was in."""
-    training = [module for module in net.modules() if module.training]
-    net.eval()
-    try:
-        yield
-    finally:
-        # Not `module.train()`, which would drag along children that were evaluating.
-        for module in training:
-            module.training = True
 
 
 @contextmanager
@@ -94,11 +82,12 @@ class ForwardPass:
         self._rule = GuidedRule(smooth=guided_any) if needs_guided else None
         self._outputs: list[torch.Tensor] = []
         cut = needs_cam_gradient and not needs_input_gradient
+        layer = _cam_module(model) if needs_cam else None
         with ExitStack() as stack:
-            stack.enter_context(evaluation_mode(model.net))
+            stack.enter_context(evaluating(model.net))
             stack.enter_context(torch.set_grad_enabled(needs_input_gradient))
-            if needs_cam:
-                self._outputs = stack.enter_context(_captured(_cam_module(model), cut=cut))
+            if layer is not None:
+                self._outputs = stack.enter_context(_captured(layer, cut=cut))
             if self._rule is not None:
                 stack.enter_context(self._rule)
             if needs_input_gradient:

@@ -1,0 +1,60 @@
+"""`videxplain demo`: a video whose truth is known, generated and explained by what the package brings along."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+from tqdm import tqdm
+
+from videxplain.annotate import annotate
+from videxplain.evaluation.moving_objects import generate_video
+from videxplain.models import DEFAULT_MODEL, load_model
+from videxplain.video import VideoWriter, check_output
+
+RATE = 30
+SIZE = 256
+FRAMES_PER_MOTION = 32  # one clip of 16 frames at stride 2
+N_SEGMENTS = 100
+
+
+def run(video: Path, explained: Path, *, seconds: float = 10.0, seed: int = 0, progress: bool = True) -> None:
+    """Generates `video`, one shot in which an object keeps changing its motion, and explains it into `explained`.
+
+    Raises
+    ------
+    VidexplainError
+        If a file cannot be written.
+    """
+    check_output(video, explained)
+    check_output(explained, video)
+    motions = max(1, round(seconds * RATE / FRAMES_PER_MOTION))
+    write_moving_objects(video, motions=motions, seed=seed, progress=progress)
+    annotate(
+        load_model(DEFAULT_MODEL),
+        video,
+        explained,
+        n_segments=N_SEGMENTS,
+        stride=2,
+        progress=progress,
+    )
+
+
+def write_moving_objects(
+    path: str | os.PathLike[str],
+    *,
+    motions: int,
+    seed: int = 0,
+    size: int | tuple[int, int] = SIZE,
+    progress: bool = False,
+) -> None:
+    """Writes a generated shot of `motions` times 32 frames at 30 frames per second; see `generate_video`."""
+    height, width = (size, size) if isinstance(size, int) else size
+    shot = generate_video(seed, motions=motions, frames=FRAMES_PER_MOTION, size=size)
+    bar = tqdm(total=motions * FRAMES_PER_MOTION, unit="frame", desc="generate", disable=not progress)
+    with bar, VideoWriter(path, width, height, rate=Fraction(RATE)) as writer:
+        for number, part in enumerate(shot):
+            for i, frame in enumerate(part.frames):
+                writer.write(frame, Fraction(number * FRAMES_PER_MOTION + i, RATE))
+                bar.update()
