@@ -30,7 +30,10 @@ def network(name: str) -> Classifier:
         from videxplain.models.c3d import C3D
 
         return Classifier(C3D(num_classes=20, width=16, fc_width=256), name="c3d")
-    return load_model(name, weights="random")
+    model = load_model(name, weights="random")
+    if name == "s3d":  # its own pooling asks for clips of 224x224
+        model.net.avgpool = torch.nn.AdaptiveAvgPool3d(1)
+    return model
 
 
 def clips(name: str, batch: int = 2) -> torch.Tensor:
@@ -39,18 +42,18 @@ def clips(name: str, batch: int = 2) -> torch.Tensor:
 
 
 @functools.cache
-def lively_classes(name: str, batch: int) -> list[int]:
-    """For each clip of the batch a class whose Grad-CAM is not zero everywhere; of random weights half are."""
+def lively_classes(name: str, batch: int, method: str = "grad-cam") -> list[int]:
+    """For each clip of the batch a class whose map is not zero everywhere; with random weights half of them are."""
     model, x = network(name), clips(name, batch)
     found: dict[int, int] = {}
     for class_ in range(model.num_classes):
-        cam = pixel_scores(model, x, "grad-cam", class_).cam
+        cam = pixel_scores(model, x, method, class_).cam
         for b in range(batch):
             if cam[b].count_nonzero() > 1:
                 found.setdefault(b, class_)
         if len(found) == batch:
             return [found[b] for b in range(batch)]
-    raise AssertionError(f"no class of {name} has a Grad-CAM")
+    raise AssertionError(f"no class of {name} has a {method} map")
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -47,9 +47,7 @@ class Bright(nn.Module):
 
 @pytest.fixture
 def model() -> vx.Classifier:
-    return vx.Classifier(
-        Bright(), clip_length=3, size=SIZE[1:], cam_layer="", labels=["yes", "no"], name="bright"
-    )
+    return vx.Classifier(Bright(), clip_length=3, size=SIZE[1:], labels=["yes", "no"], name="bright")
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class ForwardPass:
         self._rule = GuidedRule(smooth=guided_any) if needs_guided else None
         self._outputs: list[torch.Tensor] = []
         cut = needs_cam_gradient and not needs_input_gradient
-        layer = _cam_module(model) if needs_cam else None
+        layer = model.net.get_submodule(model.cam_layer) if needs_cam else None
         with ExitStack() as stack:
             stack.enter_context(evaluating(model.net))
             stack.enter_context(torch.set_grad_enabled(needs_input_gradient))
@@ -93,6 +93,10 @@ class ForwardPass:
             if needs_input_gradient:
                 self.x.requires_grad_()
             self.logits = model.logits(self.x)
+            # In float32 at least, for a softmax in half precision loses the small classes.
+            self.probabilities = self.logits.to(
+                torch.promote_types(self.logits.dtype, torch.float32)
+            ).softmax(1)
         if needs_cam and not self._outputs:
             raise VidexplainError(
                 f"the CAM layer {model.cam_layer!r} was not used in the forward pass; name another layer"
@@ -103,8 +107,6 @@ class ForwardPass:
                 f"the network {model.name!r} gives NaN or infinite class scores; check its weights and precision"
             )
         self.activation = model.cam_grid(self._outputs[-1]) if needs_cam else None
-        # In float32 at least, for a softmax in half precision loses the small classes.
-        self.probabilities = self.logits.float().softmax(dim=1)
 
     def _check_rule(self) -> None:
         rule = self._rule
@@ -120,7 +122,8 @@ class ForwardPass:
     def objective(self, target: torch.Tensor, output: str) -> torch.Tensor:
         """Sum over the batch of each sample's target probability or logit; samples do not interact."""
         values = self.probabilities if output == "probability" else self.logits
-        return values.gather(1, target[:, None]).sum()
+        with torch.enable_grad():
+            return values.gather(1, target[:, None]).sum()
 
     def input_gradient(
         self, target: torch.Tensor, *, output: str = "probability", guided: bool = False
@@ -151,13 +154,3 @@ class ForwardPass:
                 "try float32, or a method without gradients"
             )
         return gradient.detach().float()
-
-
-def _cam_module(model: Classifier) -> nn.Module:
-    name = model.cam_layer
-    try:
-        return model.net.get_submodule(name)
-    except AttributeError:
-        raise VidexplainError(
-            f"{model.name!r} has no layer {name!r}; `videxplain models --layers {model.name}` lists the candidates"
-        ) from None
