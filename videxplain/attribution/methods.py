@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from videxplain.attribution import cam, multipass, perturbation
+from videxplain.attribution import anytime, cam, multipass, perturbation
 from videxplain.registry import Registry
 
 Dense = Literal["gradient", "guided", "input-x-gradient"]
@@ -140,6 +140,12 @@ def random_scores(
 
 
 _register("random", RegionMethod("uniform random scores, the baseline", random_scores))
+_register(
+    "region-gradient",
+    RegionMethod(
+        "mean effect of showing each supervoxel, from a few backward passes", anytime.region_gradient
+    ),
+)
 _register(
     "lime",
     RegionMethod("LIME by the lime package, the paper's reference", perturbation.lime_package),

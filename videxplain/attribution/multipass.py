@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from videxplain.attribution.anytime import gauss_legendre
 from videxplain.attribution.masking import uniform
 from videxplain.attribution.passes import ForwardPass
 from videxplain.errors import VidexplainError, unknown_name
@@ -31,8 +32,10 @@ def integrated_gradients(
     The scores of a sample sum to f(x) - f(black).
     """
     baseline = uniform(model, x, 0.0)
-    # nodes and weights of [-1, 1] on [0, 1]; the path is smooth, so the rule needs few steps
-    nodes, weights = _gauss_legendre(steps)
+    # the path is smooth, so the rule needs few steps
+    if steps < 1:
+        raise VidexplainError(f"steps must be at least 1, not {steps}")
+    nodes, weights = (values.tolist() for values in gauss_legendre(steps))
     total = torch.zeros_like(x, dtype=torch.float32)
     for node, weight in zip(nodes, weights, strict=True):
         run = ForwardPass(model, baseline + node * (x - baseline))
@@ -126,12 +129,3 @@ def _out_of_place(net: torch.nn.Module) -> Iterator[None]:
     finally:
         for module in changed:
             module.inplace = True  # type: ignore[assignment]
-
-
-def _gauss_legendre(steps: int) -> tuple[list[float], list[float]]:
-    import numpy as np
-
-    if steps < 1:
-        raise VidexplainError(f"steps must be at least 1, not {steps}")
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

@@ -1,0 +1,150 @@
+"""Region gradients against closed forms: Banzhaf values of a multilinear function, completeness, the error's fall."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import videxplain as vx
+from videxplain.attribution.anytime import LEVELS, estimates, region_gradient
+from videxplain.attribution.masking import MaskedClip
+
+K = 6
+RANDOM = ("uniform", "stratified", "arcsine")
+
+
+class Multilinear(nn.Module):
+    """First logit: sum_i a_i v_i + sum_{i<j} b_ij v_i v_j + c v_0 v_1 v_2, with v_i the mean of column i."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.a = nn.Parameter(torch.randn(K, generator=generator))
+        self.b = nn.Parameter(torch.randn(K, K, generator=generator).triu(1))
+        self.c = nn.Parameter(torch.tensor(2.0))
+
+    def of(self, v: torch.Tensor) -> torch.Tensor:
+        pairs = torch.einsum("ni,ij,nj->n", v, self.b, v)
+        return v @ self.a + pairs + self.c * v[:, :3].prod(dim=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = self.of(x.mean(dim=(1, 2, 3)))
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+
+def masked(output_seed: int = 0, batch_size: int = 512) -> MaskedClip:
+    """Six columns of one colour each, which hide to zero."""
+    torch.manual_seed(output_seed)
+    net = Multilinear()
+    model = vx.Classifier(net, clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"])
+    x = torch.rand(K).expand(3, 2, 4, K).contiguous()
+    labels = torch.arange(K).expand(2, 4, K).contiguous()
+    return MaskedClip(model, x, labels, K, 0, fill="black", batch_size=batch_size)
+
+
+def banzhaf(clip: MaskedClip) -> torch.Tensor:
+    """Mean change of the logit by showing k over all 2^(K-1) sets of others."""
+    corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=K)))
+    with torch.no_grad():
+        values = clip.model.logits(clip.compose(corners))[:, 0].double()
+    return torch.stack(
+        [values[corners[:, k] == 1].mean() - values[corners[:, k] == 0].mean() for k in range(K)]
+    )
+
+
+def last(clip: MaskedClip, passes: int, **options: object):
+    *_, estimate = estimates(clip, passes, **options)
+    return estimate
+
+
+@pytest.mark.parametrize("levels", RANDOM)
+def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str) -> None:
+    clip = masked()
+    exact = banzhaf(clip)
+    estimate = last(clip, 4096, levels=levels, output="logit")
+    assert estimate.passes == 4096
+    assert (estimate.scores - exact).abs().max() < 0.02 * exact.abs().max()
+    assert ((estimate.scores - exact).abs() < 5 * estimate.standard_error + 1e-6).all()
+
+
+def test_one_pass_at_one_half_is_exact_for_a_multilinear_function() -> None:
+    clip = masked()
+    estimate = last(clip, 1, levels="half", output="logit")
+    torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
+
+
+def test_stated_error_is_the_true_one_and_falls_with_the_root_of_the_passes() -> None:
+    clip, exact = masked(), banzhaf(masked())
+    stated, true = [], []
+    for passes in (64, 1024):
+        runs = [last(clip, passes, levels="uniform", output="logit", seed=seed) for seed in range(30)]
+        stated.append(torch.stack([run.standard_error for run in runs]).mean(dim=0))
+        true.append(torch.stack([run.scores - exact for run in runs]).square().mean(dim=0).sqrt())
+    for s, t in zip(stated, true, strict=True):
+        assert 0.7 < (t / s).mean() < 1.3
+    assert 3 < (true[0] / true[1]).mean() < 5.3  # sqrt(1024 / 64) = 4
+
+
+def test_stratified_levels_are_a_latin_hypercube_and_err_less() -> None:
+    z, weights = LEVELS["stratified"](32, 5, torch.Generator().manual_seed(0))
+    assert (weights == 1).all()
+    for k in range(5):
+        assert sorted((z[:, k] * 32).floor().int().tolist()) == list(range(32))
+    clip, exact = masked(), banzhaf(masked())
+    error = {
+        levels: sum(
+            (last(clip, 8, levels=levels, output="logit", seed=s).scores - exact).square().sum()
+            for s in range(40)
+        )
+        for levels in ("uniform", "stratified")
+    }
+    assert error["stratified"] < 0.5 * error["uniform"]
+
+
+def test_path_is_complete() -> None:
+    """Segment-wise integrated gradients sum to f(clip) - f(fill)."""
+    clip = masked()
+    ends = torch.stack([torch.zeros(K), torch.ones(K)])
+    empty, whole = clip.probability(ends).tolist()
+    scores = last(clip, 64, levels="path").scores
+    assert abs(scores.sum().item() - (whole - empty)) < 0.01 * abs(whole - empty)
+
+
+def test_path_equals_integrated_gradients_summed_over_regions() -> None:
+    clip = masked()
+    dense = vx.pixel_scores(
+        clip.model, clip.x[None], "integrated-gradients", 0, output="logit", steps=16
+    ).dense.sum(dim=(0, 1))
+    expected = torch.bincount(clip.labels.flatten(), dense.flatten().double(), minlength=K)
+    torch.testing.assert_close(
+        last(clip, 16, levels="path", output="logit").scores, expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_running_estimate_ends_at_the_whole_and_stops_at_a_wanted_precision() -> None:
+    clip = masked(batch_size=16)
+    running = list(estimates(clip, 100, output="logit"))
+    assert [e.passes for e in running] == [16, 32, 48, 64, 80, 96, 100]
+    torch.testing.assert_close(
+        running[-1].scores, last(masked(), 100, output="logit").scores, rtol=1e-5, atol=1e-6
+    )
+    wanted = running[2].precision
+    model, target = clip.model, torch.tensor([0])
+    arguments = (model, clip.x[None], clip.labels[None], K, target)
+    stopped = region_gradient(
+        *arguments, passes=100, until=wanted, fill="black", output="logit", batch_size=16
+    )
+    torch.testing.assert_close(stopped[0], running[2].scores.float())
+
+
+def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
+    clip = masked()
+    assert torch.equal(last(clip, 4, seed=1).scores, last(clip, 4, seed=1).scores)
+    assert not torch.equal(last(clip, 4, seed=1).scores, last(clip, 4, seed=2).scores)
+    with pytest.raises(vx.VidexplainError, match="did you mean 'uniform'"):
+        last(clip, 4, levels="unifrom")
+    with pytest.raises(vx.VidexplainError, match="passes"):
+        last(clip, 0)

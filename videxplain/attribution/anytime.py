@@ -1,0 +1,182 @@
+"""Region gradients: every supervoxel's effect from each backward pass, averaged until the answer is good enough.
+
+Let z in [0, 1]^K dim every supervoxel between its content (1) and its fill (0): x(z) = fill + z * (x - fill). One
+backward pass at z gives the derivative of the class probability by every z_k, where a LIME sample gives one number for
+all of them. Over z with independent coordinates, uniform in [0, 1], the mean of the k-th derivative is the mean change
+that showing supervoxel k makes while the others are dimmed at random: for a multilinear f the Banzhaf value, which
+is also what LIME's regression over random masks tends to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from videxplain.attribution.masking import MaskedClip
+from videxplain.errors import VidexplainError, unknown_name
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known after some passes.
+
+    Attributes
+    ----------
+    scores
+        (K,) float64, each supervoxel's mean derivative.
+    standard_error
+        (K,) float64, of `scores`; infinite after one pass.
+    passes
+        How many forward and backward passes it took.
+    """
+
+    scores: torch.Tensor
+    standard_error: torch.Tensor
+    passes: int
+
+    @property
+    def precision(self) -> float:
+        """The largest standard error in units of the largest score."""
+        return float(self.standard_error.max() / self.scores.abs().max().clamp(min=1e-300))
+
+
+Draw = Callable[[int, int, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
+"""(passes, K, generator) -> levels z (m, K), and the weights (m, K) or (m, 1) of their derivatives, mean 1."""
+
+
+def _unweighted(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return z, torch.ones(len(z), 1, dtype=z.dtype)
+
+
+def _uniform(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    return _unweighted(torch.rand(passes, k, generator=generator, dtype=torch.float64))
+
+
+def _stratified(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A Latin hypercube: over the passes every supervoxel visits each of `passes` equal levels once."""
+    places = torch.rand(passes, k, generator=generator).argsort(dim=0)
+    inside = torch.rand(passes, k, generator=generator, dtype=torch.float64)
+    return _unweighted((places + inside) / passes)
+
+
+def _arcsine(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stratified levels of the arcsine law, near 0 or 1 as masks are, the derivatives weighted back to uniform ones."""
+    (places, _) = _stratified(passes, k, generator)
+    z = torch.sin(0.5 * math.pi * places).square()
+    return z, math.pi * (z * (1 - z)).sqrt()
+
+
+def _half(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """All supervoxels half shown: nothing is random, so one pass says all."""
+    return _unweighted(torch.full((1, k), 0.5, dtype=torch.float64))
+
+
+def _path(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """All supervoxels at one level, Gauss-Legendre nodes of it: integrated gradients from the fill to the clip."""
+    nodes, weights = gauss_legendre(passes)
+    return nodes[:, None].expand(passes, k), (weights * passes)[:, None]
+
+
+def _diagonal(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """All supervoxels at one random level: expected gradients (Erion et al. 2021) with the fill for background."""
+    return _unweighted(torch.rand(passes, 1, generator=generator, dtype=torch.float64).expand(passes, k))
+
+
+LEVELS: dict[str, Draw] = {
+    "stratified": _stratified,
+    "uniform": _uniform,
+    "arcsine": _arcsine,
+    "half": _half,
+    "path": _path,
+    "diagonal": _diagonal,
+}
+
+
+def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nodes and weights (steps,) float64 of the Gauss-Legendre rule on [0, 1]; the weights sum to 1."""
+    import numpy as np
+
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+
+
+def estimates(
+    clip: MaskedClip, passes: int, *, levels: str = "stratified", seed: int = 0, output: str = "probability"
+) -> Iterator[Estimate]:
+    """The running estimate after each batch of passes.
+
+    Parameters
+    ----------
+    clip
+        The clip, its supervoxels, its class and its fill; `clip.batch_size` passes go through the network at once.
+    passes
+        At most how many.
+    levels
+        How z is drawn, a key of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
+    output
+        Take derivatives of the "probability" or of the "logit".
+
+    Raises
+    ------
+    VidexplainError
+        For an unknown name, or fewer than one pass.
+    """
+    if levels not in LEVELS:
+        raise unknown_name("levels", levels, LEVELS)
+    if passes < 1:
+        raise VidexplainError(f"passes must be at least 1, not {passes}")
+    z, weights = LEVELS[levels](passes, clip.num_segments, torch.Generator().manual_seed(seed))
+    total = torch.zeros(clip.num_segments, dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    done = 0
+    for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
+        _, slopes = clip.gradient(part.to(clip.x), output=output)
+        weighted = slopes.double().cpu() * weight
+        total += weighted.sum(dim=0)
+        squares += weighted.square().sum(dim=0)
+        done += len(part)
+        mean = total / done
+        variance = (squares / done - mean.square()).clamp(min=0) / (done - 1) if done > 1 else mean + math.inf
+        yield Estimate(mean, variance.sqrt(), done)
+
+
+def region_gradient(
+    model: Classifier,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    num_segments: int,
+    target: torch.Tensor,
+    *,
+    passes: int = 16,
+    until: float | None = None,
+    levels: str = "stratified",
+    fill: str = "mean",
+    output: str = "probability",
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> torch.Tensor:
+    """Mean derivative of the class probability by each supervoxel's visibility: (B, K) float32, signed.
+
+    Stops before `passes` once the largest standard error is below `until` times the largest score.
+    """
+    rows = []
+    for sample, own, class_ in zip(x, labels, target.tolist(), strict=True):
+        clip = MaskedClip(
+            model, sample, own, num_segments, class_, fill=fill, batch_size=batch_size, seed=seed
+        )
+        with tqdm(total=passes, desc="passes", leave=False, disable=not progress) as bar:
+            for estimate in estimates(clip, passes, levels=levels, seed=seed, output=output):
+                bar.update(estimate.passes - bar.n)
+                if until is not None and estimate.precision <= until:
+                    break
+        rows.append(estimate.scores)
+    return torch.stack(rows).float().to(x.device)
