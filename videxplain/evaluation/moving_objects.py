@@ -18,6 +18,11 @@ from videxplain.evaluation.textures import TexturedObject, patch
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "grow", "shrink")
 
 
+def opposite(label: int) -> int:
+    """Class of a clip played backwards."""
+    return label ^ 1  # `CLASSES` lists each motion next to its reversal
+
+
 @dataclass(frozen=True)
 class Difficulty:
     """How hard the clips are; ranges are (low, high), drawn uniformly.
@@ -38,8 +43,9 @@ class Difficulty:
     noise: tuple[float, float] = (0.0, 8.0)
 
 
-EASY = Difficulty(0, (0.35, 0.5), (120.0, 220.0), (1.8, 2.2), (0.0, 4.0))
-MEDIUM = Difficulty(2, (0.3, 0.5), (100.0, 210.0), (1.65, 2.2), (0.0, 5.0))
+# Slow turns are the easy ones: small kernels see them from frame to frame, and shapes do not repeat.
+EASY = Difficulty(0, (0.35, 0.5), (50.0, 110.0), (1.8, 2.2), (0.0, 2.0))
+MEDIUM = Difficulty(2, (0.3, 0.5), (60.0, 160.0), (1.65, 2.2), (0.0, 5.0))
 STANDARD = Difficulty()
 
 

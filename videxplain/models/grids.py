@@ -138,8 +138,7 @@ def _trial(classifier: Classifier) -> tuple[torch.Tensor, list[_Record], set[int
     x = torch.randn(1, 3, classifier.clip_length, *classifier.size, generator=generator)
     handles = [m.register_forward_hook(hook(n)) for n, m in classifier.net.named_modules() if n]
     try:
-        with torch.enable_grad():
-            logits = classifier.logits(x.to(classifier.device).requires_grad_())
+        logits = classifier.logits(x.to(classifier.device).requires_grad_())
     finally:
         for handle in handles:
             handle.remove()
@@ -213,6 +212,12 @@ def cam_candidates(classifier: Classifier) -> list[CamCandidate]:
     ------
     VidexplainError : the network fails on its own input shape.
     """
+    # The caller may be anywhere, also where gradients are off.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _candidates(classifier)
+
+
+def _candidates(classifier: Classifier) -> list[CamCandidate]:
     logits, records, passive = _trial(classifier)
     found: dict[int, tuple[CamCandidate, torch.Tensor]] = {}
     first_grid: tuple[int, int, int] | None = None
@@ -253,6 +258,8 @@ def _deciding(
     """Drop outputs on whose places the class scores do not depend."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).to(logits)
     usable = [(c, t) for c, t in candidates if t.requires_grad]
+    if not usable:
+        return []
     gradients = torch.autograd.grad(
         (logits * weights).sum(), [tensor for _, tensor in usable], allow_unused=True
     )
