@@ -13,6 +13,7 @@ from videxplain import __version__
 from videxplain.errors import VidexplainError
 
 DEFAULT_MODEL = "c3d-motion"
+METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "seed")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -183,6 +184,22 @@ def _add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
     group.add_argument(
         "--guided-any", action="store_true", help="let guided methods treat GELU, SiLU and the like as ReLU"
     )
+    group = command.add_argument_group("options of some methods")
+    group.add_argument(
+        "--samples", type=_positive, metavar="N", help="masks of LIME, KernelSHAP and RISE, noise draws"
+    )
+    group.add_argument(
+        "--passes", type=_positive, metavar="N", help="at most so many passes of region-gradient"
+    )
+    group.add_argument(
+        "--until",
+        type=float,
+        metavar="ERROR",
+        help="stop region-gradient at this error, in units of the top score",
+    )
+    group.add_argument("--steps", type=_positive, metavar="N", help="steps of integrated-gradients")
+    group.add_argument("--fill", help="what hides a supervoxel: mean, grey, black, blur or noise")
+    group.add_argument("--seed", type=int, help="of whatever is drawn at random")
 
 
 def _add_picture(command: argparse.ArgumentParser) -> None:
@@ -224,7 +241,7 @@ def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
         "n_segments": args.segments,
         "compactness": args.compactness,
         "guided_any": args.guided_any,
-    }
+    } | {name: value for name in METHOD_OPTIONS if (value := getattr(args, name)) is not None}
 
 
 def _annotate(args: argparse.Namespace) -> None:
