@@ -82,12 +82,12 @@ def test_every_method_explains_a_clip_and_an_image(
 ) -> None:
     few = {"samples": 8} if method in ("lime", "lime-batched", "kernel-shap", "rise") else {}
     for net, clip in ((model, frames()), (image_model, frames(1)[0])):
-        explanation = vx.explain(net, clip, method, n_segments=12, **few)
+        explanation = vx.explain(net, clip, method, segmentation="slic", n_segments=12, **few)
         assert explanation.scores.shape == (explanation.labels.max() + 1,)
         assert explanation.scores.dtype == np.float32 and np.isfinite(explanation.scores).all()
         assert explanation.scores.std() > 0
         assert explanation.labels.dtype == np.int32
-        assert explanation.heatmap().shape == clip.shape[:-1] if clip.ndim == 4 else (1, *clip.shape[:-1])
+        assert explanation.heatmap().shape[-2:] == clip.shape[-3:-1]
         assert abs(explanation.heatmap()).max() == 1
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 import videxplain as vx
 from videxplain.attribution import METHODS, PixelMethod, pixel_scores_of
+from videxplain.attribution.methods import option_names
 
 PIXEL_METHODS = [name for name in METHODS if isinstance(METHODS[name], PixelMethod)]
 PAPER_METHODS = {
@@ -157,11 +158,8 @@ def test_model_is_left_as_it_was(method: str) -> None:
     model = tiny(net)
     before = state(net)
     frames = torch.randint(0, 255, (4, 16, 16, 3), dtype=torch.uint8).numpy()
-    options = (
-        {}
-        if isinstance(METHODS[method], PixelMethod) or method in ("random", "occlusion")
-        else {"samples": 4}
-    )
+    few = {"samples": 4, "steps": 4, "passes": 4}
+    options = {name: few[name] for name in option_names(METHODS[method]) if name in few}
     vx.explain(model, frames, method, 1, n_segments=4, **options)
     assert_same_state(before, state(net))
 

@@ -315,7 +315,7 @@ REDUCTIONS = {"sum": _SUM, "mean": _MEAN, "max": _MAX}
 
 @njit(cache=True, fastmath=False, nogil=True)
 def _reduce(labels, dense, cam, lows, weights, reduction, signed, scores):
-    """scores (K,) float64; an empty `dense` or `cam` stands for 1. `lows`, `weights` (3, longest side): see upsampling."""
+    """Fills scores (K,) float64; an empty `dense` or `cam` stands for 1; `lows`, `weights` are those of upsampling."""
     frames, height, width = labels.shape
     count = np.zeros(len(scores), np.int64)
     row = np.ones(cam.shape[2] + 1, np.float64)

@@ -190,7 +190,7 @@ def connect_segments(labels: np.ndarray, lab: np.ndarray, min_size: int) -> np.n
     -------
     (T, H, W) int32, 0..K-1 in the order of their first voxels.
 
-    All small components choose at once and are joined at once, and again until none is small or only one is left, so that
+    All small components choose at once and are joined at once, and again until none is small or only one is left:
     no order of work can matter.
     """
     components = _components(labels)
@@ -201,12 +201,12 @@ def connect_segments(labels: np.ndarray, lab: np.ndarray, min_size: int) -> np.n
         sums = np.stack([_sums(fixed_point(channel), components, len(count)) for channel in lab])
         means = sums.astype(np.float64) / (count * float(COLOUR_UNIT))
         parent = np.arange(len(count))
-        for component in np.nonzero(count < min_size)[0]:
+        for component in np.nonzero(count < min_size)[0].tolist():
             neighbours = _neighbours(components, component)
             difference = means[:, neighbours] - means[:, component, None]
             d_l, d_a, d_b = difference * difference
             # the lowest number is the one that begins first
-            _join(parent, component, neighbours[np.argmin((d_l + d_a) + d_b)])
+            _join(parent, component, int(neighbours[np.argmin((d_l + d_a) + d_b)]))
         roots = np.array([_root(parent, c) for c in range(len(count))])
         components = _renumbered(roots[components])
 
@@ -243,7 +243,7 @@ def _neighbours(components: np.ndarray, component: int) -> np.ndarray:
     found: set[int] = set()
     for voxel in map(tuple, np.argwhere(components == component)):
         found.update(int(components[other]) for other in _faces(voxel, components.shape))
-    return np.array(sorted(found - {int(component)}))
+    return np.array(sorted(found - {component}))
 
 
 def _sums(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
@@ -322,7 +322,7 @@ def segment_reduce(
 
 
 def upsampling(small: int, large: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `large` places the lower of its two sources among `small`, and the weight of the upper: int64, float32."""
+    """For each of `large` places the lower of its two sources among `small`, int64, and the upper's weight, float32."""
     place = np.maximum((np.arange(large) + 0.5) * (small / large) - 0.5, 0.0)
     low = np.minimum(place.astype(np.int64), small - 1)
     return low, np.where(low < small - 1, place - low, 0.0).astype(f32)

@@ -98,19 +98,21 @@ def _slic(
 
 
 @SEGMENTATIONS.register("quickshift")
-def _quickshift(frames: np.ndarray, **_: object) -> np.ndarray:
+def _quickshift(frames: np.ndarray, **_unused: object) -> np.ndarray:
     """scikit-image's quickshift with the settings of the `lime` package, seeded; for images."""
     from skimage.segmentation import quickshift
 
     if len(frames) > 1:
         raise VidexplainError("quickshift segments images; use slic for clips")
     labels = quickshift(frames[0], kernel_size=4, max_dist=200, ratio=0.2, rng=0)
-    _, dense = np.unique(labels, return_inverse=True)
-    return dense.reshape(frames.shape[:3]).astype(np.int32)
+    _, consecutive = np.unique(labels, return_inverse=True)
+    return consecutive.reshape(frames.shape[:3]).astype(np.int32)
 
 
 @SEGMENTATIONS.register("grid")
-def _grid(frames: np.ndarray, *, n_segments: int, spacing: tuple[float, ...], **_: object) -> np.ndarray:
+def _grid(
+    frames: np.ndarray, *, n_segments: int, spacing: tuple[float, ...], **_unused: object
+) -> np.ndarray:
     """Boxes, as alike as whole voxels allow."""
     shape = frames.shape[:3]
     cells = grid_for(shape, n_segments, spacing)  # type: ignore[arg-type]
