@@ -216,6 +216,9 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
         help="colour supervoxels by score (default)",
     )
     style.add_argument(
+        "--style", choices=("heat", "outline", "spotlight", "side-by-side"), help="how to draw"
+    )
+    style.add_argument(
         "--outline",
         dest="style",
         action="store_const",
@@ -247,7 +250,7 @@ def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
 def _annotate(args: argparse.Namespace) -> None:
     from videxplain.annotate import annotate
 
-    annotate(
+    summary = annotate(
         _load(args),
         args.input,
         args.output,
@@ -260,6 +263,9 @@ def _annotate(args: argparse.Namespace) -> None:
         progress=not args.quiet,
         **_explanation_options(args),
     )
+    print(f"{args.output}: {summary.frames} frames, {summary.windows} windows explained")
+    for note in summary.notes:
+        print(note)
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -1,0 +1,167 @@
+"""Explanations as pictures: the supervoxels that count, lit in the frames they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from videxplain.errors import unknown_name
+
+if TYPE_CHECKING:
+    from videxplain.clip import Geometry
+    from videxplain.explanation import Explanation
+
+STYLES = ("heat", "outline", "spotlight", "side-by-side")
+
+# viridis at equal steps: readable without colour vision, and growing in lightness
+_ANCHORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+_COLOURS = np.stack(
+    [np.interp(np.linspace(0, 4, 256), range(5), [a[channel] for a in _ANCHORS]) for channel in range(3)],
+    axis=1,
+).astype(np.float32)
+
+_DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
+_TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
+
+
+def render_explanation(
+    explanation: Explanation, *, top_k: int = 5, style: str = "heat", legend: bool = True
+) -> np.ndarray:
+    """The source frames with the supervoxels of the highest scores lit.
+
+    Parameters
+    ----------
+    explanation
+        What to draw, over its own frames.
+    top_k
+        How many supervoxels are lit; those that score nothing are not.
+    style
+        "heat" tints them by score and dims the rest, "outline" only draws their edges, "spotlight" shows them as they
+        are and darkens the rest, "side-by-side" puts the untouched frame to the left of "heat".
+    legend
+        Write the class and its probability, and draw the scale of colours.
+
+    Returns
+    -------
+    (T, H, W, 3) uint8; twice as wide for "side-by-side"
+    """
+    draw = painter(explanation, top_k=top_k, style=style, legend=legend)
+    return np.stack([draw(frame, t) for t, frame in enumerate(explanation.frames)])
+
+
+def painter(
+    explanation: Explanation, *, top_k: int = 5, style: str = "heat", legend: bool = True
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """A function (frame (H, W, 3) uint8, index into the labels) -> picture, for frames that are not kept together."""
+    if style not in STYLES:
+        raise unknown_name("style", style, STYLES)
+    top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
+    largest = float(explanation.scores[top[0]]) if top else 1.0
+    colours = {k: _COLOURS[round(255 * float(explanation.scores[k]) / largest)] for k in top}
+    geometry = explanation.geometry
+    strip = _legend(explanation, geometry.source, bool(top)) if legend else None
+
+    def draw(frame: np.ndarray, t: int) -> np.ndarray:
+        picture = _light(frame, explanation.labels[t], colours, geometry, style)
+        if strip is not None:
+            _blend(picture, *strip)
+        return np.concatenate([frame, picture], axis=1) if style == "side-by-side" else picture
+
+    return draw
+
+
+def _light(
+    frame: np.ndarray, labels: np.ndarray, colours: dict[int, np.ndarray], geometry: Geometry, style: str
+) -> np.ndarray:
+    """One frame with the supervoxels of `colours` lit."""
+    height, width = geometry.source
+    scale = max(1.0, 1 / geometry.y.scale, 1 / geometry.x.scale)
+    thickness = max(1.0, min(height, width) / 240)
+    picture = frame * np.float32(_DIMMED[style])
+    if _DIMMED[style] < 1:  # a little greyer as well, so that the lit parts stand out in dark scenes too
+        picture = 0.5 * picture + 0.5 * picture.mean(axis=2, keepdims=True)
+    for k, colour in colours.items():
+        found = _shape(labels == k, geometry)
+        if found is None:
+            continue
+        box, inside = found
+        lit = _TINT[style] * colour + (1 - _TINT[style]) * frame[box]
+        # inside runs from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
+        edge = np.clip(1.5 - np.abs(inside - 0.5) * (2 * scale / thickness), 0, 1)[..., None]
+        sharp = np.clip((inside - 0.5) * scale + 0.5, 0, 1)[..., None]
+        part = picture[box]
+        if style != "outline":
+            part += sharp * (lit - part)
+        part += edge * (colour - part)
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+
+
+def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Where a mask of the network's size lies in the source: a box, and in it how far inside each pixel is, 0 to 1."""
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if not len(rows):
+        return None
+    # one cell of margin, in which the edge fades
+    y0, y1 = max(rows[0] - 1, 0), min(rows[-1] + 2, mask.shape[0])
+    x0, x1 = max(columns[0] - 1, 0), min(columns[-1] + 2, mask.shape[1])
+    top, left = np.floor(geometry.to_source((y0, x0))).astype(int)
+    bottom, right = np.ceil(geometry.to_source((y1, x1))).astype(int)
+    top, left = max(top, 0), max(left, 0)
+    bottom, right = min(bottom, geometry.source[0]), min(right, geometry.source[1])
+    if bottom <= top or right <= left:
+        return None
+    (v0, u0), (v1, u1) = geometry.to_network((top, left)), geometry.to_network((bottom, right))
+    limits = (mask.shape[1], mask.shape[0], mask.shape[1], mask.shape[0])
+    box = tuple(
+        min(max(float(v), 0.0), float(limit)) for v, limit in zip((u0, v0, u1, v1), limits, strict=True)
+    )
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    size = (int(right - left), int(bottom - top))
+    inside = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box), np.float32) / 255  # type: ignore[arg-type]
+    return (slice(top, bottom), slice(left, right)), inside
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _legend(
+    explanation: Explanation, size: tuple[int, int], scored: bool
+) -> tuple[slice, np.ndarray, np.ndarray]:
+    """A strip for the foot of the frame: which rows, its colours (h, W, 3), its opacity (h, W, 1)."""
+    height, width = size
+    points = max(9, round(min(height, width) / 18))
+    strip = min(height, round(points * 1.7))
+    image = Image.new("RGB", (width, strip), (0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    bar = width // 5 if scored else 0
+    words = f"{explanation.target_name}  {explanation.probability:.0%}"
+    room = width - bar - 3 * points // 2
+    while len(words) > 4 and draw.textlength(words, font=_font(points)) > room:
+        points -= 1
+        if points < 9:
+            points = 9
+            words = f"{words[:-2].rstrip('…')}…"
+    middle = strip // 2
+    draw.text((points // 2, middle), words, fill=(255, 255, 255), font=_font(points), anchor="lm")
+    pixels = np.asarray(image).copy()
+    if bar:
+        left, right = width - bar - points // 2, width - points // 2
+        ramp = _COLOURS[np.linspace(0, 255, right - left).astype(int)].astype(np.uint8)
+        pixels[middle - points // 4 : middle + points // 4 + 1, left:right] = ramp
+    lit = pixels.max(axis=2, keepdims=True) > 40
+    return (
+        slice(height - strip, height),
+        pixels.astype(np.float32),
+        np.where(lit, 1.0, 0.6).astype(np.float32),
+    )
+
+
+def _blend(picture: np.ndarray, rows: slice, pixels: np.ndarray, opacity: np.ndarray) -> None:
+    under = picture[rows].astype(np.float32)
+    picture[rows] = (under + opacity * (pixels - under) + 0.5).astype(np.uint8)
