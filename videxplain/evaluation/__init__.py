@@ -1,1 +1,1 @@
-"""Experiments that show how far an explanation can be trusted."""
+"""How far explanations can be trusted: data sets with and without a truth, and the experiments run on them."""

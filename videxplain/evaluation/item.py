@@ -1,0 +1,264 @@
+"""One item under evaluation: its supervoxels, made once, and any method's scores for them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videxplain.attribution.masking import FILLS, MaskedClip
+from videxplain.attribution.methods import METHODS, RegionMethod, option_names
+from videxplain.attribution.perturbation import lime_coefficients
+from videxplain.errors import VidexplainError, unknown_name
+from videxplain.evaluation.datasets import Sample, class_index
+from videxplain.explain import explain
+from videxplain.files import whole_file
+from videxplain.models import Classifier
+from videxplain.segmentation import segment
+
+_LIME = re.compile(r"lime-(\d+)")
+_PACKAGE = re.compile(r"lime-package-(\d+)")
+
+PAPER_ROWS = (
+    "random",
+    "lime-50",
+    "lime-75",
+    "lime-100",
+    "lime-500",
+    "lime-1000",
+    "vanilla",
+    "guided",
+    "input-x-gradient",
+    "grad-cam",
+    "guided-grad-cam",
+    "grad-cam++",
+    "act-grad-cam",
+    "guided-act-grad-cam",
+    "relu-activation",
+)
+"""The rows of the paper's tables, in its order."""
+
+
+def parse_rows(text: str | None) -> list[str]:
+    """Rows of a table from "a,b,c"; None for the paper's, "all" for those and the rest of the registry.
+
+    Raises
+    ------
+    VidexplainError : an unknown method.
+    """
+    if text is None:
+        return list(PAPER_ROWS)
+    if text == "all":
+        # LIME stands there by its numbers of samples.
+        return [*PAPER_ROWS, *(n for n in METHODS if n not in PAPER_ROWS and not n.startswith("lime"))]
+    rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for row in rows:
+        if not _LIME.fullmatch(row) and not _PACKAGE.fullmatch(row) and row not in METHODS:
+            raise unknown_name("method", row, [*METHODS, "lime-50", "lime-1000", "lime-package-50"])
+    if not rows:
+        raise VidexplainError("there is no method to evaluate.")
+    return rows
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How items are explained; part of a run's identity.
+
+    Attributes
+    ----------
+    rows : methods; "lime-N" is our batched LIME with N samples, "lime-package-N" that of the `lime` package.
+    segments : numbers of supervoxels to try, each on its own.
+    segmentation : None means SLIC for clips and QuickShift for images, as in the paper.
+    fill : what takes a hidden supervoxel's place, in removal, curves and LIME alike. Grey is nearest to the paper's
+        median of the image; "mean", a supervoxel's own mean colour, leaves motion to be seen in the shapes of
+        supervoxels, so that a network of motion is not bothered by it.
+    reference : samples of the LIME that `agreement` compares with.
+    seed : of everything random.
+    """
+
+    rows: tuple[str, ...] = PAPER_ROWS
+    segments: tuple[int, ...] = (100,)
+    segmentation: str | None = None
+    compactness: float = 10.0
+    fill: str = "grey"
+    reference: int = 1000
+    seed: int = 0
+    stride: int = 1
+    steps: int = 20
+    guided_any: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fill not in FILLS:
+            raise unknown_name("fill", self.fill, FILLS)
+        if not self.segments or min(self.segments) < 2:
+            raise VidexplainError("evaluating needs at least 2 supervoxels.")
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """Where LIME references are kept: a folder, and the `weights_digest` of the network that they are for."""
+
+    folder: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores (K,) float64 and the seconds they took, segmentation left out."""
+
+    scores: np.ndarray
+    seconds: float
+
+
+class Item:
+    """A sample, segmented, with the class to be explained.
+
+    Attributes
+    ----------
+    labels : int32 (T, h, w) at the network's input size.
+    mask : bool (T, h, w), or None.
+    target : the predicted class.
+    probability : its probability.
+    correct : whether it is the sample's label; None where that is unknown.
+    segmentation_seconds : what the supervoxels took.
+    notes : why a method was left out, by method.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        sample: Sample,
+        name: str,
+        settings: Settings,
+        num_segments: int,
+        cache: ReferenceCache | None = None,
+    ) -> None:
+        self.model, self.sample, self.name, self.settings = model, sample, name, settings
+        self.cache = cache
+        clip = sample.clip
+        if not model.is_image_model:
+            clip = clip.hold(max(0, model.clip_length - len(clip)))
+        self.clip = clip
+        geometry = model.geometry(clip.size)
+        frames = geometry.apply(clip.frames)
+        self.x = model.prepare(clip)
+        method = settings.segmentation or ("slic" if len(frames) > 1 else "quickshift")
+        start = time.perf_counter()
+        self.labels = segment(
+            frames, method=method, n_segments=num_segments, compactness=settings.compactness
+        )
+        self.segmentation_seconds = time.perf_counter() - start
+        self.num_segments = int(self.labels.max()) + 1
+        if self.num_segments < 2:
+            raise VidexplainError(f"{name}: the segmentation found one supervoxel only.")
+        self.mask = None
+        if sample.mask is not None:
+            white = sample.mask.astype(np.uint8)[..., None].repeat(3, axis=-1) * 255
+            if len(white) < len(clip):
+                white = np.concatenate([white, white[-1:].repeat(len(clip) - len(white), axis=0)])
+            self.mask = geometry.apply(white)[..., 0] > 127
+        probabilities = model.predict(self.x)[0]
+        if not bool(torch.isfinite(probabilities).all()):
+            raise VidexplainError(f"{name}: the network answers with NaN or infinite values.")
+        self.target = int(probabilities.argmax())
+        self.probability = float(probabilities[self.target])
+        known = class_index(sample.label, model.labels)
+        self.correct = None if known is None else known == self.target
+        self.notes: dict[str, str] = {}
+        self._pool: tuple[torch.Tensor, torch.Tensor, float] | None = None
+
+    def seed(self, purpose: str) -> int:
+        """A seed of its own for each item and purpose."""
+        words = f"{self.settings.seed}/{self.name}/{purpose}"
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4])
+
+    def masked(self, *, batch_size: int | None = None) -> MaskedClip:
+        return MaskedClip(
+            self.model,
+            self.x[0],
+            torch.from_numpy(self.labels).to(self.x.device),
+            self.num_segments,
+            self.target,
+            fill=self.settings.fill,
+            batch_size=batch_size,
+            seed=self.seed("fill"),
+        )
+
+    def scored(self, row: str, *, alone: bool = False) -> Scored:
+        """A method's scores.
+
+        The rows "lime-N" share their samples, the first N of one draw; with `alone`, for timing, they do not.
+        """
+        options: dict[str, Any] = {}
+        if lime := _LIME.fullmatch(row):
+            if not alone:
+                return self._lime(int(lime[1]))
+            row, options = "lime-batched", {"samples": int(lime[1])}
+        elif package := _PACKAGE.fullmatch(row):
+            row, options = "lime", {"samples": int(package[1])}
+        method = METHODS[row]
+        known = option_names(method)
+        shared: dict[str, Any] = {"seed": self.seed(row), "fill": self.settings.fill}
+        options |= {key: value for key, value in shared.items() if key in known}
+        if not isinstance(method, RegionMethod):
+            options["guided_any"] = self.settings.guided_any
+        start = time.perf_counter()
+        explanation = explain(
+            self.model, self.clip, method=row, target=self.target, labels=self.labels, **options
+        )
+        seconds = time.perf_counter() - start
+        return Scored(np.asarray(explanation.scores, dtype=np.float64), seconds)
+
+    def _lime(self, samples: int) -> Scored:
+        most = max([samples, *(int(m[1]) for r in self.settings.rows if (m := _LIME.fullmatch(r)))])
+        if self._pool is None:
+            start = time.perf_counter()
+            masks, values = self._draw(most, self.seed("lime"))
+            self._pool = masks, values, (time.perf_counter() - start) / most
+        masks, values, each = self._pool
+        start = time.perf_counter()
+        scores = lime_coefficients(masks[:samples], values[:samples]).numpy()
+        return Scored(scores, each * samples + time.perf_counter() - start)
+
+    def _draw(self, samples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """LIME's masks (samples, K) and the target's probabilities under them."""
+        generator = torch.Generator().manual_seed(seed)
+        masks = torch.randint(0, 2, (samples, self.num_segments), generator=generator)
+        masks[0] = 1
+        return masks, self.masked().probability(masks.to(self.x)).cpu()
+
+    def reference(self) -> np.ndarray:
+        """Scores (K,) of the LIME that others are compared with, from samples that no row uses.
+
+        Kept in the cache under a hash of everything that they depend on.
+        """
+        seed = self.seed("reference")
+        settings = self.settings
+        words = [settings.reference, seed, settings.fill, self.target, self.cache and self.cache.digest]
+        digest = hashlib.sha256(repr(words).encode())
+        for part in (self.x.cpu().numpy(), self.labels):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        path = self.cache and self.cache.folder / f"{digest.hexdigest()}.npy"
+        if path and path.exists():
+            return np.load(path)
+        scores = lime_coefficients(*self._draw(settings.reference, seed)).numpy()
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as scratch, scratch.open("wb") as file:
+                np.save(file, scores)
+        return scores
+
+
+def weights_digest(model: Classifier) -> str:
+    """Hash of a network's weights and of how it takes its input."""
+    digest = hashlib.sha256(repr((model.name, model.size, model.mean, model.std, model.framing)).encode())
+    for name, tensor in model.net.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,177 @@
+"""Runs an experiment over a data set: resumable, in parts, on one machine or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from videxplain import __version__
+from videxplain.errors import VidexplainError
+from videxplain.evaluation.datasets import Dataset
+from videxplain.evaluation.experiments import EXPERIMENTS
+from videxplain.evaluation.item import Item, ReferenceCache, Settings, weights_digest
+from videxplain.evaluation.store import Store
+from videxplain.models import Classifier
+
+_COMMON = ("seconds", "probability", "correct")
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run has found.
+
+    Attributes
+    ----------
+    experiment, model, data, settings : what was run.
+    rows : one per item, method, number of supervoxels and layer.
+    items : how many items are in it; wanted : how many there are to be.
+    skipped : name and reason of each item that could not be evaluated.
+    notes : why a method is missing, by method.
+    """
+
+    experiment: str
+    model: str
+    data: str
+    settings: Settings
+    rows: list[dict[str, Any]]
+    items: int
+    wanted: int
+    skipped: list[tuple[str, str]]
+    notes: dict[str, str]
+
+
+class Worker:
+    """Evaluates items one by one and keeps what it finds; also the actor of a cluster."""
+
+    def __init__(
+        self,
+        experiment: str,
+        model: Classifier,
+        dataset: Dataset,
+        settings: Settings,
+        folder: Path,
+        cache: Path | None = None,
+    ) -> None:
+        self.experiment = EXPERIMENTS[experiment]
+        self.model, self.dataset, self.settings = model, dataset, settings
+        digest = weights_digest(model)
+        self.cache = None if cache is None else ReferenceCache(cache, digest)
+        identity = {
+            "experiment": experiment,
+            "model": model.name,
+            "weights": digest,
+            "data": dataset.identity,
+            "settings": asdict(settings),
+            "version": __version__,
+        }
+        self.store = Store(folder, identity, (*self.experiment.measures, *_COMMON))
+
+    def work(self, index: int) -> str | None:
+        """Evaluate one item, unless that is done; returns why it was skipped, if it was."""
+        if self.store.has(index):
+            return None
+        name = self.dataset.name(index)
+        try:
+            rows = list(self._rows(index, name))
+        except (VidexplainError, OSError, ValueError) as error:
+            self.store.write(index, [{"name": name, "skipped": str(error)}])
+            return f"{name}: {error}"
+        self.store.write(index, rows)
+        return None
+
+    def _rows(self, index: int, name: str) -> Iterator[dict[str, Any]]:
+        sample = self.dataset.load(index, clip_length=self.model.clip_length, stride=self.settings.stride)
+        for segments in self.settings.segments:
+            item = Item(self.model, sample, name, self.settings, segments, self.cache)
+            if self.experiment.needs_mask and (item.mask is None or not item.mask.any()):
+                raise VidexplainError("it has no mask to compare with.")
+            common = {
+                "name": name,
+                "segments": segments,
+                "supervoxels": item.num_segments,
+                "probability": item.probability,
+                "correct": None if item.correct is None else float(item.correct),
+            }
+            for row in self.experiment.rows(item):
+                yield common | row
+            for method, note in item.notes.items():
+                yield common | {"method": method, "skipped": note}
+
+
+def evaluate(
+    experiment: str,
+    model: Classifier,
+    dataset: Dataset,
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    limit: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    cache: Path | None = None,
+    engine: str = "local",
+    workers: int = 2,
+    progress: bool = False,
+) -> Results:
+    """Run an experiment; what an earlier run of the same settings has done in `folder` is not done again.
+
+    Parameters
+    ----------
+    experiment : a name from `EXPERIMENTS`.
+    folder : for the results; killed at any moment, the same call goes on where it stopped.
+    limit : only the first so many items.
+    shard : (i, n): only every n-th item, from the i-th (from 1); several machines can share a folder.
+    cache : folder of LIME references; inside `folder` when None.
+    engine, workers : "local", or "ray" with that many actors.
+    progress : show a bar.
+
+    Returns
+    -------
+    Results : of all items within `limit` that are done, whichever shard did them.
+    """
+    if engine not in ENGINES:
+        raise VidexplainError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise VidexplainError(f"there is no shard {part} of {parts}; count from 1.")
+    settings = settings or Settings()
+    worker = Worker(experiment, model, dataset, settings, folder, cache or folder / "references")
+    indices = range(min(len(dataset), limit) if limit else len(dataset))
+    todo = [index for index in indices[part - 1 :: parts] if not worker.store.has(index)]
+    bar = tqdm(total=len(indices[part - 1 :: parts]), unit="item", desc=experiment, disable=not progress)
+    bar.update(bar.total - len(todo))
+    if engine == "ray":
+        from videxplain.evaluation.ray_engine import work_on_ray
+
+        done = work_on_ray(worker, todo, workers)
+    else:
+        done = (worker.work(index) for index in todo)
+    with bar:
+        for complaint in done:
+            if complaint:
+                bar.write(f"skipped {complaint}")
+            bar.update()
+    return collect(worker, experiment, indices)
+
+
+def collect(worker: Worker, experiment: str, indices: Sequence[int]) -> Results:
+    """Results of a run as far as it has come."""
+    rows = worker.store.rows(indices)
+    items = {row["item"] for row in rows}
+    skipped = [(row["name"], row["skipped"]) for row in rows if row["skipped"] and not row["method"]]
+    notes = {row["method"]: row["skipped"] for row in rows if row["skipped"] and row["method"]}
+    return Results(
+        experiment,
+        worker.model.name,
+        worker.dataset.identity,
+        worker.settings,
+        [row for row in rows if not row["skipped"]],
+        len(items) - len(skipped),
+        len(indices),
+        skipped,
+        notes,
+    )

@@ -1,0 +1,116 @@
+"""From rows of items to a table of methods, with confidence intervals."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from videxplain.evaluation.experiments import EXPERIMENTS
+from videxplain.evaluation.runner import Results
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over items, with its bootstrap interval of 95%."""
+
+    mean: float
+    low: float
+    high: float
+    items: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method's line in a table; `layer` is "" where the experiment has no layers."""
+
+    method: str
+    segments: int
+    layer: str
+    values: dict[str, Estimate]
+    seconds: float
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
+    """Mean of `values` and the percentile interval of 2,000 seeded resamples."""
+    numbers = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    means = numbers[rng.integers(len(numbers), size=(RESAMPLES, len(numbers)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Estimate(float(numbers.mean()), float(low), float(high), len(numbers))
+
+
+def summarise(results: Results) -> list[Line]:
+    """A line per method, number of supervoxels and layer, in the order of the rows asked for."""
+    measures = EXPERIMENTS[results.experiment].measures
+    groups: dict[tuple[int, str, str], list[dict]] = {}
+    for row in results.rows:
+        groups.setdefault((row["segments"], row["method"], row["layer"] or ""), []).append(row)
+    order = {method: place for place, method in enumerate(results.settings.rows)}
+    places = {key: place for place, key in enumerate(groups)}
+    lines = []
+    for key in sorted(groups, key=lambda k: (k[0], order[k[1]], places[k])):
+        rows = groups[key]
+        lines.append(
+            Line(
+                key[1],
+                key[0],
+                key[2],
+                {name: bootstrap([row[name] for row in rows]) for name in measures},
+                float(np.median([row["seconds"] for row in rows])),
+            )
+        )
+    return lines
+
+
+def to_csv(results: Results) -> str:
+    """The table as CSV; the same results give the same bytes, however often their run was broken off."""
+    measures = EXPERIMENTS[results.experiment].measures
+    layered = EXPERIMENTS[results.experiment].by_layer
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = ["segments", "method", *(["layer"] if layered else []), "items"]
+    for name in measures:
+        head += [name, f"{name}_low", f"{name}_high"]
+    writer.writerow(head)
+    for line in summarise(results):
+        first = next(iter(line.values.values()))
+        cells: list[object] = [line.segments, line.method, *([line.layer] if layered else []), first.items]
+        for value in line.values.values():
+            cells += [f"{number:.6g}" for number in (value.mean, value.low, value.high)]
+        writer.writerow(cells)
+    return out.getvalue()
+
+
+def to_text(results: Results) -> str:
+    """The table for a terminal."""
+    experiment = EXPERIMENTS[results.experiment]
+    several = len(results.settings.segments) > 1
+    head = [*(["segments"] if several else []), "method", *(["layer"] if experiment.by_layer else [])]
+    head += [measure.title for measure in experiment.measures.values()]
+    body = []
+    for line in summarise(results):
+        cells = [*([str(line.segments)] if several else []), line.method]
+        cells += [line.layer] if experiment.by_layer else []
+        cells += [
+            show(line.values[name], percent=measure.percent) for name, measure in experiment.measures.items()
+        ]
+        body.append(cells)
+    widths = [max(len(row[column]) for row in [head, *body]) for column in range(len(head))]
+    rows = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *body]
+    ]
+    return "\n".join(rows)
+
+
+def show(value: Estimate, *, percent: bool) -> str:
+    """An estimate with half the width of its interval."""
+    scale, digits = (100, 1) if percent else (1, 3)
+    half = (value.high - value.low) / 2 * scale
+    return f"{value.mean * scale:.{digits}f}{'%' if percent else ''} ±{half:.{digits}f}"
