@@ -11,6 +11,7 @@ from typing import Any
 
 from videxplain import __version__
 from videxplain.errors import VidexplainError
+from videxplain.evaluation.command import add_arguments as add_evaluation
 
 DEFAULT_MODEL = "c3d-motion"
 METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "seed")
@@ -110,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(explain)
     _add_explanation(explain, n_segments=200)
     _add_picture(explain)
+
+    evaluate = _command(
+        commands, "evaluate", _evaluate, "rerun the paper's experiments, and newer ones, on a network and data"
+    )
+    add_evaluation(evaluate)
+    _add_model(evaluate)
 
     models = _command(commands, "models", _models, "list the networks that can be explained")
     models.add_argument(
@@ -325,6 +332,12 @@ def _read_clip(args: argparse.Namespace, model: Any) -> Any:
         stride=args.stride,
         source=str(args.input),
     )
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from videxplain.evaluation.command import run
+
+    run(args, _load)
 
 
 def _models(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from videxplain.attribution.masking import FILLS, MaskedClip
-from videxplain.attribution.methods import METHODS, RegionMethod, option_names
+from videxplain.attribution.methods import METHODS, option_names
 from videxplain.attribution.perturbation import lime_coefficients
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.evaluation.datasets import Sample, class_index
@@ -206,11 +206,15 @@ class Item:
         known = option_names(method)
         shared: dict[str, Any] = {"seed": self.seed(row), "fill": self.settings.fill}
         options |= {key: value for key, value in shared.items() if key in known}
-        if not isinstance(method, RegionMethod):
-            options["guided_any"] = self.settings.guided_any
         start = time.perf_counter()
         explanation = explain(
-            self.model, self.clip, method=row, target=self.target, labels=self.labels, **options
+            self.model,
+            self.clip,
+            method=row,
+            target=self.target,
+            labels=self.labels,
+            guided_any=self.settings.guided_any,
+            **options,
         )
         seconds = time.perf_counter() - start
         return Scored(np.asarray(explanation.scores, dtype=np.float64), seconds)

@@ -123,7 +123,9 @@ def _against_segments(results: Results, lines: list[Line]) -> bytes:
         style = "--" if method.startswith("lime") else "-"
         for axis, (name, measure) in zip(axes, measures.items(), strict=False):
             scale = 100 if measure.percent else 1
-            axis.plot(counts, [line.values[name].mean * scale for line in own], style, marker=".", label=method)
+            axis.plot(
+                counts, [line.values[name].mean * scale for line in own], style, marker=".", label=method
+            )
             axis.set_ylabel(f"{measure.title}{', %' if measure.percent else ''}")
         axes[-1].plot(counts, [line.seconds for line in own], style, marker=".", label=method)
     axes[-1].set_yscale("log")

@@ -1,0 +1,192 @@
+"""`report.html`: one self-contained file with the tables, the plots, and the best and worst explained items."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from videxplain.evaluation.datasets import Dataset
+from videxplain.evaluation.experiments import EXPERIMENTS, Measure
+from videxplain.evaluation.item import Item
+from videxplain.evaluation.paper import network_of, published
+from videxplain.evaluation.plots import plots
+from videxplain.evaluation.runner import Results
+from videxplain.evaluation.summary import Line, show, summarise, to_csv
+from videxplain.explain import explain
+from videxplain.explanation import Explanation
+from videxplain.files import whole_file
+from videxplain.models import Classifier
+
+THUMBNAILS = 3
+THUMBNAIL_WIDTH = 480
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 1em 0; }
+th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+td.best { font-weight: bold; } td.paper, th.paper { color: #777; }
+img { max-width: 100%; } figure { display: inline-block; margin: .5em; vertical-align: top; }
+figcaption { font-size: 13px; max-width: 30em; }
+"""
+
+
+def write_report(results: Results, model: Classifier, dataset: Dataset, folder: Path) -> Path:
+    """Write `table.csv`, `items.csv` and `report.html` into a run's folder; returns the last one's path."""
+    for name, text in (("table.csv", to_csv(results)), ("items.csv", _items_csv(results))):
+        with whole_file(folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    path = folder / "report.html"
+    with whole_file(path) as scratch:
+        scratch.write_text("\n".join(_page(results, model, dataset)) + "\n", encoding="utf-8")
+    return path
+
+
+def _items_csv(results: Results) -> str:
+    """Every row, without times, so that it is the same however often its run was broken off."""
+    names = ["item", "name", "segments", "supervoxels", "method", "layer", "probability", "correct"]
+    names += list(EXPERIMENTS[results.experiment].measures)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results.rows)
+    return out.getvalue()
+
+
+def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str]:
+    title = f"{results.experiment}: {results.model} on {results.data}"
+    settings = results.settings
+    yield f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    yield f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>"
+    facts = [
+        f"What is measured: {EXPERIMENTS[results.experiment].summary}.",
+        f"{results.items} of {results.wanted} items; {len(results.skipped)} skipped.",
+        f"Supervoxels asked for: {', '.join(map(str, settings.segments))}; "
+        f"segmentation {settings.segmentation or 'SLIC for clips, QuickShift for images'}.",
+        f"Hidden supervoxels are filled with: {settings.fill}. Seed {settings.seed}.",
+        "Intervals are 95% bootstrap intervals of the mean over items (half their width is shown).",
+    ]
+    yield "<ul>" + "".join(f"<li>{html.escape(fact)}</li>" for fact in facts) + "</ul>"
+    lines = summarise(results)
+    for segments in settings.segments:
+        if len(settings.segments) > 1:
+            yield f"<h2>{segments} supervoxels</h2>"
+        yield from _table(results, [line for line in lines if line.segments == segments], model)
+    if network := _beside(results, model):
+        yield (
+            f"<p>Grey columns: the paper's figures for {network}, on other data, other weights and its own "
+            "number of supervoxels. They are there to compare the order of the methods, not the values.</p>"
+        )
+    for caption, png in plots(results).items():
+        yield f"<h2>{html.escape(caption)}</h2>{_image(png)}"
+    yield from _thumbnails(results, model, dataset)
+    for heading, notes in (("Skipped items", results.skipped), ("Methods left out", results.notes.items())):
+        if notes:
+            yield f"<h2>{heading}</h2><ul>"
+            yield from (f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in notes)
+            yield "</ul>"
+    yield "</body></html>"
+
+
+def _beside(results: Results, model: Classifier) -> str | None:
+    """The paper's network whose figures go beside ours; None where the experiment is not the paper's."""
+    network = network_of(model.name, model.is_image_model)
+    shown = any(published(results.experiment, row, network) for row in results.settings.rows)
+    return network if shown else None
+
+
+def _table(results: Results, lines: list[Line], model: Classifier) -> Iterator[str]:
+    experiment = EXPERIMENTS[results.experiment]
+    network = _beside(results, model)
+    shown = {
+        line.method: published(results.experiment, line.method, network) if network else {} for line in lines
+    }
+    paper = [name for name in experiment.measures if any(name in values for values in shown.values())]
+    head = ["method", *(["layer"] if experiment.by_layer else [])]
+    head += [measure.title for measure in experiment.measures.values()]
+    yield "<table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in [*head, "s (median)"])
+    yield "".join(f'<th class="paper">paper: {experiment.measures[n].title}</th>' for n in paper) + "</tr>"
+    for line in lines:
+        cells = [f"<td>{html.escape(line.method)}</td>"]
+        cells += [f"<td>{html.escape(line.layer)}</td>"] if experiment.by_layer else []
+        for name, measure in experiment.measures.items():
+            best = not experiment.by_layer and line.method in _best(lines, name, measure)
+            mark = ' class="best"' if best else ""
+            cells.append(f"<td{mark}>{show(line.values[name], percent=measure.percent)}</td>")
+        cells.append(f"<td>{line.seconds:.3g}</td>")
+        for name in paper:
+            value = shown[line.method].get(name)
+            percent = experiment.measures[name].percent
+            text = "" if value is None else f"{value:.1%}" if percent else f"{value:.3g}"
+            cells.append(f'<td class="paper">{text}</td>')
+        yield "<tr>" + "".join(cells) + "</tr>"
+    yield "</table>"
+
+
+def _best(lines: list[Line], name: str, measure: Measure) -> list[str]:
+    """The best methods, LIME aside: it is what they are to come near."""
+    rivals = {line.method: line.values[name].mean for line in lines if not line.method.startswith("lime")}
+    if len(rivals) < 2:
+        return []
+    best = (max if measure.higher_is_better else min)(rivals.values())
+    return [method for method, value in rivals.items() if value == best]
+
+
+def _thumbnails(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str]:
+    """The items that the best method explains best and worst, by the experiment's first measure."""
+    experiment = EXPERIMENTS[results.experiment]
+    lines = [line for line in summarise(results) if line.segments == results.settings.segments[0]]
+    name, measure = next(iter(experiment.measures.items()))
+    usable = [line for line in lines if line.method != "random" and not line.method.startswith("lime")]
+    if experiment.by_layer or results.experiment == "timing" or not usable:
+        return
+    sign = -1 if measure.higher_is_better else 1
+    method = min(usable, key=lambda line: sign * line.values[name].mean).method
+    rows = [
+        row
+        for row in results.rows
+        if row["method"] == method and row["segments"] == results.settings.segments[0]
+    ]
+    rows.sort(key=lambda row: (sign * row[name], row["item"]))
+    for heading, chosen in (("Best", rows[:THUMBNAILS]), ("Worst", rows[::-1][:THUMBNAILS])):
+        yield f"<h2>{heading} explained by {html.escape(method)} ({html.escape(measure.title)})</h2>"
+        for row in chosen:
+            picture, explanation = _picture(row, method, results, model, dataset)
+            caption = (
+                f"{row['name']}: {explanation.target_name} {explanation.probability:.1%}; "
+                f"{measure.title} {row[name]:.3g}"
+            )
+            yield f"<figure>{_image(picture)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _picture(
+    row: dict, method: str, results: Results, model: Classifier, dataset: Dataset
+) -> tuple[bytes, Explanation]:
+    settings = results.settings
+    sample = dataset.load(row["item"], clip_length=model.clip_length, stride=settings.stride)
+    item = Item(model, sample, row["name"], settings, row["segments"])
+    explanation = explain(
+        model,
+        item.clip,
+        method=method,
+        target=item.target,
+        labels=item.labels,
+        guided_any=settings.guided_any,
+    )
+    sheet = Image.fromarray(np.ascontiguousarray(explanation.sheet()))
+    sheet.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
+    out = io.BytesIO()
+    sheet.save(out, "JPEG", quality=85)
+    return out.getvalue(), explanation
+
+
+def _image(data: bytes) -> str:
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
