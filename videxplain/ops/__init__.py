@@ -1,25 +1,43 @@
-"""The operations that the toolkit is made of: colours, supervoxels, and the sum of voxel scores over them."""
+"""The operations that the toolkit is made of: colours, supervoxels, and the sum of voxel scores over them.
+
+Thin faces of `torch.ops.videxplain`: they check arguments and name the wrong one. `reference` specifies what each does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.ops import _library
+from videxplain.ops.reference import distance_weights
 
 __all__ = ["REDUCTIONS", "backends", "connect_segments", "rgb_to_lab", "segment_reduce", "slic"]
 
-REDUCTIONS = ("sum", "mean", "max")
+REDUCTIONS = {"sum": _library.SUM, "mean": _library.MEAN, "max": _library.MAX}
+_LARGEST = 2**31 - 1  # voxels are numbered by 32-bit integers
 
 
 def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
-    """CIELAB (D65) of sRGB clips: (B, 3, T, H, W) uint8, or floating point in [0, 1], to float32 of the same shape."""
-    _check("rgb", rgb, 5)
-    from videxplain.ops import _numba
+    """CIELAB (D65) of sRGB clips.
 
-    return _each(_numba.rgb_to_lab, rgb)
+    Parameters
+    ----------
+    rgb
+        (B, 3, T, H, W) uint8, or floating point in [0, 1].
+
+    Returns
+    -------
+    (B, 3, T, H, W) float32
+    """
+    _check_clip("rgb", rgb)
+    if rgb.is_floating_point():
+        rgb = rgb.float()
+    elif rgb.dtype != torch.uint8:
+        raise VidexplainError(f"rgb must be uint8, or floating point in [0, 1], not {rgb.dtype}")
+    return torch.ops.videxplain.rgb_to_lab(rgb)
 
 
 def slic(
@@ -30,43 +48,83 @@ def slic(
     iterations: int = 10,
     centres: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clusters voxels by colour and place; parameters as in `videxplain.ops.reference.slic`.
+    """Simple linear iterative clustering (Achanta et al. 2012) in space, time and colour.
 
     Parameters
     ----------
     lab
         (B, 3, T, H, W) float32.
+    grid
+        Clusters along t, y, x, at most as many as voxels; K is their product. T = 1 is the 2-D case.
+    compactness
+        Weight of shape against colour, positive.
+    spacing
+        Distance between neighbouring voxels along t, y, x.
+    iterations
+        At most how many; it stops early when nothing changes.
     centres
-        (B, K, 6) float32 to start from, as an earlier call returned them.
+        (B, K, 6) float32 to start from (L, a, b, t, y, x), as an earlier call returned them.
 
     Returns
     -------
     labels, centres
-        (B, T, H, W) int32 and (B, K, 6) float32.
-    """
-    _check("lab", lab, 5, torch.float32)
-    from videxplain.ops import _numba
+        (B, T, H, W) int32 in 0..K-1 and (B, K, 6) float32.
 
-    shape = (int(grid[0]), int(grid[1]), int(grid[2]))
-    steps = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    starts = [None] * len(lab) if centres is None else [c.detach().cpu().numpy() for c in centres]
-    found = [
-        _numba.slic(
-            np.ascontiguousarray(one.detach().cpu().numpy()), shape, compactness, steps, iterations, start
+    Raises
+    ------
+    VidexplainError
+        Names the argument that is wrong.
+    """
+    _check_clip("lab", lab, torch.float32)
+    shape = tuple(lab.shape[2:])
+    if len(grid) != 3 or not all(1 <= g <= size for g, size in zip(grid, shape, strict=True)):
+        raise VidexplainError(
+            f"grid must be three numbers between 1 and the clip's {shape}, not {tuple(grid)}"
         )
-        for one, start in zip(lab, starts, strict=True)
-    ]
-    labels = torch.from_numpy(np.stack([one for one, _ in found]))
-    return labels.to(lab.device), torch.from_numpy(np.stack([one for _, one in found])).to(lab.device)
+    _check_positive("compactness", compactness)
+    if len(spacing) != 3:
+        raise VidexplainError(f"spacing must be three positive numbers, not {tuple(spacing)}")
+    for step in spacing:
+        _check_positive("spacing", step)
+    if iterations < 1:
+        raise VidexplainError(f"iterations must be at least 1, not {iterations}")
+    clusters = math.prod(grid)
+    if centres is not None and (
+        centres.shape != (len(lab), clusters, 6)
+        or centres.dtype != torch.float32
+        or centres.device != lab.device
+    ):
+        raise VidexplainError(
+            f"centres must be float32 {(len(lab), clusters, 6)} on {lab.device}, "
+            f"not {centres.dtype} {tuple(centres.shape)} on {centres.device}"
+        )
+    if centres is not None and not bool(torch.isfinite(centres).all()):
+        raise VidexplainError("centres hold NaN or infinite values")
+    weight, reach = distance_weights(shape, tuple(grid), compactness, tuple(spacing))
+    return torch.ops.videxplain.slic(lab, list(grid), weight.tolist(), reach.tolist(), iterations, centres)
 
 
 def connect_segments(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> torch.Tensor:
-    """One face-connected component per id, small ones merged: (B, T, H, W) int32 to ids 0..K_b-1 without holes."""
-    _check("labels", labels, 4, torch.int32)
-    _check("lab", lab, 5, torch.float32)
-    from videxplain.ops import _numba
+    """Makes every segment one face-connected component of at least `min_size` voxels.
 
-    return _each(lambda one, colours: _numba.connect_segments(one, colours, min_size), labels, lab)
+    Smaller components join the neighbour nearest in mean colour, all at once, until none is left.
+
+    Parameters
+    ----------
+    labels
+        (B, T, H, W) int32.
+    lab
+        (B, 3, T, H, W) float32.
+
+    Returns
+    -------
+    (B, T, H, W) int32, ids 0..K_b-1 without holes in the order of their first voxels
+    """
+    labels = _check_labels(labels)
+    _check_clip("lab", lab, torch.float32)
+    if lab.shape[2:] != labels.shape[1:] or len(lab) != len(labels):
+        raise VidexplainError(f"lab {tuple(lab.shape)} is not of the labels' size {tuple(labels.shape)}")
+    return torch.ops.videxplain.connect_segments(labels, lab, min_size)
 
 
 def segment_reduce(
@@ -77,61 +135,107 @@ def segment_reduce(
     reduction: str = "sum",
     signed: bool = False,
 ) -> torch.Tensor:
-    """Voxel scores over supervoxels; parameters as in `videxplain.ops.reference.segment_reduce`.
+    """Voxel scores over supervoxels: score[k] = sum over the voxels v of k of |up(cam)(v) * dense(v)|.
+
+    Differentiable in `dense` and `cam`.
 
     Parameters
     ----------
     labels
-        (B, T, H, W) int32 in 0..num_segments-1.
-    dense, cam
-        (B, C, T, H, W) and (B, t, h, w) floating point; either may be None.
+        (B, T, H, W) integers in 0..num_segments-1.
+    dense
+        (B, C, T, H, W), whose channels combine as the sum of their absolute values; None stands for 1.
+    cam
+        (B, t, h, w), upsampled trilinearly with half-pixel centres on the fly; None stands for 1.
+    reduction
+        "sum", "mean" or "max" over a supervoxel's voxels; one without voxels scores 0.
+    signed
+        Take no absolute values.
 
     Returns
     -------
     (B, num_segments) float32
+
+    Raises
+    ------
+    VidexplainError
+        Names the argument that is wrong.
     """
-    _check("labels", labels, 4, torch.int32)
+    labels = _check_labels(labels)
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
-    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_segments:
-        raise VidexplainError(f"labels must lie in 0..{num_segments - 1}")
-    from videxplain.ops import _numba
-
-    rows = [
-        _numba.segment_reduce(
-            labels[b].cpu().numpy(),
-            None if dense is None else dense[b].detach().float().cpu().numpy(),
-            None if cam is None else cam[b].detach().float().cpu().numpy(),
-            num_segments,
-            reduction,
-            signed,
+    if num_segments < 1:
+        raise VidexplainError(f"num_segments must be at least 1, not {num_segments}")
+    if (
+        labels.numel()
+        and not labels.is_cuda
+        and not 0 <= int(labels.min()) <= int(labels.max()) < num_segments
+    ):
+        raise VidexplainError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, outside 0..{num_segments - 1}"
         )
-        for b in range(len(labels))
-    ]
-    return torch.from_numpy(np.stack(rows)).to(labels.device)
+    for name, maps, ndim in (("dense", dense, 5), ("cam", cam, 4)):
+        if maps is None:
+            continue
+        if not maps.is_floating_point() or maps.ndim != ndim or len(maps) != len(labels):
+            raise VidexplainError(
+                f"{name} must be floating point of {ndim} axes for {len(labels)} clips, "
+                f"not {maps.dtype} {tuple(maps.shape)}"
+            )
+        if maps.device != labels.device:
+            raise VidexplainError(f"{name} is on {maps.device} and labels on {labels.device}")
+    if dense is not None and dense.shape[2:] != labels.shape[1:]:
+        raise VidexplainError(f"dense {tuple(dense.shape)} is not of the labels' size {tuple(labels.shape)}")
+    if cam is not None and 0 in cam.shape[1:]:
+        raise VidexplainError(f"cam {tuple(cam.shape)} is empty")
+    return torch.ops.videxplain.segment_reduce(
+        labels,
+        None if dense is None else dense.float(),
+        None if cam is None else cam.float(),
+        num_segments,
+        REDUCTIONS[reduction],
+        signed,
+    )
 
 
 def backends() -> dict[str, tuple[str, str]]:
     """For each operation the backend that serves it here, and why."""
-    reason = "the native library is not built"
-    return dict.fromkeys(("rgb_to_lab", "slic", "connect_segments", "segment_reduce"), ("Numba", reason))
-
-
-def _check(name: str, tensor: torch.Tensor, ndim: int, dtype: torch.dtype | None = None) -> None:
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim != ndim or (dtype and tensor.dtype != dtype):
-        found = (
-            f"{tensor.dtype} {tuple(tensor.shape)}"
-            if isinstance(tensor, torch.Tensor)
-            else type(tensor).__name__
+    if _library.NATIVE is None:
+        return dict.fromkeys(_library.SCHEMAS, ("Numba", _library.WHY_NOT))
+    found = {}
+    for name in _library.SCHEMAS:
+        cuda = name in _library.CUDA_OPS
+        kernels = (
+            f"CUDA kernels for {_library.CUDA_ARCHITECTURES}" if cuda else "GPU tensors go through the CPU"
         )
-        raise VidexplainError(
-            f"{name} must be a {dtype or 'uint8 or float'} tensor of {ndim} axes, not {found}"
+        found[name] = (
+            "C++, CUDA" if cuda else "C++",
+            f"native library, {_library.INSTRUCTION_SET}; {kernels}",
         )
+    return found
 
 
-def _each(function: Callable[..., np.ndarray], *batches: torch.Tensor) -> torch.Tensor:
-    """A function of one clip's arrays, over the batch."""
-    arrays = [np.ascontiguousarray(batch.detach().cpu().numpy()) for batch in batches]
-    return torch.from_numpy(np.stack([function(*one) for one in zip(*arrays, strict=True)])).to(
-        batches[0].device
-    )
+def _check_clip(name: str, clip: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+    if not isinstance(clip, torch.Tensor) or clip.ndim != 5 or clip.shape[1] != 3 or 0 in clip.shape[2:]:
+        found = tuple(clip.shape) if isinstance(clip, torch.Tensor) else type(clip).__name__
+        raise VidexplainError(f"{name} must be a tensor (B, 3, T, H, W), not {found}")
+    if dtype is not None and clip.dtype != dtype:
+        raise VidexplainError(f"{name} must be {dtype}, not {clip.dtype}")
+    if clip[0:1].numel() // 3 > _LARGEST:
+        raise VidexplainError(f"{name} has clips of more than 2^31 voxels; cut them")
+
+
+def _check_labels(labels: torch.Tensor) -> torch.Tensor:
+    if not isinstance(labels, torch.Tensor) or labels.ndim != 4 or 0 in labels.shape[1:]:
+        found = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
+        raise VidexplainError(f"labels must be a tensor (B, T, H, W), not {found}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise VidexplainError(f"labels must be integers, not {labels.dtype}")
+    if labels[0:1].numel() > _LARGEST:
+        raise VidexplainError("labels have clips of more than 2^31 voxels; cut them")
+    return labels.int()
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise VidexplainError(f"{name} must be positive, not {value}")

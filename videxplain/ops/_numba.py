@@ -5,6 +5,8 @@ Label for label the same as `reference`: the same operations on float32 in the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit, prange
 
@@ -159,17 +161,17 @@ def _means(sums: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def slic(
     lab: np.ndarray,
-    grid: tuple[int, int, int],
-    compactness: float,
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    iterations: int = 10,
+    grid: tuple[int, ...],
+    weight: Sequence[float],
+    reach: Sequence[float],
+    iterations: int,
     centres: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(3, T, H, W) to labels (T, H, W) and centres (K, 6); see `reference.slic`."""
+    """(3, T, H, W) to labels (T, H, W) and centres (K, 6); see `reference.slic` and its `distance_weights`."""
     shape = lab.shape[1:]
     t, y, x = ((np.arange(size) * n // size).astype(np.int32) for size, n in zip(shape, grid, strict=True))
     labels = np.ascontiguousarray((t[:, None, None] * grid[1] + y[:, None]) * grid[2] + x, dtype=np.int32)
-    weights, reach = reference.distance_weights(shape, grid, compactness, spacing)
+    weights, reaches = np.array(weight, np.float32), np.array(reach, np.float32)
     fixed = reference.fixed_point(lab).astype(np.int32)
     sums = np.zeros((int(np.prod(grid)), 7), np.int64)
     _all_sums(fixed, labels, sums)
@@ -179,7 +181,7 @@ def slic(
     else:
         centres = np.array(centres, np.float32)
     for _ in range(iterations):
-        if _assign(lab, fixed, centres, weights, reach, labels, sums) == 0:
+        if _assign(lab, fixed, centres, weights, reaches, labels, sums) == 0:
             break
         centres = _means(sums, centres)
     return labels, centres
@@ -309,8 +311,7 @@ def connect_segments(labels: np.ndarray, lab: np.ndarray, min_size: int) -> np.n
     return components
 
 
-_SUM, _MEAN, _MAX = 0, 1, 2
-REDUCTIONS = {"sum": _SUM, "mean": _MEAN, "max": _MAX}
+_SUM, _MEAN, _MAX = range(3)
 
 
 @njit(cache=True, fastmath=False, nogil=True)
@@ -360,7 +361,7 @@ def segment_reduce(
     dense: np.ndarray | None,
     cam: np.ndarray | None,
     num_segments: int,
-    reduction: str = "sum",
+    reduction: int = _SUM,
     signed: bool = False,
 ) -> np.ndarray:
     """(num_segments,) float32; see `reference.segment_reduce`."""
@@ -374,5 +375,5 @@ def segment_reduce(
             low, weight = reference.upsampling(cam.shape[axis], labels.shape[axis])
             lows[axis, : len(low)], weights[axis, : len(low)] = low, weight
     scores = np.zeros(num_segments)
-    _reduce(np.ascontiguousarray(labels), dense, cam, lows, weights, REDUCTIONS[reduction], signed, scores)
+    _reduce(np.ascontiguousarray(labels), dense, cam, lows, weights, reduction, signed, scores)
     return scores.astype(np.float32)

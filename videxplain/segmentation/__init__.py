@@ -68,20 +68,16 @@ def grid_for(
 ) -> tuple[int, int, int]:
     """Cells along t, y, x whose product is about `n_segments` and which are about as long as they are wide and high."""
     extent = np.array(shape) * np.array(spacing)
-    cells = np.ones(3)
-    free = np.array(shape) > 1
-    # an axis too short for two cells leaves its share to the others
-    for _ in range(3):
-        if not free.any():
-            break
-        side = (extent[free].prod() / n_segments) ** (1 / free.sum())
-        cells = np.where(free, extent / side, 1.0)
-        crowded = free & (cells < 1)
-        if not crowded.any():
-            break
-        free &= ~crowded
-    whole = np.clip(np.rint(cells), 1, shape).astype(int)
-    return int(whole[0]), int(whole[1]), int(whole[2])
+    cells = [1, 1, 1]
+    wanted = float(n_segments)
+    # the shortest axis first: what rounding takes from it or gives it, the others make good
+    axes = np.argsort(extent, kind="stable").tolist()
+    for i, axis in enumerate(axes):
+        rest = extent[axes[i:]]
+        side = (rest.prod() / wanted) ** (1 / len(rest))
+        cells[axis] = int(np.clip(round(extent[axis] / side), 1, shape[axis]))
+        wanted = max(1.0, wanted / cells[axis])
+    return cells[0], cells[1], cells[2]
 
 
 @SEGMENTATIONS.register("slic")

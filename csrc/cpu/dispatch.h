@@ -1,0 +1,16 @@
+#pragma once
+
+#include "variants.h"
+
+namespace videxplain {
+
+struct Variants {
+  const char* name;
+  decltype(&plain::lab_of_linear) lab_of_linear;
+  decltype(&plain::slic) slic;
+  decltype(&plain::voxel_row) voxel_row;
+};
+
+const Variants& variants();
+
+}  // namespace videxplain

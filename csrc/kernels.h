@@ -1,0 +1,57 @@
+// The operations on raw arrays, without torch: what the binding calls, and what the tests build under sanitizers.
+//
+// Contracts are those of videxplain/ops/reference.py. Arrays are contiguous; nothing is checked here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace videxplain {
+
+struct Shape {
+  int64_t frames, height, width;
+  int64_t voxels() const { return frames * height * width; }
+};
+
+// Calls body(begin, end) on pieces of [0, count), each about `grain` or longer, side by side where that pays.
+using ParallelFor = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>&)>;
+
+constexpr double kColourUnit = 65536;  // Lab values are summed as integers in units of 1 / kColourUnit
+
+// (3, T, H, W) to (3, T, H, W).
+void rgb_to_lab(const uint8_t* rgb, float* lab, int64_t voxels, const ParallelFor& parallel);
+void rgb_to_lab(const float* rgb, float* lab, int64_t voxels, const ParallelFor& parallel);
+
+struct SlicSettings {
+  int64_t grid[3];  // clusters along t, y, x
+  float weight[3];  // of the squared distance along t, y, x
+  float reach[3];   // of a centre's window along t, y, x
+  int64_t iterations;
+  bool warm;  // start from the centres given
+  int64_t clusters() const { return grid[0] * grid[1] * grid[2]; }
+};
+
+// lab (3, T, H, W) to labels (T, H, W); centres (K, 6), read where the start is warm, are left as they end.
+void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
+          const ParallelFor& parallel);
+
+// labels (T, H, W), lab (3, T, H, W) to connected (T, H, W).
+void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, int32_t* connected);
+
+enum class Reduction { kSum, kMean, kMax };
+
+struct ReduceSettings {
+  int64_t channels;  // of dense
+  Shape cam;         // size of the class activation map
+  int64_t num_segments;
+  Reduction reduction;
+  bool keep_sign;
+};
+
+// labels (T, H, W), dense (C, T, H, W) or null, cam (t, h, w) or null, to scores (K,).
+void segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
+                    const ReduceSettings& settings, float* scores, const ParallelFor& parallel);
+
+const char* instruction_set();  // what the CPU code runs on here: "AVX-512", "AVX2" or "plain"
+
+}  // namespace videxplain

@@ -1,0 +1,210 @@
+// What torch calls: arguments checked, outputs made, kernels run on each clip of the batch.
+//
+// The schemas stand in videxplain/ops/_library.py. LibTorch's stable ABI only, so that one binary serves torch 2.10 and
+// later.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels.h"
+#ifdef VIDEXPLAIN_CUDA
+#include "cuda/launch.h"
+#endif
+
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using videxplain::Shape;
+
+// Arguments have been checked in Python, with messages that name them; these are the last line of defence.
+void require(bool holds, const char* what) { STD_TORCH_CHECK(holds, what); }
+
+const videxplain::ParallelFor kParallel = [](int64_t count, int64_t grain,
+                                             const std::function<void(int64_t, int64_t)>& body) {
+  torch::stable::parallel_for(0, count, grain, body);
+};
+
+Shape volume(const Tensor& tensor, int64_t axis) {
+  return {tensor.size(axis), tensor.size(axis + 1), tensor.size(axis + 2)};
+}
+
+// Runs body(b) for each clip of a batch: clips side by side where there are several, else the work within the clip.
+void each_clip(int64_t batch, const std::function<void(int64_t, const videxplain::ParallelFor&)>& body) {
+  if (batch == 1) return body(0, kParallel);
+  const videxplain::ParallelFor inline_ = [](int64_t count, int64_t, const auto& piece) {
+    if (count > 0) piece(0, count);
+  };
+  torch::stable::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) body(b, inline_);
+  });
+}
+
+Tensor rgb_to_lab(const Tensor& rgb_in) {
+  require(rgb_in.dim() == 5 && rgb_in.size(1) == 3, "rgb must be (B, 3, T, H, W)");
+  const Tensor rgb = torch::stable::contiguous(rgb_in);
+  const bool bytes = rgb.scalar_type() == ScalarType::Byte;
+  require(bytes || rgb.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
+  const Shape shape = volume(rgb, 2);
+  Tensor lab =
+      torch::stable::new_empty(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
+  const int64_t voxels = shape.voxels();
+  float* out = static_cast<float*>(lab.data_ptr());
+  each_clip(rgb.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
+    float* own = out + 3 * voxels * b;
+    if (bytes)
+      videxplain::rgb_to_lab(static_cast<const uint8_t*>(rgb.data_ptr()) + 3 * voxels * b, own, voxels, parallel);
+    else
+      videxplain::rgb_to_lab(static_cast<const float*>(rgb.data_ptr()) + 3 * voxels * b, own, voxels, parallel);
+  });
+  return lab;
+}
+
+std::tuple<Tensor, Tensor> slic(const Tensor& lab_in, const std::vector<int64_t>& grid,
+                                const std::vector<double>& weight, const std::vector<double>& reach, int64_t iterations,
+                                const std::optional<Tensor>& centres_in) {
+  require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
+          "lab must be float32 (B, 3, T, H, W)");
+  require(grid.size() == 3 && weight.size() == 3 && reach.size() == 3, "grid, weight and reach must have 3 values");
+  const Tensor lab = torch::stable::contiguous(lab_in);
+  const Shape shape = volume(lab, 2);
+  videxplain::SlicSettings settings{};
+  for (int i = 0; i < 3; ++i) {
+    require(grid[i] >= 1 && grid[i] <= lab.size(2 + i), "grid must lie between 1 and the size of its axis");
+    settings.grid[i] = grid[i];
+    settings.weight[i] = static_cast<float>(weight[i]);
+    settings.reach[i] = static_cast<float>(reach[i]);
+  }
+  settings.iterations = iterations;
+  settings.warm = centres_in.has_value();
+  const int64_t batch = lab.size(0), clusters = settings.clusters();
+  Tensor labels = torch::stable::new_empty(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor centres = torch::stable::new_empty(lab, {batch, clusters, 6}, ScalarType::Float);
+  if (settings.warm) {
+    require(centres_in->dim() == 3 && centres_in->size(0) == batch && centres_in->size(1) == clusters &&
+                centres_in->size(2) == 6 && centres_in->scalar_type() == ScalarType::Float,
+            "centres must be float32 (B, K, 6)");
+    torch::stable::copy_(centres, *centres_in);
+  }
+  const float* in = static_cast<const float*>(lab.data_ptr());
+  each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
+    videxplain::slic(in + 3 * shape.voxels() * b, shape, settings,
+                     static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b,
+                     static_cast<float*>(centres.data_ptr()) + 6 * clusters * b, parallel);
+  });
+  return {labels, centres};
+}
+
+Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t min_size) {
+  require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  const Tensor labels = torch::stable::contiguous(labels_in), lab = torch::stable::contiguous(lab_in);
+  const Shape shape = volume(labels, 1);
+  require(lab.dim() == 5 && lab.size(0) == labels.size(0) && lab.size(1) == 3 && lab.size(2) == shape.frames &&
+              lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float,
+          "lab must be float32 (B, 3, T, H, W) of the labels' size");
+  Tensor connected = torch::stable::empty_like(labels);
+  each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor&) {
+    const int64_t first = shape.voxels() * b;
+    videxplain::connect_segments(static_cast<const int32_t*>(labels.data_ptr()) + first,
+                                 static_cast<const float*>(lab.data_ptr()) + 3 * first, shape, min_size,
+                                 static_cast<int32_t*>(connected.data_ptr()) + first);
+  });
+  return connected;
+}
+
+videxplain::ReduceSettings reduce_settings(const Tensor& labels, const std::optional<Tensor>& dense,
+                                           const std::optional<Tensor>& cam, int64_t num_segments, int64_t reduction,
+                                           bool keep_sign) {
+  require(labels.dim() == 4 && labels.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  require(reduction >= 0 && reduction <= 2, "reduction must be 0, 1 or 2");
+  videxplain::ReduceSettings settings{
+      0, {1, 1, 1}, num_segments, static_cast<videxplain::Reduction>(reduction), keep_sign};
+  if (dense) {
+    require(dense->dim() == 5 && dense->scalar_type() == ScalarType::Float && dense->size(0) == labels.size(0) &&
+                dense->size(2) == labels.size(1) && dense->size(3) == labels.size(2) &&
+                dense->size(4) == labels.size(3),
+            "dense must be float32 (B, C, T, H, W) of the labels' size");
+    settings.channels = dense->size(1);
+  }
+  if (cam) {
+    require(cam->dim() == 4 && cam->scalar_type() == ScalarType::Float && cam->size(0) == labels.size(0) &&
+                cam->size(1) > 0 && cam->size(2) > 0 && cam->size(3) > 0,
+            "cam must be float32 (B, t, h, w), not empty");
+    settings.cam = volume(*cam, 1);
+  }
+  return settings;
+}
+
+std::optional<Tensor> contiguous(const std::optional<Tensor>& tensor) {
+  return tensor ? std::optional<Tensor>(torch::stable::contiguous(*tensor)) : std::nullopt;
+}
+
+const float* clip_of(const std::optional<Tensor>& tensor, int64_t b, int64_t values) {
+  return tensor ? static_cast<const float*>(tensor->data_ptr()) + values * b : nullptr;
+}
+
+Tensor segment_reduce(const Tensor& labels_in, const std::optional<Tensor>& dense_in,
+                      const std::optional<Tensor>& cam_in, int64_t num_segments, int64_t reduction, bool keep_sign) {
+  const auto settings = reduce_settings(labels_in, dense_in, cam_in, num_segments, reduction, keep_sign);
+  const Tensor labels = torch::stable::contiguous(labels_in);
+  const auto dense = contiguous(dense_in), cam = contiguous(cam_in);
+  const Shape shape = volume(labels, 1);
+  const int64_t batch = labels.size(0), voxels = shape.voxels();
+  const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
+  for (int64_t i = 0; i < batch * voxels; ++i)
+    require(ids[i] >= 0 && ids[i] < num_segments, "labels must lie in 0..num_segments-1");
+  Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
+  each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
+    videxplain::segment_reduce(ids + voxels * b, clip_of(dense, b, settings.channels * voxels),
+                               clip_of(cam, b, settings.cam.voxels()), shape, settings,
+                               static_cast<float*>(scores.data_ptr()) + num_segments * b, parallel);
+  });
+  return scores;
+}
+
+#ifdef VIDEXPLAIN_CUDA
+Tensor segment_reduce_cuda(const Tensor& labels_in, const std::optional<Tensor>& dense_in,
+                           const std::optional<Tensor>& cam_in, int64_t num_segments, int64_t reduction,
+                           bool keep_sign) {
+  const auto settings = reduce_settings(labels_in, dense_in, cam_in, num_segments, reduction, keep_sign);
+  const Tensor labels = torch::stable::contiguous(labels_in);
+  const auto dense = contiguous(dense_in), cam = contiguous(cam_in);
+  const Shape shape = volume(labels, 1);
+  const int64_t batch = labels.size(0);
+  Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
+  Tensor workspace =
+      torch::stable::new_zeros(labels, {videxplain::cuda::reduce_workspace(batch, num_segments)}, ScalarType::Long);
+  videxplain::cuda::segment_reduce(
+      static_cast<const int32_t*>(labels.data_ptr()), clip_of(dense, 0, 0), clip_of(cam, 0, 0), batch, shape, settings,
+      static_cast<int64_t*>(workspace.data_ptr()), static_cast<float*>(scores.data_ptr()), labels.get_device_index());
+  return scores;
+}
+#endif
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(videxplain, CPU, m) {
+  m.impl("rgb_to_lab", TORCH_BOX(&rgb_to_lab));
+  m.impl("slic", TORCH_BOX(&slic));
+  m.impl("connect_segments", TORCH_BOX(&connect_segments));
+  m.impl("segment_reduce", TORCH_BOX(&segment_reduce));
+}
+
+#ifdef VIDEXPLAIN_CUDA
+STABLE_TORCH_LIBRARY_IMPL(videxplain, CUDA, m) { m.impl("segment_reduce", TORCH_BOX(&segment_reduce_cuda)); }
+#endif
+
+// What `videxplain info` tells of the library.
+extern "C" const char* videxplain_instruction_set() { return videxplain::instruction_set(); }
+extern "C" const char* videxplain_cuda_architectures() {
+#ifdef VIDEXPLAIN_CUDA
+  return VIDEXPLAIN_CUDA;
+#else
+  return "";
+#endif
+}
