@@ -92,6 +92,7 @@ def _light(
         lit = _TINT[style] * colour + (1 - _TINT[style]) * frame[box]
         # inside runs from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
         edge = np.clip(1.5 - np.abs(inside - 0.5) * (2 * scale / thickness), 0, 1)[..., None]
+        edge[(inside == 0) | (inside == 1)] = 0  # where the source is small the band would never end
         sharp = np.clip((inside - 0.5) * scale + 0.5, 0, 1)[..., None]
         part = picture[box]
         if style != "outline":
