@@ -113,7 +113,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_picture(explain)
 
     evaluate = _command(
-        commands, "evaluate", _evaluate, "rerun the paper's experiments, and newer ones, on a network and data"
+        commands,
+        "evaluate",
+        _evaluate,
+        "rerun the paper's experiments, and newer ones, on a network and data",
     )
     add_evaluation(evaluate)
     _add_model(evaluate)

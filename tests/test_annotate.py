@@ -1,0 +1,133 @@
+"""Videos in, explained videos out: every frame at its time, the sound kept, nothing half-written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import ffmpeg_oracle as oracle
+import numpy as np
+import pytest
+
+import videxplain as vx
+from videxplain.annotate import _windows, annotate
+from videxplain.cli import main
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+
+
+@pytest.fixture(scope="module")
+def model() -> vx.Classifier:
+    return vx.load_model("c3d-motion")
+
+
+def times(path: Path) -> list:
+    return [time for time, _ in oracle.decoded(path)]
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
+@pytest.mark.parametrize("settings", [{}, {"stride": 2}, {"hop": 8}, {"hop": 24}, {"batch": 2, "stride": 2}])
+def test_every_frame_at_its_time(tmp_path: Path, model: vx.Classifier, count: int, settings: dict) -> None:
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", count, *X264, source)
+    summary = annotate(model, source, out, n_segments=12, **settings)
+    assert times(out) == times(source)
+    assert summary.frames == count
+    span = 16 * settings.get("stride", 1)
+    assert bool(summary.held) == (count < span - settings.get("stride", 1) + 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("length", range(1, 60))
+@pytest.mark.parametrize(("span", "hop"), [(16, 16), (16, 5), (16, 24), (8, 1), (1, 1)])
+def test_windows_write_each_frame_once_and_see_what_they_write(length: int, span: int, hop: int) -> None:
+    windows = list(_windows(range(length), span, hop))  # type: ignore[arg-type]
+    assert [frame for window in windows for frame in window.written] == list(range(length))
+    for window in windows:
+        assert len(window.frames) == min(span, length), "only a short video has a window that is not whole"
+        assert window.written[0] == window.frames[0] + window.first
+        if hop <= span:
+            assert set(window.written) <= set(window.frames)
+
+
+def test_sound_size_and_odd_sizes_are_kept(tmp_path: Path, model: vx.Classifier) -> None:
+    source, out = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    video = ("-f", "lavfi", "-i", "color=red:size=75x51:rate=25:duration=1,format=yuv444p")
+    sound = ("-f", "lavfi", "-i", "sine=frequency=440:duration=1")
+    oracle.run(*video, *sound, "-c:v", "ffv1", "-c:a", "aac", source)
+    annotate(model, source, out, n_segments=12)
+    assert oracle.decoded(source, "a:0") == oracle.decoded(out, "a:0")
+    with vx.open_video(source) as before, vx.open_video(out) as after:
+        assert (before.width, before.height) == (75, 51)
+        assert (after.width, after.height) == (76, 52), "4:2:0 sampling needs even sizes"
+        assert len(list(after.frames())) == len(list(before.frames()))
+
+
+def test_image_model_explains_frames(tmp_path: Path) -> None:
+    model = vx.load_model("resnet18", weights="random")
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 5, *X264, source)
+    summary = annotate(model, source, out, n_segments=12)
+    assert (summary.frames, summary.windows, summary.held) == (5, 1, 0)
+    assert times(out) == times(source)
+
+
+def test_lit_frames_differ_from_the_source(tmp_path: Path, model: vx.Classifier) -> None:
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=96x96:rate=25", "-frames:v", 16, *X264, source)
+    annotate(model, source, out, n_segments=12)
+    with vx.open_video(source) as a, vx.open_video(out) as b:
+        for before, after in zip(a.frames(), b.frames(), strict=True):
+            difference = np.abs(before.image.astype(int) - after.image).mean()
+            assert difference > 5
+
+
+@pytest.mark.parametrize(
+    ("make", "output", "message"),
+    [
+        (None, "out.mp4", "nowhere.mp4"),
+        (b"", "out.mp4", "in.mp4"),
+        (b"this is no video, it only has its name", "out.mp4", "in.mp4"),
+        ("video", ".", "folder"),
+        ("video", "in.mp4", "input"),
+        ("video", "out.xyz", "xyz"),
+        ("video", "no/such/folder/out.mp4", "folder"),
+    ],
+)
+def test_bad_input_gets_one_sentence(tmp_path: Path, capfd, make, output: str, message: str) -> None:
+    source = tmp_path / ("nowhere.mp4" if make is None else "in.mp4")
+    if isinstance(make, bytes):
+        source.write_bytes(make)
+    elif make:
+        oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 4, *X264, source)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert main(["annotate", str(source), "-o", str(tmp_path / output), "--quiet"]) == 1
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("videxplain: ") and message in error
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--method", "gided"], ["--target", "lefft"], ["--model", "c3d-motoin"]]
+)
+def test_wrong_names_leave_no_file(tmp_path: Path, capfd, arguments: list[str]) -> None:
+    source = tmp_path / "in.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 4, *X264, source)
+    assert main(["annotate", str(source), "-o", str(tmp_path / "out.mp4"), "--quiet", *arguments]) == 1
+    assert "did you mean" in capfd.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_full_disk(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    source = tmp_path / "in.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=640x480:rate=25", "-frames:v", 16, *X264, source)
+    command = (
+        f"ulimit -f 40; exec {sys.executable} -m videxplain annotate {source} -o {tmp_path}/out.mp4 --quiet"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("videxplain: ") and "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

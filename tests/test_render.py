@@ -1,0 +1,94 @@
+"""Pictures: what is lit lies where the supervoxel lies, at any size, in every style."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import videxplain as vx
+from videxplain.clip import Geometry
+from videxplain.render import STYLES, render_explanation
+
+
+def explanation(
+    source: tuple[int, int] = (120, 160), scores: tuple[float, ...] = (0.0, 3.0, 1.0), **changes: object
+):
+    """Two frames of grey; supervoxel 1 is the box of rows 5..9 and columns 10..14 of 28x28, 2 the one below it."""
+    labels = np.zeros((2, 28, 28), np.int32)
+    labels[:, 5:10, 10:15] = 1
+    labels[:, 15:20, 10:15] = 2
+    values = {
+        "labels": labels,
+        "scores": np.array(scores, np.float32),
+        "target": 0,
+        "target_name": "javelin throw",
+        "probability": 0.87,
+        "predictions": [("javelin throw", 0.87)],
+        "method": "guided",
+        "settings": {},
+        "frames": np.full((2, *source, 3), 128, np.uint8),
+        "times": (Fraction(0), Fraction(1, 25)),
+        "geometry": Geometry.fit(source, (28, 28), "crop"),
+        **changes,
+    }
+    return vx.Explanation(**values)
+
+
+def box(e: vx.Explanation, y0: int, x0: int, y1: int, x1: int) -> tuple[slice, slice]:
+    """Source pixels well inside a box of the network's input."""
+    (top, left), (bottom, right) = e.geometry.to_source((y0, x0)), e.geometry.to_source((y1, x1))
+    margin = 2 + int(1 / e.geometry.y.scale)
+    return slice(int(top) + margin, int(bottom) - margin), slice(int(left) + margin, int(right) - margin)
+
+
+@pytest.mark.parametrize("source", [(56, 56), (120, 160), (161, 121), (360, 640)])
+def test_lit_is_what_scored(source: tuple[int, int]) -> None:
+    e = explanation(source)
+    picture = render_explanation(e, top_k=1, legend=False)
+    assert picture.shape == e.frames.shape and picture.dtype == np.uint8
+    lit = picture[0][box(e, 5, 10, 10, 15)].astype(int)
+    other = picture[0][box(e, 15, 10, 20, 15)].astype(int)
+    assert lit.size and (lit.max(axis=2) > 128).all(), "tinted towards the top of the scale, which is bright"
+    assert (other < 128).all() and np.ptp(other) == 0, "dimmed like the rest"
+    both = render_explanation(e, top_k=2, legend=False)
+    assert (both[0][box(e, 15, 10, 20, 15)].astype(int) != other).any()
+
+
+def test_what_scores_nothing_is_not_lit() -> None:
+    e = explanation(scores=(0.0, 0.0, 0.0))
+    picture = render_explanation(e, legend=False)
+    assert np.ptp(picture) == 0
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_styles(style: str) -> None:
+    e = explanation()
+    picture = render_explanation(e, style=style)
+    wide = 2 if style == "side-by-side" else 1
+    assert picture.shape == (2, 120, 160 * wide, 3)
+    if style == "side-by-side":
+        assert np.array_equal(picture[:, :, :160], e.frames)
+    if style in ("outline", "spotlight"):
+        assert (picture[0][box(e, 5, 10, 10, 15)] == 128).all(), "the inside is shown as it is"
+    if style == "outline":
+        edges = (render_explanation(e, style=style, legend=False) != e.frames).any(axis=3).mean()
+        assert 0 < edges < 0.2
+
+
+@pytest.mark.parametrize("source", [(16, 16), (24, 320), (120, 160), (1080, 1920)])
+def test_legend_fits_any_size(source: tuple[int, int]) -> None:
+    e = explanation(
+        source, target_name="a class with a name that is far too long for any picture of this size " * 3
+    )
+    picture = render_explanation(e)
+    plain = render_explanation(e, legend=False)
+    changed = np.nonzero((picture != plain).any(axis=(0, 2, 3)))[0]
+    assert changed.min() >= source[0] - max(16, source[0] * 0.12), "a strip at the foot"
+    assert (picture[0, changed.min() :].max(axis=2) > 200).any(), "with legible text on it"
+
+
+def test_unknown_style_is_named() -> None:
+    with pytest.raises(vx.VidexplainError, match="did you mean 'outline'"):
+        render_explanation(explanation(), style="outlines")
