@@ -1,0 +1,242 @@
+"""Runs over data sets: what they find, that they go on where they stopped, and what they refuse."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Blobs
+
+from videxplain.attribution.methods import METHODS, RegionMethod
+from videxplain.errors import VidexplainError
+from videxplain.evaluation.experiments import EXPERIMENTS, randomized
+from videxplain.evaluation.item import Settings, parse_rows
+from videxplain.evaluation.report import write_report
+from videxplain.evaluation.runner import Results, evaluate
+from videxplain.evaluation.summary import bootstrap, summarise, to_csv, to_text
+from videxplain.models import Classifier
+
+
+def settings(*rows: str, **others: object) -> Settings:
+    return Settings(rows=rows, segments=(30,), segmentation="grid", **others)  # type: ignore[arg-type]
+
+
+def means(results: Results, measure: str) -> dict[str, float]:
+    return {line.method: line.values[measure].mean for line in summarise(results)}
+
+
+def test_lime_improves_with_its_samples_and_random_is_at_chance(model: Classifier, tmp_path: Path) -> None:
+    rows = settings("random", "lime-20", "lime-80", "lime-1000", "guided", reference=1000)
+    blobs = Blobs(24)
+    results = evaluate("agreement", model, blobs, tmp_path / "agreement", rows)
+    assert results.items == 24 and not results.skipped and not results.notes
+    top5, rank = means(results, "top5"), means(results, "rank")
+    assert top5["random"] < top5["lime-20"] < top5["lime-80"] + 1e-9 <= top5["lime-1000"] + 2e-9, top5
+    assert rank["random"] < rank["lime-20"] < rank["lime-80"] < rank["lime-1000"], rank
+    supervoxels = np.mean([row["supervoxels"] for row in results.rows])
+    assert means(results, "top5")["random"] < 3 * 5 / supervoxels
+    assert abs(means(results, "rank")["random"]) < 0.15
+    assert rank["lime-1000"] > 0.5
+
+    results = evaluate("removal", model, blobs, tmp_path / "removal", rows)
+    best, worst = means(results, "best"), means(results, "worst")
+    assert best["lime-1000"] <= best["lime-80"] < best["lime-20"] < best["random"]
+    assert worst["lime-1000"] >= worst["lime-80"] >= worst["lime-20"] > worst["random"]
+    assert best["random"] == pytest.approx(worst["random"], abs=0.12)
+
+
+def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that know the truth win localization; the best ranking turned round loses removal."""
+    from videxplain.attribution.perturbation import occlusion
+
+    def oracle(model, x, labels, num_segments, target, *, seed=0):  # type: ignore[no-untyped-def]
+        bright = (x[:, 0] > 0.9).double()
+        inside = np.bincount(labels.ravel(), weights=bright.ravel(), minlength=num_segments)
+        # the fourth power: the same order, and little energy for those that only touch
+        return (inside / np.bincount(labels.ravel(), minlength=num_segments))[None] ** 4
+
+    import torch
+
+    planted = {
+        "oracle": lambda *args, **kw: torch.from_numpy(oracle(*args)).float(),
+        "inverted": lambda *args, **kw: -occlusion(*args, fill="grey"),
+        "occlusion-grey": lambda *args, **kw: occlusion(*args, fill="grey"),
+    }
+    for name, score in planted.items():
+        monkeypatch.setitem(METHODS._items, name, RegionMethod("planted", score))
+    rows = settings("random", "oracle", "inverted", "occlusion-grey", "grad-cam", "vanilla")
+    results = evaluate("localization", model, Blobs(16), tmp_path / "localization", rows)
+    for measure in ("pointing", "energy", "iou"):
+        found = means(results, measure)
+        assert max(found, key=lambda name: found[name]) == "oracle", (measure, found)
+    results = evaluate("removal", model, Blobs(16), tmp_path / "removal", rows)
+    best, worst = means(results, "best"), means(results, "worst")
+    assert max(best, key=lambda name: best[name]) == "inverted"
+    assert min(worst, key=lambda name: worst[name]) == "inverted"
+
+
+def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_path: Path) -> None:
+    for name in EXPERIMENTS:
+        rows = settings("random", "lime-20", "lime-package-20", "guided", "grad-cam", reference=50)
+        results = evaluate(name, model, Blobs(3), tmp_path / name, rows)
+        assert results.items == 3 and results.rows and not results.skipped, name
+        assert not results.notes, results.notes
+        text = to_text(results)
+        assert "guided" in text and "nan" not in text
+        page = write_report(results, model, Blobs(3), tmp_path / name).read_text()
+        assert page.count("data:image/png") >= 1 and "guided" in page
+        # self-contained: nothing is fetched from anywhere
+        assert "http" not in page and "<script" not in page
+        assert (tmp_path / name / "table.csv").read_text() == to_csv(results)
+        for row in results.rows:
+            for measure in EXPERIMENTS[name].measures:
+                assert np.isfinite(row[measure])
+                if measure not in ("rank", "scoring", "explanation"):
+                    assert 0 <= row[measure] <= 1
+
+
+def test_damaged_items_and_methods_that_do_not_fit_are_reported(tmp_path: Path, model: Classifier) -> None:
+    import torch
+    from torch import nn
+
+    net = nn.Sequential(nn.Conv3d(3, 2, 3, padding=1), nn.GELU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    torch.manual_seed(0)
+    smooth = Classifier(net, clip_length=4, size=(24, 24))
+    blobs = Blobs(4, damaged=(1,))
+    results = evaluate("localization", smooth, blobs, tmp_path, settings("vanilla", "guided"))
+    assert results.items == 3 and results.skipped == [("blob 1", "its file is damaged")]
+    assert list(results.notes) == ["guided"] and "ReLU" in results.notes["guided"]
+    assert {row["method"] for row in results.rows} == {"vanilla"}
+    assert "its file is damaged" in write_report(results, smooth, blobs, tmp_path).read_text()
+
+
+def test_shards_and_limits_together_are_the_whole(model: Classifier, tmp_path: Path) -> None:
+    rows = settings("random", "vanilla")
+    whole = evaluate("curves", model, Blobs(7), tmp_path / "whole", rows)
+    first = evaluate("curves", model, Blobs(7), tmp_path / "parts", rows, shard=(1, 2), limit=5)
+    assert (first.items, first.wanted) == (3, 5)
+    evaluate("curves", model, Blobs(7), tmp_path / "parts", rows, shard=(2, 2))
+    parts = evaluate("curves", model, Blobs(7), tmp_path / "parts", rows)
+    assert parts.items == 7 and to_csv(parts) == to_csv(whole)
+
+
+def test_runs_that_cannot_be_compared_are_kept_apart(model: Classifier, tmp_path: Path) -> None:
+    rows = settings("random")
+    evaluate("curves", model, Blobs(2), tmp_path / "run", rows)
+    with pytest.raises(VidexplainError, match="another settings"):
+        evaluate("curves", model, Blobs(2), tmp_path / "run", settings("vanilla"))
+    with pytest.raises(VidexplainError, match="another experiment"):
+        evaluate("removal", model, Blobs(2), tmp_path / "run", rows)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    with pytest.raises(VidexplainError, match="not empty"):
+        evaluate("curves", model, Blobs(2), tmp_path / "other", rows)
+    for shard in ((0, 2), (3, 2)):
+        with pytest.raises(VidexplainError, match="no shard"):
+            evaluate("curves", model, Blobs(2), tmp_path / "run", rows, shard=shard)
+    with pytest.raises(VidexplainError, match="unknown engine"):
+        evaluate("curves", model, Blobs(2), tmp_path / "run", rows, engine="steam")
+
+
+def test_references_are_cached_by_content(model: Classifier, tmp_path: Path) -> None:
+    rows = settings("vanilla", reference=60)
+    first = evaluate("agreement", model, Blobs(3), tmp_path / "a", rows, cache=tmp_path / "cache")
+    files = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    assert len(files) == 3
+    again = evaluate("agreement", model, Blobs(3), tmp_path / "b", rows, cache=tmp_path / "cache")
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == files
+    assert to_csv(first) == to_csv(again)
+    evaluate(
+        "agreement",
+        model,
+        Blobs(3),
+        tmp_path / "c",
+        settings("vanilla", reference=61),
+        cache=tmp_path / "cache",
+    )
+    assert len(list((tmp_path / "cache").iterdir())) == 6
+
+
+def test_randomization_cascades_from_the_last_layer(model: Classifier) -> None:
+    import torch
+
+    original = {k: v.clone() for k, v in model.net.state_dict().items()}
+    changed = []
+    for layer, copied in randomized(model, seed=1):
+        state = copied.net.state_dict()
+        changed.append((layer, [k for k in state if not torch.equal(state[k], original[k])]))
+    assert changed == [("head", ["head.weight"]), ("conv", ["conv.weight", "head.weight"])]
+    assert all(torch.equal(v, original[k]) for k, v in model.net.state_dict().items())
+
+
+def test_bootstrap_interval_covers_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        estimate = bootstrap(rng.exponential(size=60), seed=trial)
+        covered += estimate.low <= 1 <= estimate.high
+    assert 175 <= covered <= 199
+    assert bootstrap([2.0]).low == bootstrap([2.0]).high == 2.0
+
+
+def test_rows_are_parsed() -> None:
+    assert len(parse_rows(None)) == 15
+    assert parse_rows("guided, lime-7,guided") == ["guided", "lime-7"]
+    assert {"integrated-gradients", "occlusion", "lime-1000"} <= set(parse_rows("all"))
+    with pytest.raises(VidexplainError, match="did you mean 'guided'"):
+        parse_rows("guide")
+    with pytest.raises(VidexplainError, match="no method"):
+        parse_rows(" , ")
+    with pytest.raises(VidexplainError, match="fill"):
+        Settings(fill="pink")
+    with pytest.raises(VidexplainError, match="2 supervoxels"):
+        Settings(segments=(1,))
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import LENGTH, SIZE, Blobs, Quadrants
+import torch
+from videxplain.evaluation.item import Settings
+from videxplain.evaluation.report import write_report
+from videxplain.evaluation.runner import evaluate
+from videxplain.models import Classifier
+torch.set_num_threads(1)
+model = Classifier(Quadrants(), clip_length=LENGTH, size=SIZE, name="quadrants")
+settings = Settings(rows=("random", "lime-50"), segments=(30,), segmentation="grid", reference=150)
+folder = Path({folder!r})
+results = evaluate("agreement", model, Blobs(60), folder, settings)
+write_report(results, model, Blobs(60), folder)
+"""
+
+
+def test_a_run_killed_five_times_ends_with_the_same_table(tmp_path: Path) -> None:
+    def command(folder: Path) -> list[str]:
+        return [sys.executable, "-c", RUN.format(tests=str(Path(__file__).parent), folder=str(folder))]
+
+    def done(folder: Path) -> int:
+        return len(list(folder.glob("shards/*/*.parquet")))
+
+    subprocess.run(command(tmp_path / "whole"), check=True, timeout=200)
+    folder = tmp_path / "killed"
+    moments = random.Random(0)
+    for kill in range(5):
+        process = subprocess.Popen(command(folder))
+        before, until = done(folder), time.monotonic() + 60
+        while done(folder) <= before + 1 and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        process.wait()
+        assert done(folder) > before, f"run {kill} did nothing"
+    assert done(folder) < 60, "it was not killed in the middle"
+    subprocess.run(command(folder), check=True, timeout=200)
+    for name in ("table.csv", "items.csv"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
