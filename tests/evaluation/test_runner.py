@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from conftest import Blobs
 
-from videxplain.attribution.methods import METHODS, RegionMethod
+from videxplain.attribution.methods import METHODS, DenseMethod, RegionMethod
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.experiments import EXPERIMENTS, randomized
 from videxplain.evaluation.item import Settings, parse_rows
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import Results, evaluate
-from videxplain.evaluation.summary import bootstrap, summarise, to_csv, to_text
+from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
 from videxplain.models import Classifier
 
 
@@ -172,6 +172,33 @@ def test_randomization_cascades_from_the_last_layer(model: Classifier) -> None:
         changed.append((layer, [k for k in state if not torch.equal(state[k], original[k])]))
     assert changed == [("head", ["head.weight"]), ("conv", ["conv.weight", "head.weight"])]
     assert all(torch.equal(v, original[k]) for k, v in model.net.state_dict().items())
+
+
+def test_methods_that_outlive_the_weights_are_named(tmp_path: Path) -> None:
+    """Scores that are the input itself fail the sanity check; a network's own gradients do not."""
+    import torch
+    from torch import nn
+
+    class Channels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.conv = nn.Conv3d(3, 6, 5, padding=2)
+            self.places = nn.Linear(6 * 4 * 24 * 24, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.places(self.conv(x).relu().flatten(1))
+
+    net = Channels()
+    model = Classifier(net, clip_length=4, size=(24, 24), cam_layer="conv")
+    METHODS.register("input")(DenseMethod("planted", lambda model, x, target, output: x))
+    try:
+        results = evaluate("sanity", model, Blobs(4), tmp_path, settings("input", "vanilla"))
+    finally:
+        del METHODS._items["input"]
+    found = caveats(results)
+    assert len(found) == 1 and found[0].startswith("input fails")
+    assert [line.layer for line in summarise(results) if line.method == "vanilla"] == ["places", "conv"]
 
 
 def test_bootstrap_interval_covers_the_mean() -> None:

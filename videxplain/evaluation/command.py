@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, load: Callable[[argparse.Namespace], Any]) -> 
     from videxplain.evaluation.item import Settings, parse_rows
     from videxplain.evaluation.report import write_report
     from videxplain.evaluation.runner import evaluate
-    from videxplain.evaluation.summary import to_text
+    from videxplain.evaluation.summary import caveats, to_text
 
     measured = EXPERIMENTS[args.experiment]
     settings = Settings(
@@ -98,6 +98,8 @@ def run(args: argparse.Namespace, load: Callable[[argparse.Namespace], Any]) -> 
         f"{results.items} of {results.wanted} items, fill {settings.fill}\n"
     )
     print(to_text(results))
+    for caveat in caveats(results):
+        print(caveat)
     for name, reason in results.skipped[:10]:
         print(f"skipped {name}: {reason}")
     for method, reason in results.notes.items():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from videxplain.attribution.methods import METHODS, PixelMethod
+from videxplain.attribution.methods import METHODS, RegionMethod
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.item import Item
 from videxplain.evaluation.measures import (
@@ -229,10 +229,12 @@ def _redraw(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _sanity(item: Item) -> Iterator[Row]:
+    """Scores per voxel are compared: sums would agree for the supervoxels' sizes alone."""
+    size = np.bincount(item.labels.ravel())
     before = {
         method: (scores, seconds)
         for method, scores, seconds in _each(item)
-        if method in METHODS and isinstance(METHODS[method], PixelMethod)
+        if method in METHODS and not isinstance(METHODS[method], RegionMethod)
     }
     trained = item.model
     try:
@@ -243,7 +245,7 @@ def _sanity(item: Item) -> Iterator[Row]:
                 yield {
                     "method": method,
                     "layer": layer,
-                    "rank": rank_correlation(scores, changed),
+                    "rank": rank_correlation(scores / size, changed / size),
                     "seconds": seconds,
                 }
     finally:

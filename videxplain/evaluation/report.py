@@ -18,7 +18,7 @@ from videxplain.evaluation.item import Item
 from videxplain.evaluation.paper import network_of, published
 from videxplain.evaluation.plots import plots
 from videxplain.evaluation.runner import Results
-from videxplain.evaluation.summary import Line, show, summarise, to_csv
+from videxplain.evaluation.summary import Line, caveats, show, summarise, to_csv
 from videxplain.explain import explain
 from videxplain.explanation import Explanation
 from videxplain.files import whole_file
@@ -79,6 +79,7 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
         if len(settings.segments) > 1:
             yield f"<h2>{segments} supervoxels</h2>"
         yield from _table(results, [line for line in lines if line.segments == segments], model)
+    yield from (f"<p><strong>{html.escape(caveat)}</strong></p>" for caveat in caveats(results))
     if network := _beside(results, model):
         yield (
             f"<p>Grey columns: the paper's figures for {network}, on other data, other weights and its own "

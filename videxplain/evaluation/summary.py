@@ -13,6 +13,8 @@ from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.runner import Results
 
 RESAMPLES = 2000
+UNCHANGED = 0.5
+"""Rank correlation with a random network's scores above which a method fails the sanity check."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,26 @@ def summarise(results: Results) -> list[Line]:
             )
         )
     return lines
+
+
+def caveats(results: Results) -> list[str]:
+    """What the sanity check says against methods: a sentence for each whose scores outlive the weights.
+
+    A method whose scores for a wholly random network still agree with those for the trained one cannot be telling
+    what the network has learned (Adebayo et al. 2018).
+    """
+    if results.experiment != "sanity":
+        return []
+    lines = summarise(results)
+    sentences = []
+    for method in dict.fromkeys(line.method for line in lines):
+        last = [line for line in lines if line.method == method][-1].values["rank"]
+        if last.low > UNCHANGED:
+            sentences.append(
+                f"{method} fails: with every layer random its scores still agree with those of the trained network "
+                f"(rank correlation {show(last, percent=False)}), so they show the clip more than the network."
+            )
+    return sentences
 
 
 def to_csv(results: Results) -> str:
