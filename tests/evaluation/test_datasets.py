@@ -100,3 +100,10 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
             open_dataset(str(source))
     with pytest.raises(VidexplainError, match="0 generated clips"):
         open_dataset("generated", count=0)
+
+
+def test_photographs_of_dependencies() -> None:
+    data = open_dataset("photographs")
+    names = [data.name(i) for i in range(len(data))]
+    assert {"chelsea", "astronaut", "coffee", "china"} <= set(names) and len(set(names)) == len(names)
+    assert data.load(names.index("chelsea"), clip_length=1).clip.frames.shape == (1, 300, 451, 3)

@@ -19,8 +19,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data",
         default="generated",
-        help="a folder of images or videos by class, a CSV of path,label[,mask], or generated clips "
-        "(default: %(default)s)",
+        help="a folder of images or videos by class, a CSV of path,label[,mask], photographs (those that "
+        "dependencies ship) or generated (clips; the default)",
     )
     command.add_argument(
         "--count", type=int, default=200, help="how many generated clips (default: %(default)s)"

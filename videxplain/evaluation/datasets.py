@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,22 @@ from videxplain.errors import VidexplainError
 from videxplain.evaluation import moving_objects
 
 GENERATED = "generated"
+PHOTOGRAPHS = "photographs"
+_PHOTOGRAPHS = {
+    "skimage": (
+        "data/astronaut.png",
+        "data/camera.png",
+        "data/chelsea.png",
+        "data/coffee.png",
+        "data/coins.png",
+        "data/moon.png",
+        "data/motorcycle_left.png",
+        "data/rocket.jpg",
+    ),
+    "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
+    "matplotlib": ("mpl-data/sample_data/grace_hopper.jpg",),
+}
+"""Photographs in the wheels of packages that this one needs, or that evaluation needs."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif", ".flv"})
 
@@ -105,6 +122,8 @@ class Files:
 
     def name(self, index: int) -> str:
         path = self.entries[index].path
+        if self.root == Path(PHOTOGRAPHS):
+            return path.stem
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def load(self, index: int, *, clip_length: int, stride: int = 1) -> Sample:
@@ -118,7 +137,7 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
 
     Parameters
     ----------
-    source : "generated"; a folder, with one subfolder per class (named after it, as in Kinetics-400's validation
+    source : "generated"; "photographs", those that scikit-image, scikit-learn and matplotlib ship; a folder, with one subfolder per class (named after it, as in Kinetics-400's validation
         set; or, as in ImageNet's, in the order of the classes) or files directly in it; or a CSV file with the
         columns path, label and, where there are masks, mask. Paths in it are relative to the file.
     count, first : number and first seed of generated clips.
@@ -131,6 +150,8 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
         if count < 1:
             raise VidexplainError(f"{count} generated clips cannot be evaluated on; ask for 1 at least.")
         return GeneratedClips(count, first)
+    if source == PHOTOGRAPHS:
+        return Files(Path(PHOTOGRAPHS), tuple(_photographs()))
     path = Path(source)
     if path.is_dir():
         entries = _scan(path)
@@ -143,6 +164,16 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
     if not entries:
         raise VidexplainError(f"{source!r} holds no images and no videos.")
     return Files(path if path.is_dir() else path.parent, tuple(entries))
+
+
+def _photographs() -> list[Entry]:
+    entries = []
+    for package, names in _PHOTOGRAPHS.items():
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            paths = (Path(spec.origin).parent / name for name in names)
+            entries += [Entry(path) for path in paths if path.exists()]
+    return entries
 
 
 def _scan(folder: Path) -> list[Entry]:
