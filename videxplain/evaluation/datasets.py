@@ -137,9 +137,10 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
 
     Parameters
     ----------
-    source : "generated"; "photographs", those that scikit-image, scikit-learn and matplotlib ship; a folder, with one subfolder per class (named after it, as in Kinetics-400's validation
-        set; or, as in ImageNet's, in the order of the classes) or files directly in it; or a CSV file with the
-        columns path, label and, where there are masks, mask. Paths in it are relative to the file.
+    source : "generated"; "photographs", those that scikit-image, scikit-learn and matplotlib ship; a folder, with
+        one subfolder per class (named after it, as in Kinetics-400's validation set; or, as in ImageNet's, in
+        the order of the classes) or files directly in it; or a CSV file with the columns path, label and, where
+        there are masks, mask. Paths in it are relative to the file.
     count, first : number and first seed of generated clips.
 
     Raises
