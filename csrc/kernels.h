@@ -16,11 +16,20 @@ struct Shape {
 // Calls body(begin, end) on pieces of [0, count), each about `grain` or longer, side by side where that pays.
 using ParallelFor = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>&)>;
 
-constexpr double kColourUnit = 65536;  // Lab values are summed as integers in units of 1 / kColourUnit
+// Lab values are summed as integers in units of 1 / kColourUnit, so that the order of summation cannot matter.
+constexpr float kColourUnit = 65536, kColourLimit = 30000;
 
-// (3, T, H, W) to (3, T, H, W).
-void rgb_to_lab(const uint8_t* rgb, float* lab, int64_t voxels, const ParallelFor& parallel);
-void rgb_to_lab(const float* rgb, float* lab, int64_t voxels, const ParallelFor& parallel);
+inline int32_t fixed_point(float value) {
+  const float limited = value > -kColourLimit ? (value < kColourLimit ? value : kColourLimit) : -kColourLimit;
+  return static_cast<int32_t>(limited * kColourUnit);  // an exact product, cut off
+}
+
+// Channels of `rgb` lie `channel_step` apart, voxels `voxel_step`; `lab` is (3, T, H, W).
+struct Layout {
+  int64_t channel_step, voxel_step;
+};
+void rgb_to_lab(const uint8_t* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel);
+void rgb_to_lab(const float* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel);
 
 struct SlicSettings {
   int64_t grid[3];  // clusters along t, y, x
@@ -31,12 +40,24 @@ struct SlicSettings {
   int64_t clusters() const { return grid[0] * grid[1] * grid[2]; }
 };
 
+// Voxels of one label or component, and the sums of their colours in fixed point.
+struct ColourSums {
+  int64_t size, colour[3];
+};
+
 // lab (3, T, H, W) to labels (T, H, W); centres (K, 6), read where the start is warm, are left as they end.
+// Each label's sums (K,) go to `totals` unless it is null.
 void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
-          const ParallelFor& parallel);
+          ColourSums* totals, const ParallelFor& parallel);
 
 // labels (T, H, W), lab (3, T, H, W) to connected (T, H, W).
-void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, int32_t* connected);
+// With `totals`, of labels in 0..K-1, only the voxels of small components are looked at again; else null.
+void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, const ColourSums* totals,
+                      int64_t num_labels, int32_t* connected);
+
+// All of it: frames (T, H, W, 3) to connected labels (T, H, W); centres as for slic.
+void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,
+                 float* centres, const ParallelFor& parallel);
 
 enum class Reduction { kSum, kMean, kMax };
 

@@ -57,12 +57,42 @@ Tensor rgb_to_lab(const Tensor& rgb_in) {
   float* out = static_cast<float*>(lab.data_ptr());
   each_clip(rgb.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
     float* own = out + 3 * voxels * b;
+    const videxplain::Layout planes{voxels, 1};
     if (bytes)
-      videxplain::rgb_to_lab(static_cast<const uint8_t*>(rgb.data_ptr()) + 3 * voxels * b, own, voxels, parallel);
+      videxplain::rgb_to_lab(static_cast<const uint8_t*>(rgb.data_ptr()) + 3 * voxels * b, planes, own, voxels,
+                             parallel);
     else
-      videxplain::rgb_to_lab(static_cast<const float*>(rgb.data_ptr()) + 3 * voxels * b, own, voxels, parallel);
+      videxplain::rgb_to_lab(static_cast<const float*>(rgb.data_ptr()) + 3 * voxels * b, planes, own, voxels, parallel);
   });
   return lab;
+}
+
+videxplain::SlicSettings slic_settings(Shape shape, const std::vector<int64_t>& grid, const std::vector<double>& weight,
+                                       const std::vector<double>& reach, int64_t iterations, bool warm) {
+  require(grid.size() == 3 && weight.size() == 3 && reach.size() == 3, "grid, weight and reach must have 3 values");
+  const int64_t size[3] = {shape.frames, shape.height, shape.width};
+  videxplain::SlicSettings settings{};
+  for (int i = 0; i < 3; ++i) {
+    require(grid[i] >= 1 && grid[i] <= size[i], "grid must lie between 1 and the size of its axis");
+    settings.grid[i] = grid[i];
+    settings.weight[i] = static_cast<float>(weight[i]);
+    settings.reach[i] = static_cast<float>(reach[i]);
+  }
+  settings.iterations = iterations;
+  settings.warm = warm;
+  return settings;
+}
+
+// Room for the centres, which hold those given.
+Tensor start_centres(const Tensor& like, int64_t batch, int64_t clusters, const std::optional<Tensor>& given) {
+  Tensor centres = torch::stable::new_empty(like, {batch, clusters, 6}, ScalarType::Float);
+  if (given) {
+    require(given->dim() == 3 && given->size(0) == batch && given->size(1) == clusters && given->size(2) == 6 &&
+                given->scalar_type() == ScalarType::Float,
+            "centres must be float32 (B, K, 6)");
+    torch::stable::copy_(centres, *given);
+  }
+  return centres;
 }
 
 std::tuple<Tensor, Tensor> slic(const Tensor& lab_in, const std::vector<int64_t>& grid,
@@ -70,32 +100,37 @@ std::tuple<Tensor, Tensor> slic(const Tensor& lab_in, const std::vector<int64_t>
                                 const std::optional<Tensor>& centres_in) {
   require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W)");
-  require(grid.size() == 3 && weight.size() == 3 && reach.size() == 3, "grid, weight and reach must have 3 values");
   const Tensor lab = torch::stable::contiguous(lab_in);
   const Shape shape = volume(lab, 2);
-  videxplain::SlicSettings settings{};
-  for (int i = 0; i < 3; ++i) {
-    require(grid[i] >= 1 && grid[i] <= lab.size(2 + i), "grid must lie between 1 and the size of its axis");
-    settings.grid[i] = grid[i];
-    settings.weight[i] = static_cast<float>(weight[i]);
-    settings.reach[i] = static_cast<float>(reach[i]);
-  }
-  settings.iterations = iterations;
-  settings.warm = centres_in.has_value();
+  const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
   const int64_t batch = lab.size(0), clusters = settings.clusters();
   Tensor labels = torch::stable::new_empty(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
-  Tensor centres = torch::stable::new_empty(lab, {batch, clusters, 6}, ScalarType::Float);
-  if (settings.warm) {
-    require(centres_in->dim() == 3 && centres_in->size(0) == batch && centres_in->size(1) == clusters &&
-                centres_in->size(2) == 6 && centres_in->scalar_type() == ScalarType::Float,
-            "centres must be float32 (B, K, 6)");
-    torch::stable::copy_(centres, *centres_in);
-  }
+  Tensor centres = start_centres(lab, batch, clusters, centres_in);
   const float* in = static_cast<const float*>(lab.data_ptr());
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
     videxplain::slic(in + 3 * shape.voxels() * b, shape, settings,
                      static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b,
-                     static_cast<float*>(centres.data_ptr()) + 6 * clusters * b, parallel);
+                     static_cast<float*>(centres.data_ptr()) + 6 * clusters * b, nullptr, parallel);
+  });
+  return {labels, centres};
+}
+
+std::tuple<Tensor, Tensor> supervoxels(const Tensor& frames_in, const std::vector<int64_t>& grid,
+                                       const std::vector<double>& weight, const std::vector<double>& reach,
+                                       int64_t iterations, int64_t min_size, const std::optional<Tensor>& centres_in) {
+  require(frames_in.dim() == 5 && frames_in.size(4) == 3 && frames_in.scalar_type() == ScalarType::Byte,
+          "frames must be uint8 (B, T, H, W, 3)");
+  const Tensor frames = torch::stable::contiguous(frames_in);
+  const Shape shape = volume(frames, 1);
+  const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
+  const int64_t batch = frames.size(0), clusters = settings.clusters();
+  Tensor labels = torch::stable::new_empty(frames, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor centres = start_centres(frames, batch, clusters, centres_in);
+  each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
+    const int64_t first = shape.voxels() * b;
+    videxplain::supervoxels(static_cast<const uint8_t*>(frames.data_ptr()) + 3 * first, shape, settings, min_size,
+                            static_cast<int32_t*>(labels.data_ptr()) + first,
+                            static_cast<float*>(centres.data_ptr()) + 6 * clusters * b, parallel);
   });
   return {labels, centres};
 }
@@ -111,7 +146,7 @@ Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t m
   each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor&) {
     const int64_t first = shape.voxels() * b;
     videxplain::connect_segments(static_cast<const int32_t*>(labels.data_ptr()) + first,
-                                 static_cast<const float*>(lab.data_ptr()) + 3 * first, shape, min_size,
+                                 static_cast<const float*>(lab.data_ptr()) + 3 * first, shape, min_size, nullptr, 0,
                                  static_cast<int32_t*>(connected.data_ptr()) + first);
   });
   return connected;
@@ -191,6 +226,7 @@ Tensor segment_reduce_cuda(const Tensor& labels_in, const std::optional<Tensor>&
 STABLE_TORCH_LIBRARY_IMPL(videxplain, CPU, m) {
   m.impl("rgb_to_lab", TORCH_BOX(&rgb_to_lab));
   m.impl("slic", TORCH_BOX(&slic));
+  m.impl("supervoxels", TORCH_BOX(&supervoxels));
   m.impl("connect_segments", TORCH_BOX(&connect_segments));
   m.impl("segment_reduce", TORCH_BOX(&segment_reduce));
 }

@@ -33,13 +33,15 @@ class Sets {
   std::vector<int32_t> parent_;
 };
 
-struct Component {
-  int64_t size = 0, colour[3] = {0, 0, 0};
-  void add(const Component& other) {
+struct Component : ColourSums {
+  Component() : ColourSums{0, {0, 0, 0}} {}
+  void add(const ColourSums& other) {
     size += other.size;
     for (int c = 0; c < 3; ++c) colour[c] += other.colour[c];
   }
-  double mean(int c) const { return static_cast<double>(colour[c]) / (static_cast<double>(size) * kColourUnit); }
+  double mean(int c) const {
+    return static_cast<double>(colour[c]) / (static_cast<double>(size) * double{kColourUnit});
+  }
 };
 
 class Runs {
@@ -129,7 +131,8 @@ void offer(const std::vector<Component>& components, int32_t component, int32_t 
 
 }  // namespace
 
-void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, int32_t* connected) {
+void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, const ColourSums* totals,
+                      int64_t num_labels, int32_t* connected) {
   const Runs runs(labels, shape);
   const int64_t voxels = shape.voxels();
   Sets run_sets(runs.count());
@@ -144,13 +147,32 @@ void connect_segments(const int32_t* labels, const float* lab, Shape shape, int6
   bool any_small = false;
   for (const Component& c : components) any_small |= c.size < min_size;
   if (any_small && count > 1) {
+    // Where each label's sums are known, its largest component has what the others leave of them.
+    std::vector<int32_t> label_of(count), largest(totals == nullptr ? 0 : num_labels, -1);
+    if (totals != nullptr) {
+      runs.each([&](int32_t run, int64_t, int64_t, bool) { label_of[component[run]] = runs.label(run); });
+      for (int32_t i = 0; i < count; ++i) {
+        int32_t& best = largest[label_of[i]];
+        if (best < 0 || components[i].size > components[best].size) best = i;
+      }
+    }
+    const auto derived = [&](int32_t i) { return totals != nullptr && largest[label_of[i]] == i; };
     runs.each([&](int32_t run, int64_t begin, int64_t end, bool) {
+      if (derived(component[run])) return;
       for (int c = 0; c < 3; ++c) {
         int64_t sum = 0;
-        for (int64_t i = begin; i < end; ++i) sum += std::lrint(static_cast<double>(lab[c * voxels + i]) * kColourUnit);
+        for (int64_t i = begin; i < end; ++i) sum += fixed_point(lab[c * voxels + i]);
         components[component[run]].colour[c] += sum;
       }
     });
+    if (totals != nullptr) {
+      for (int32_t i = 0; i < count; ++i)
+        if (derived(i))
+          for (int c = 0; c < 3; ++c) components[i].colour[c] += totals[label_of[i]].colour[c];
+      for (int32_t i = 0; i < count; ++i)
+        if (!derived(i))
+          for (int c = 0; c < 3; ++c) components[largest[label_of[i]]].colour[c] -= components[i].colour[c];
+    }
     // faces between components of which one is small; merging makes none that is not among them
     std::vector<std::pair<int32_t, int32_t>> faces;
     const auto face = [&](int32_t a, int32_t b) {

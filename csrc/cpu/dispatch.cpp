@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 namespace videxplain {
 namespace {
@@ -22,6 +23,8 @@ Variants choose() {
   return {"plain", plain::lab_of_linear, plain::slic, plain::voxel_row};
 }
 
+constexpr int64_t kKeptVoxels = 1 << 20;
+
 }  // namespace
 
 const Variants& variants() {
@@ -32,8 +35,26 @@ const Variants& variants() {
 const char* instruction_set() { return variants().name; }
 
 void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
-          const ParallelFor& parallel) {
-  variants().slic(lab, shape, settings, labels, centres, parallel);
+          ColourSums* totals, const ParallelFor& parallel) {
+  variants().slic(lab, shape, settings, labels, centres, totals, parallel);
+}
+
+void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,
+                 float* centres, const ParallelFor& parallel) {
+  const int64_t voxels = shape.voxels();
+  // Kept from call to call, for fresh pages cost more than what is done on them; large ones are given back.
+  thread_local std::vector<float> lab;
+  thread_local std::vector<int32_t> labels;
+  lab.resize(3 * voxels);
+  labels.resize(voxels);
+  std::vector<ColourSums> totals(settings.clusters());
+  rgb_to_lab(frames, {1, 3}, lab.data(), voxels, parallel);
+  slic(lab.data(), shape, settings, labels.data(), centres, totals.data(), parallel);
+  connect_segments(labels.data(), lab.data(), shape, min_size, totals.data(), settings.clusters(), connected);
+  if (voxels > kKeptVoxels) {
+    std::vector<float>().swap(lab);
+    std::vector<int32_t>().swap(labels);
+  }
 }
 
 }  // namespace videxplain

@@ -33,7 +33,7 @@ float linear_of(float value) {
 }
 
 template <typename Value>
-void convert(const Value* rgb, float* lab, int64_t voxels, const ParallelFor& parallel) {
+void convert(const Value* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel) {
   parallel((voxels + kBlock - 1) / kBlock, 32, [&](int64_t begin, int64_t end) {
     float values[3][kBlock];
     const float* const in[3] = {values[0], values[1], values[2]};
@@ -41,7 +41,8 @@ void convert(const Value* rgb, float* lab, int64_t voxels, const ParallelFor& pa
       const int64_t first = block * kBlock, count = std::min(kBlock, voxels - first);
       float* out[3];
       for (int c = 0; c < 3; ++c) {
-        for (int64_t i = 0; i < count; ++i) values[c][i] = linear_of(rgb[c * voxels + first + i]);
+        const Value* channel = rgb + c * layout.channel_step + first * layout.voxel_step;
+        for (int64_t i = 0; i < count; ++i) values[c][i] = linear_of(channel[i * layout.voxel_step]);
         out[c] = lab + c * voxels + first;
       }
       variants().lab_of_linear(in, out, count);
@@ -51,12 +52,12 @@ void convert(const Value* rgb, float* lab, int64_t voxels, const ParallelFor& pa
 
 }  // namespace
 
-void rgb_to_lab(const uint8_t* rgb, float* lab, int64_t voxels, const ParallelFor& parallel) {
-  convert(rgb, lab, voxels, parallel);
+void rgb_to_lab(const uint8_t* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel) {
+  convert(rgb, layout, lab, voxels, parallel);
 }
 
-void rgb_to_lab(const float* rgb, float* lab, int64_t voxels, const ParallelFor& parallel) {
-  convert(rgb, lab, voxels, parallel);
+void rgb_to_lab(const float* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel) {
+  convert(rgb, layout, lab, voxels, parallel);
 }
 
 }  // namespace videxplain

@@ -7,7 +7,7 @@
   namespace isa {                                                                                             \
   void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t count);                       \
   void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,     \
-            const ParallelFor& parallel);                                                                     \
+            ColourSums* totals, const ParallelFor& parallel);                                                 \
   void voxel_row(const float* const* dense, int64_t channels, const float* up, bool keep_sign, int64_t count, \
                  float* values);                                                                              \
   }

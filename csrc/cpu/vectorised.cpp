@@ -68,14 +68,20 @@ void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t co
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int kTileT = 4, kTileY = 8, kTileX = 16;
-constexpr int kVectors = kTileX / kLanes;
+// A tile's voxels share a list of candidates; a group of its rows is kept in registers while the list is walked.
+constexpr int kRows = kLanes == 16 ? 4 : kLanes == 8 ? 2 : 1;
+constexpr int kVectors = kLanes >= 8 ? 1 : 2;
+constexpr int kTileT = 4, kTileY = 8, kTileX = kLanes * kVectors;
 
 struct Sums {
   int64_t l, a, b, t, y, x, count;
   void add(const Sums& other) {
     l += other.l, a += other.a, b += other.b;
     t += other.t, y += other.y, x += other.x, count += other.count;
+  }
+  void subtract(const Sums& other) {
+    l -= other.l, a -= other.a, b -= other.b;
+    t -= other.t, y -= other.y, x -= other.x, count -= other.count;
   }
 };
 
@@ -84,11 +90,38 @@ struct Window {
   bool meets(int axis, int64_t begin, int64_t end) const { return low[axis] < end && high[axis] > begin; }
 };
 
-// A centre as a tile sees it; what lies outside its window is infinitely far away.
+// A centre as a tile sees it: squared distances along x, and along t and y together.
 struct Candidate {
-  float across[kTileX], row[kTileY], frame[kTileT];
+  float across[kTileX], row[kTileT][kTileY];
   float l, a, b;
   int32_t id;
+};
+
+// Weighted squared distances of every centre to every place along one axis; infinite outside its window.
+class AxisDistances {
+ public:
+  AxisDistances(int axis, int64_t size, int64_t clusters, int tile)
+      : axis_(axis), size_(size), padded_((size + tile - 1) / tile * tile), values_(padded_ * clusters, kInfinity) {}
+
+  void update(const float* centres, const std::vector<Window>& windows, float weight) {
+    for (size_t k = 0; k < windows.size(); ++k) {
+      float* own = values_.data() + k * padded_;
+      const float centre = centres[6 * k + 3 + axis_];
+      const int64_t low = windows[k].low[axis_], high = windows[k].high[axis_];
+      std::fill(own, own + size_, kInfinity);
+      for (int64_t i = low; i < high; ++i) {
+        const float d = static_cast<float>(i) - centre;
+        own[i] = (d * d) * weight;
+      }
+    }
+  }
+
+  const float* of(int64_t k, int64_t from) const { return values_.data() + k * padded_ + from; }
+
+ private:
+  int axis_;
+  int64_t size_, padded_;
+  std::vector<float> values_;
 };
 
 struct Clip {
@@ -96,89 +129,94 @@ struct Clip {
   Shape shape;
   int64_t voxels;
 
-  // multiplying by a power of two is exact, so only this rounds: halves to even
-  int64_t fixed(int channel, int64_t voxel) const {
-    return std::lrint(static_cast<double>(lab[channel * voxels + voxel]) * kColourUnit);
-  }
-  void account(Sums& sums, int64_t sign, int64_t voxel, int64_t t, int64_t y, int64_t x) const {
-    sums.l += sign * fixed(0, voxel), sums.a += sign * fixed(1, voxel), sums.b += sign * fixed(2, voxel);
-    sums.t += sign * t, sums.y += sign * y, sums.x += sign * x, sums.count += sign;
+  // Sums of the `length` voxels of a row from x on, the first of which is `voxel`.
+  Sums row(int64_t voxel, int64_t length, int64_t t, int64_t y, int64_t x) const {
+    Sums sums{0, 0, 0, t * length, y * length, x * length + length * (length - 1) / 2, length};
+    for (int64_t i = voxel; i < voxel + length; ++i) {
+      sums.l += fixed_point(lab[i]), sums.a += fixed_point(lab[voxels + i]);
+      sums.b += fixed_point(lab[2 * voxels + i]);
+    }
+    return sums;
   }
 };
 
-void place(const float* centre, const SlicSettings& settings, const Window& window, int32_t id, const int64_t start[3],
-           Candidate& candidate) {
-  const auto fill = [&](int axis, int size, float* out) {
-    for (int i = 0; i < size; ++i) {
-      const int64_t at = start[axis] + i;
-      const float d = static_cast<float>(at) - centre[3 + axis];
-      const bool inside = at >= window.low[axis] && at < window.high[axis];
-      out[i] = inside ? (d * d) * settings.weight[axis] : kInfinity;
-    }
-  };
-  fill(0, kTileT, candidate.frame);
-  fill(1, kTileY, candidate.row);
-  fill(2, kTileX, candidate.across);
-  candidate.l = centre[0], candidate.a = centre[1], candidate.b = centre[2];
-  candidate.id = id;
-}
+// Colours and labels of a group of rows, one register a vector.
+struct Group {
+  Floats l[kRows][kVectors], a[kRows][kVectors], b[kRows][kVectors];
+  Ints labels[kRows][kVectors];
+};
 
-// The nearest candidates of one row of a tile: labels out, which hold the old ones for voxels that nobody reaches.
-inline void nearest_in_row(const Floats (&l)[kVectors], const Floats (&a)[kVectors], const Floats (&b)[kVectors],
-                           const std::vector<Candidate>& candidates, int t, int y, Ints (&labels)[kVectors]) {
-  Floats best[kVectors];
-  for (int v = 0; v < kVectors; ++v) best[v] = all(kInfinity);
+// The nearest candidates; voxels that nobody reaches keep the labels they have.
+inline void find_nearest(Group& group, const std::vector<Candidate>& candidates, int t, int y) {
+  Floats best[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) best[r][v] = all(kInfinity);
   for (const Candidate& c : candidates) {
-    const float row = c.frame[t] + c.row[y];
-    if (row == kInfinity) continue;
-    for (int v = 0; v < kVectors; ++v) {
-      const Floats dl = l[v] - c.l, da = a[v] - c.a, db = b[v] - c.b;
-      const Floats space = row + load(c.across + v * kLanes);
-      const Floats distance = ((dl * dl + da * da) + db * db) + space;
-      const Ints closer = distance < best[v];
-      best[v] = closer ? distance : best[v];
-      labels[v] = closer ? c.id - Ints{} : labels[v];
+    for (int r = 0; r < kRows; ++r) {
+      const float row = c.row[t][y + r];
+      for (int v = 0; v < kVectors; ++v) {
+        const Floats dl = group.l[r][v] - c.l, da = group.a[r][v] - c.a, db = group.b[r][v] - c.b;
+        const Floats space = row + load(c.across + v * kLanes);
+        const Floats distance = ((dl * dl + da * da) + db * db) + space;
+        const auto closer = distance < best[r][v];
+        best[r][v] = closer ? distance : best[r][v];
+        group.labels[r][v] = closer ? c.id - Ints{} : group.labels[r][v];
+      }
     }
   }
+}
+
+// A row of `width` values from memory; past its end whatever is harmless.
+template <typename Vector, typename Value>
+inline void load_row(const Value* from, int64_t width, Vector (&row)[kVectors]) {
+  if (width == kTileX) {
+    std::memcpy(row, from, sizeof row);
+    return;
+  }
+  Value padded[kTileX] = {};
+  std::copy(from, from + width, padded);
+  std::memcpy(row, padded, sizeof row);
 }
 
 // One tile; returns how many voxels changed their label.
 int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, const int64_t start[3], int32_t* labels,
                     Sums* changes) {
   const int64_t width = std::min<int64_t>(kTileX, clip.shape.width - start[2]);
+  const int64_t t_end = std::min(start[0] + kTileT, clip.shape.frames);
+  const int64_t y_end = std::min(start[1] + kTileY, clip.shape.height);
   int64_t moved = 0;
-  for (int64_t t = start[0]; t < std::min(start[0] + kTileT, clip.shape.frames); ++t) {
-    for (int64_t y = start[1]; y < std::min(start[1] + kTileY, clip.shape.height); ++y) {
+  for (int64_t t = start[0]; t < t_end; ++t) {
+    for (int64_t y = start[1]; y < y_end; y += kRows) {
       const int64_t first = (t * clip.shape.height + y) * clip.shape.width + start[2];
-      float colours[3][kTileX];
-      int32_t found[kTileX];
-      const float* channel[3];
-      const int32_t* before = labels + first;
-      for (int c = 0; c < 3; ++c) channel[c] = clip.lab + c * clip.voxels + first;
-      if (width < kTileX) {
-        for (int c = 0; c < 3; ++c) {
-          std::fill(std::copy(channel[c], channel[c] + width, colours[c]), colours[c] + kTileX, 0.0f);
-          channel[c] = colours[c];
+      const int64_t rows = std::min<int64_t>(kRows, y_end - y);
+      Group group;
+      for (int64_t r = 0; r < kRows; ++r) {
+        const int64_t row = first + std::min(r, rows - 1) * clip.shape.width;  // past the end the last row again
+        load_row(clip.lab + row, width, group.l[r]);
+        load_row(clip.lab + clip.voxels + row, width, group.a[r]);
+        load_row(clip.lab + 2 * clip.voxels + row, width, group.b[r]);
+        load_row(labels + row, width, group.labels[r]);
+      }
+      find_nearest(group, candidates, static_cast<int>(t - start[0]), static_cast<int>(y - start[1]));
+      for (int64_t r = 0; r < rows; ++r) {
+        int32_t* own = labels + first + r * clip.shape.width;
+        int32_t found[kTileX];
+        std::memcpy(found, group.labels[r], sizeof found);
+        if (std::memcmp(found, own, width * sizeof *own) == 0) continue;
+        for (int64_t i = 0; i < width;) {
+          if (found[i] == own[i]) {
+            ++i;
+            continue;
+          }
+          // voxels that move together are accounted for together
+          const int32_t from = own[i], to = found[i];
+          const int64_t begin = i;
+          for (; i < width && own[i] == from && found[i] == to; ++i) own[i] = to;
+          const Sums run = clip.row(own + begin - labels, i - begin, t, y + r, start[2] + begin);
+          changes[from].subtract(run);
+          changes[to].add(run);
+          moved += i - begin;
         }
-        std::fill(std::copy(before, before + width, found), found + kTileX, 0);
-        before = found;
-      }
-      Floats l[kVectors], a[kVectors], b[kVectors];
-      Ints now[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        l[v] = load(channel[0] + v * kLanes), a[v] = load(channel[1] + v * kLanes);
-        b[v] = load(channel[2] + v * kLanes);
-        std::memcpy(&now[v], before + v * kLanes, sizeof now[v]);
-      }
-      nearest_in_row(l, a, b, candidates, static_cast<int>(t - start[0]), static_cast<int>(y - start[1]), now);
-      for (int v = 0; v < kVectors; ++v) store(found + v * kLanes, now[v]);
-      for (int64_t i = 0; i < width; ++i) {
-        const int64_t voxel = first + i;
-        if (found[i] == labels[voxel]) continue;
-        clip.account(changes[labels[voxel]], -1, voxel, t, y, start[2] + i);
-        clip.account(changes[found[i]], 1, voxel, t, y, start[2] + i);
-        labels[voxel] = found[i];
-        ++moved;
       }
     }
   }
@@ -201,7 +239,7 @@ void update_centres(const std::vector<Sums>& sums, float* centres) {
   for (size_t k = 0; k < sums.size(); ++k) {
     const Sums& s = sums[k];
     if (s.count == 0) continue;
-    const double count = static_cast<double>(s.count), colours = count * kColourUnit;
+    const double count = static_cast<double>(s.count), colours = count * double{kColourUnit};
     float* c = centres + 6 * k;
     c[0] = static_cast<float>(s.l / colours), c[1] = static_cast<float>(s.a / colours);
     c[2] = static_cast<float>(s.b / colours), c[3] = static_cast<float>(s.t / count);
@@ -225,14 +263,8 @@ void start_from_cells(const Clip& clip, const SlicSettings& settings, int32_t* l
           // the x with x * grid / width == cell
           const int64_t from = (cell * shape.width + settings.grid[2] - 1) / settings.grid[2];
           const int64_t to = ((cell + 1) * shape.width + settings.grid[2] - 1) / settings.grid[2];
-          Sums run{};
-          for (int64_t x = from; x < to; ++x) {
-            labels[first + x] = static_cast<int32_t>(row + cell);
-            run.l += clip.fixed(0, first + x), run.a += clip.fixed(1, first + x), run.b += clip.fixed(2, first + x);
-            run.x += x;
-          }
-          run.count = to - from, run.t = t * run.count, run.y = y * run.count;
-          own[row + cell].add(run);
+          std::fill(labels + first + from, labels + first + to, static_cast<int32_t>(row + cell));
+          own[row + cell].add(clip.row(first + from, to - from, t, y, from));
         }
       }
     }
@@ -244,7 +276,7 @@ void start_from_cells(const Clip& clip, const SlicSettings& settings, int32_t* l
 }  // namespace
 
 void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
-          const ParallelFor& parallel) {
+          ColourSums* totals, const ParallelFor& parallel) {
   const Clip clip{lab, shape, shape.voxels()};
   const int64_t clusters = settings.clusters();
   std::vector<Sums> sums(clusters);
@@ -256,15 +288,21 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
     update_centres(sums, centres);
     --iterations;
   }
+  AxisDistances in_t(0, shape.frames, clusters, kTileT), in_y(1, shape.height, clusters, kTileY);
+  AxisDistances in_x(2, shape.width, clusters, kTileX);
   const int64_t bands_t = (shape.frames + kTileT - 1) / kTileT, bands_y = (shape.height + kTileY - 1) / kTileY;
   for (; iterations > 0; --iterations) {
     find_windows(centres, settings, shape, windows);
+    in_t.update(centres, windows, settings.weight[0]);
+    in_y.update(centres, windows, settings.weight[1]);
+    in_x.update(centres, windows, settings.weight[2]);
     int64_t moved = 0;
     std::mutex merging;
     parallel(bands_t * bands_y, 4, [&](int64_t begin, int64_t end) {
       std::vector<Sums> changes(clusters);
       std::vector<int32_t> near;
       std::vector<Candidate> candidates;
+      candidates.reserve(clusters);
       int64_t own = 0;
       for (int64_t band = begin; band < end; ++band) {
         int64_t start[3] = {band / bands_y * kTileT, band % bands_y * kTileY, 0};
@@ -276,8 +314,13 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
           candidates.clear();
           for (const int32_t k : near) {
             if (!windows[k].meets(2, start[2], start[2] + kTileX)) continue;
-            candidates.emplace_back();
-            place(centres + 6 * k, settings, windows[k], k, start, candidates.back());
+            Candidate& c = candidates.emplace_back();
+            const float *frame = in_t.of(k, start[0]), *row = in_y.of(k, start[1]);
+            for (int t = 0; t < kTileT; ++t)
+              for (int y = 0; y < kTileY; ++y) c.row[t][y] = frame[t] + row[y];
+            std::memcpy(c.across, in_x.of(k, start[2]), sizeof c.across);
+            c.l = centres[6 * k], c.a = centres[6 * k + 1], c.b = centres[6 * k + 2];
+            c.id = k;
           }
           own += assign_tile(clip, candidates, start, labels, changes.data());
         }
@@ -289,6 +332,8 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
     if (moved == 0) break;
     update_centres(sums, centres);
   }
+  if (totals == nullptr) return;
+  for (int64_t k = 0; k < clusters; ++k) totals[k] = {sums[k].count, {sums[k].l, sums[k].a, sums[k].b}};
 }
 
 // Reduction

@@ -86,7 +86,9 @@ def test_any_shape(shape, cam, channels, segments, seed) -> None:
     labels, dense, small = example(1, channels, shape, cam, segments, seed)
     expected = by_torch(labels, dense, small, segments, "sum", False)
     found = ops.segment_reduce(labels, dense, small, segments)
-    torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=2e-6 * float(expected.max()))
+    # where samples of opposite signs nearly cancel, what counts is their size
+    size = float(dense.abs().sum(1).amax() * small.abs().amax())
+    torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-6 * size)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean", "max"])

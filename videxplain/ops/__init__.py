@@ -14,7 +14,15 @@ from videxplain.errors import VidexplainError, unknown_name
 from videxplain.ops import _library
 from videxplain.ops.reference import distance_weights
 
-__all__ = ["REDUCTIONS", "backends", "connect_segments", "rgb_to_lab", "segment_reduce", "slic"]
+__all__ = [
+    "REDUCTIONS",
+    "backends",
+    "connect_segments",
+    "rgb_to_lab",
+    "segment_reduce",
+    "slic",
+    "supervoxels",
+]
 
 REDUCTIONS = {"sum": _library.SUM, "mean": _library.MEAN, "max": _library.MAX}
 _LARGEST = 2**31 - 1  # voxels are numbered by 32-bit integers
@@ -76,7 +84,62 @@ def slic(
         Names the argument that is wrong.
     """
     _check_clip("lab", lab, torch.float32)
-    shape = tuple(lab.shape[2:])
+    arguments = _slic_arguments(lab, tuple(lab.shape[2:]), grid, compactness, spacing, iterations, centres)
+    return torch.ops.videxplain.slic(lab, *arguments, iterations, centres)
+
+
+def supervoxels(
+    frames: torch.Tensor,
+    grid: Sequence[int],
+    compactness: float,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    iterations: int = 10,
+    min_size: int | None = None,
+    centres: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`rgb_to_lab`, `slic` and `connect_segments` in one call, without copies in between.
+
+    Parameters
+    ----------
+    frames
+        (B, T, H, W, 3) uint8 RGB.
+    min_size
+        By default half the mean size of a segment.
+
+    Returns
+    -------
+    labels, centres
+        (B, T, H, W) int32, connected, and SLIC's (B, K, 6) float32.
+    """
+    if (
+        not isinstance(frames, torch.Tensor)
+        or frames.ndim != 5
+        or frames.shape[4] != 3
+        or 0 in frames.shape[1:]
+    ):
+        found = tuple(frames.shape) if isinstance(frames, torch.Tensor) else type(frames).__name__
+        raise VidexplainError(f"frames must be a tensor (B, T, H, W, 3), not {found}")
+    if frames.dtype != torch.uint8:
+        raise VidexplainError(f"frames must be uint8, not {frames.dtype}")
+    shape = tuple(frames.shape[1:4])
+    if math.prod(shape) > _LARGEST:
+        raise VidexplainError("frames have clips of more than 2^31 voxels; cut them")
+    arguments = _slic_arguments(frames, shape, grid, compactness, spacing, iterations, centres)
+    if min_size is None:
+        min_size = max(1, math.prod(shape) // math.prod(grid) // 2)
+    return torch.ops.videxplain.supervoxels(frames, *arguments, iterations, min_size, centres)
+
+
+def _slic_arguments(
+    clips: torch.Tensor,
+    shape: tuple[int, ...],
+    grid: Sequence[int],
+    compactness: float,
+    spacing: Sequence[float],
+    iterations: int,
+    centres: torch.Tensor | None,
+) -> tuple[list[int], list[float], list[float]]:
+    """Grid, weights and reaches as the operations take them, all checked."""
     if len(grid) != 3 or not all(1 <= g <= size for g, size in zip(grid, shape, strict=True)):
         raise VidexplainError(
             f"grid must be three numbers between 1 and the clip's {shape}, not {tuple(grid)}"
@@ -88,20 +151,17 @@ def slic(
         _check_positive("spacing", step)
     if iterations < 1:
         raise VidexplainError(f"iterations must be at least 1, not {iterations}")
-    clusters = math.prod(grid)
-    if centres is not None and (
-        centres.shape != (len(lab), clusters, 6)
-        or centres.dtype != torch.float32
-        or centres.device != lab.device
-    ):
-        raise VidexplainError(
-            f"centres must be float32 {(len(lab), clusters, 6)} on {lab.device}, "
-            f"not {centres.dtype} {tuple(centres.shape)} on {centres.device}"
-        )
-    if centres is not None and not bool(torch.isfinite(centres).all()):
-        raise VidexplainError("centres hold NaN or infinite values")
+    if centres is not None:
+        expected = (len(clips), math.prod(grid), 6)
+        if centres.shape != expected or centres.dtype != torch.float32 or centres.device != clips.device:
+            raise VidexplainError(
+                f"centres must be float32 {expected} on {clips.device}, "
+                f"not {centres.dtype} {tuple(centres.shape)} on {centres.device}"
+            )
+        if not bool(torch.isfinite(centres).all()):
+            raise VidexplainError("centres hold NaN or infinite values")
     weight, reach = distance_weights(shape, tuple(grid), compactness, tuple(spacing))
-    return torch.ops.videxplain.slic(lab, list(grid), weight.tolist(), reach.tolist(), iterations, centres)
+    return list(grid), weight.tolist(), reach.tolist()
 
 
 def connect_segments(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> torch.Tensor:

@@ -22,6 +22,8 @@ SCHEMAS = {
     "rgb_to_lab": "(Tensor rgb) -> Tensor",
     "slic": "(Tensor lab, int[] grid, float[] weight, float[] reach, int iterations, Tensor? centres)"
     " -> (Tensor, Tensor)",
+    "supervoxels": "(Tensor frames, int[] grid, float[] weight, float[] reach, int iterations, int min_size,"
+    " Tensor? centres) -> (Tensor, Tensor)",
     "connect_segments": "(Tensor labels, Tensor lab, int min_size) -> Tensor",
     "segment_reduce": "(Tensor labels, Tensor? dense, Tensor? cam, int num_segments, int reduction, bool signed)"
     " -> Tensor",
@@ -111,6 +113,20 @@ def _connect_segments(labels: torch.Tensor, lab: torch.Tensor, min_size: int) ->
     return torch.from_numpy(out)
 
 
+def _supervoxels(
+    frames: torch.Tensor,
+    grid: list[int],
+    weight: list[float],
+    reach: list[float],
+    iterations: int,
+    min_size: int,
+    centres: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    lab = _rgb_to_lab(frames.permute(0, 4, 1, 2, 3))
+    labels, ends = _slic(lab, grid, weight, reach, iterations, centres)
+    return _connect_segments(labels, lab, min_size), ends
+
+
 def _segment_reduce(
     labels: torch.Tensor,
     dense: torch.Tensor | None,
@@ -136,6 +152,7 @@ def _segment_reduce(
 _NUMBA: dict[str, Callable[..., Any]] = {
     "rgb_to_lab": _rgb_to_lab,
     "slic": _slic,
+    "supervoxels": _supervoxels,
     "connect_segments": _connect_segments,
     "segment_reduce": _segment_reduce,
 }
@@ -177,6 +194,13 @@ def _(lab, grid, weight, reach, iterations, centres):  # type: ignore[no-untyped
     clusters = grid[0] * grid[1] * grid[2]
     labels = lab.new_empty((batch, frames, height, width), dtype=torch.int32)
     return labels, lab.new_empty((batch, clusters, 6), dtype=torch.float32)
+
+
+@torch.library.register_fake("videxplain::supervoxels", lib=_library)
+def _(frames, grid, weight, reach, iterations, min_size, centres):  # type: ignore[no-untyped-def]
+    clusters = grid[0] * grid[1] * grid[2]
+    labels = frames.new_empty(frames.shape[:4], dtype=torch.int32)
+    return labels, frames.new_empty((frames.shape[0], clusters, 6), dtype=torch.float32)
 
 
 @torch.library.register_fake("videxplain::connect_segments", lib=_library)

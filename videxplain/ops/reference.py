@@ -13,6 +13,7 @@ import numpy as np
 f32 = np.float32
 COLOUR_UNIT = 1 << 16
 """Lab values are summed as integers in units of 1 / COLOUR_UNIT, so that the order of summation cannot matter."""
+COLOUR_LIMIT = f32(30000)
 
 # linear sRGB to XYZ, rows divided by the D65 white point (CIE 1931, 2 degrees)
 _WHITE = np.array([0.95047, 1.0, 1.08883])
@@ -170,8 +171,9 @@ def _means(lab: np.ndarray, labels: np.ndarray, centres: np.ndarray) -> np.ndarr
 
 
 def fixed_point(values: np.ndarray) -> np.ndarray:
-    """Lab values as integers in units of 1 / COLOUR_UNIT, halves to even."""
-    return np.rint(values.astype(np.float64) * COLOUR_UNIT).astype(np.int64)
+    """Lab values as integers in units of 1 / COLOUR_UNIT, cut off; limited so that 32 bits hold them."""
+    limited = np.where(values > -COLOUR_LIMIT, np.minimum(values, COLOUR_LIMIT), -COLOUR_LIMIT)
+    return (limited.astype(np.float64) * COLOUR_UNIT).astype(np.int64)
 
 
 def connect_segments(labels: np.ndarray, lab: np.ndarray, min_size: int) -> np.ndarray:

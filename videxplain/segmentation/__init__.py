@@ -85,12 +85,9 @@ def _slic(
     frames: np.ndarray, *, n_segments: int, compactness: float, spacing: tuple[float, ...]
 ) -> np.ndarray:
     """3-D SLIC in CIELAB; components below half the mean size join the neighbour nearest in colour."""
-    rgb = torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2))[None])
-    lab = ops.rgb_to_lab(rgb)
     grid = grid_for(frames.shape[:3], n_segments, spacing)  # type: ignore[arg-type]
-    labels, _ = ops.slic(lab, grid, compactness, spacing)
-    smallest = max(1, labels[0].numel() // math.prod(grid) // 2)
-    return ops.connect_segments(labels, lab, smallest)[0].numpy()
+    clips = torch.from_numpy(np.ascontiguousarray(frames))[None]
+    return ops.supervoxels(clips, grid, compactness, spacing)[0][0].numpy()
 
 
 @SEGMENTATIONS.register("quickshift")
