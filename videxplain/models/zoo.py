@@ -95,6 +95,9 @@ def _c3d(request: Request) -> Classifier:
         state, settings = read_weights(request.weights)
         with _seeded():
             net = c3d_from_weights(state, request.weights, request.num_classes)
+    if net.config["width"] < 32:
+        # On CPUs narrow convolutions take half the time with channels last, whatever their input's layout.
+        net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     options = _C3D_PUBLISHED
     if "mean" in settings:
         options = {"mean": settings["mean"], "std": settings["std"]}
