@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain.annotate import _windows, annotate
+from videxplain.annotate import annotate
+from videxplain.annotate.windows import cut
 from videxplain.cli import main
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
@@ -42,9 +43,13 @@ def test_every_frame_at_its_time(tmp_path: Path, model: vx.Classifier, count: in
 @pytest.mark.parametrize("length", range(1, 60))
 @pytest.mark.parametrize(("span", "hop"), [(16, 16), (16, 5), (16, 24), (8, 1), (1, 1)])
 def test_windows_write_each_frame_once_and_see_what_they_write(length: int, span: int, hop: int) -> None:
-    windows = list(_windows(range(length), span, hop))  # type: ignore[arg-type]
+    windows = list(cut(range(length), span, hop))
     assert [frame for window in windows for frame in window.written] == list(range(length))
     for window in windows:
+        assert len(window.frames) + len(window.written) <= 2 * span
+        if not window.frames:
+            assert hop > span
+            continue
         assert len(window.frames) == min(span, length), "only a short video has a window that is not whole"
         assert window.written[0] == window.frames[0] + window.first
         if hop <= span:

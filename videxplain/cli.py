@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"videxplain: {error.strerror or error}{where}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("videxplain: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"videxplain: {error or 'interrupted'}", file=sys.stderr)
         return 130
 
 
@@ -83,8 +83,17 @@ def build_parser() -> argparse.ArgumentParser:
     annotate.add_argument(
         "--batch", type=_positive, default=1, help="clips per forward pass (default: %(default)s)"
     )
-    annotate.add_argument("--stream", type=int, help="index of the video stream, where there are several")
+    annotate.add_argument(
+        "--stream", type=int, help="which video stream, counted from 0, where there are several"
+    )
     annotate.add_argument("--quiet", action="store_true", help="no progress bar")
+    annotate.add_argument(
+        "--profile", action="store_true", help="print each stage's time, and who waited for whom"
+    )
+    coding = annotate.add_argument_group("encoding")
+    coding.add_argument("--codec", default="libx264", help="ffmpeg's name (default: %(default)s)")
+    coding.add_argument("--crf", type=float, help="quality; lower is better (default: the codec's own)")
+    coding.add_argument("--preset", help="speed against size (default: the codec's own)")
 
     explain = _command(commands, "explain", _explain, "explain one image or one clip, into a PNG")
     explain.add_argument("input", type=Path, metavar="IMAGE_OR_CLIP")
@@ -258,7 +267,7 @@ def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _annotate(args: argparse.Namespace) -> None:
-    from videxplain.annotate import annotate
+    from videxplain.annotate import annotate, profile_table
 
     summary = annotate(
         _load(args),
@@ -270,12 +279,18 @@ def _annotate(args: argparse.Namespace) -> None:
         hop=args.hop,
         batch=args.batch,
         stream=args.stream,
+        codec=args.codec,
+        crf=args.crf,
+        preset=args.preset,
         progress=not args.quiet,
         **_explanation_options(args),
     )
-    print(f"{args.output}: {summary.frames} frames, {summary.windows} windows explained")
+    resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
+    print(f"{args.output}: {summary.frames} frames{resumed}, {summary.windows} windows explained")
     for note in summary.notes:
         print(note)
+    if args.profile:
+        print(profile_table(summary.times, summary.frames - summary.resumed))
 
 
 def _demo(args: argparse.Namespace) -> None:

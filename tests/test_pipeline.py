@@ -1,0 +1,91 @@
+"""Stages over queues: all items in order, bounded, failures surface, nothing keeps running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
+
+
+def counted(n: int, made: list[int]) -> Iterator[int]:
+    for i in range(n):
+        made.append(i)
+        yield i
+
+
+def stages() -> set[str]:
+    return {thread.name for thread in threading.enumerate()} & {"one", "two"}
+
+
+def test_items_arrive_in_order_and_no_thread_stays() -> None:
+    with Pipeline() as pipeline:
+        one = pipeline.stage("one", range(100), 3)
+        two = pipeline.stage("two", (2 * i for i in one), 3)
+        assert list(two) == list(range(0, 200, 2))
+    assert not stages()
+
+
+def test_a_stage_runs_ahead_by_its_queue_and_no_further() -> None:
+    made: list[int] = []
+    with Pipeline() as pipeline:
+        items = pipeline.stage("one", counted(100, made), 4)
+        assert next(items) == 0
+        time.sleep(0.3)
+        assert len(made) <= 1 + 4 + 1, "one taken, four in the queue, one in hand"
+    assert not stages()
+
+
+@pytest.mark.parametrize("failing", ["one", "two"])
+def test_a_failure_surfaces_at_the_end(failing: str) -> None:
+    def broken(items: Iterator[int]) -> Iterator[int]:
+        for i in items:
+            if i == 5:
+                raise ValueError("five")
+            yield i
+
+    with pytest.raises(ValueError, match="five"), Pipeline() as pipeline:
+        one = pipeline.stage("one", broken(iter(range(10))) if failing == "one" else range(1000), 2)
+        two = pipeline.stage("two", broken(one) if failing == "two" else one, 2)
+        list(two)
+    assert not stages()
+
+
+def test_leaving_early_stops_every_stage() -> None:
+    made: list[int] = []
+    with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
+        items = pipeline.stage("two", pipeline.stage("one", counted(10**9, made), 2), 2)
+        for i in items:
+            if i == 10:
+                raise KeyboardInterrupt
+    assert not stages()
+    assert len(made) < 50
+
+
+def test_time_goes_to_whom_it_belongs() -> None:
+    """A slow second stage: the first one is blocked, the consumer starved."""
+
+    def slow(items: Iterator[int]) -> Iterator[int]:
+        for i in items:
+            time.sleep(0.02)
+            yield i
+
+    with Pipeline() as pipeline:
+        began = time.perf_counter()
+        list(pipeline.stage("two", slow(pipeline.stage("one", range(20), 1)), 1))
+        pipeline.consumer("three", time.perf_counter() - began, 20)
+    one, two, three = pipeline.times
+    assert two.busy >= 0.4 and two.busy > 5 * max(one.busy, three.busy)
+    assert one.blocked > 5 * one.busy
+    assert three.starved > 5 * three.busy
+    assert two.items == 20
+
+
+def test_profile_names_the_slowest_stage() -> None:
+    text = profile_table(
+        [StageTime("decode", 1.0, 0.0, 3.0, 10), StageTime("explain", 4.0, 0.5, 0.0, 10)], 100
+    )
+    assert "slowest stage: explain" in text and "10.00" in text.splitlines()[1]

@@ -1,0 +1,168 @@
+"""Faults on the way: what was made is kept, and the same call ends with the frames of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ffmpeg_oracle as oracle
+import pytest
+
+import videxplain as vx
+from videxplain import annotate as module
+from videxplain.annotate import annotate
+from videxplain.video.segments import ResumableWriter
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+SETTINGS: dict[str, Any] = {"n_segments": 12, "preset": "ultrafast"}
+
+
+@pytest.fixture(scope="module")
+def model() -> vx.Classifier:
+    return vx.load_model("c3d-motion")
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_FRAMES", 16)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "in.mkv"
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=2.8")
+    sound = ("-f", "lavfi", "-i", "sine=frequency=440:duration=2.8")
+    oracle.run(*picture, *sound, *X264, "-c:a", "aac", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, model: vx.Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SEGMENT_FRAMES", 16)
+        path = tmp_path_factory.mktemp("undisturbed") / "out.mp4"
+        annotate(model, source, path, **SETTINGS)
+    return path
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, frame: int, error: BaseException) -> None:
+    whole = ResumableWriter.write
+    count = 0
+
+    def write(self: ResumableWriter, *args: Any) -> None:
+        nonlocal count
+        if count == frame:
+            raise error
+        count += 1
+        whole(self, *args)
+
+    monkeypatch.setattr(ResumableWriter, "write", write)
+
+
+@pytest.mark.parametrize(
+    ("error", "frame"),
+    [(KeyboardInterrupt(), 10), (KeyboardInterrupt(), 40), (RuntimeError("out of memory"), 32)],
+)
+def test_a_fault_leaves_a_partial_file_and_the_call_goes_on(
+    tmp_path: Path,
+    model: vx.Classifier,
+    source: Path,
+    undisturbed: Path,
+    error: BaseException,
+    frame: int,
+) -> None:
+    out, partial = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else vx.VidexplainError
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at(patch, frame, error)
+        with pytest.raises(expected) as told:
+            annotate(model, source, out, **SETTINGS)
+    assert not out.exists()
+    assert oracle.decoded(partial) == oracle.decoded(undisturbed)[:frame]
+    assert "out.partial.mp4" in str(told.value)
+    kept = frame // 16 * 16
+    assert (f"behind frame {kept}" in str(told.value)) == bool(kept)
+    summary = annotate(model, source, out, **SETTINGS)
+    assert (summary.frames, summary.resumed) == (70, kept)
+    assert oracle.decoded(out) == oracle.decoded(undisturbed)
+    assert oracle.decoded(out, "a:0") == oracle.decoded(undisturbed, "a:0")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "out.partial.mp4"]
+
+
+@pytest.mark.parametrize("change", [{"n_segments": 13}, {"method": "vanilla"}, {"top_k": 2}, {"crf": 30}])
+def test_segments_of_another_job_are_not_used(
+    tmp_path: Path, model: vx.Classifier, source: Path, change: dict[str, Any]
+) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at(patch, 20, RuntimeError("gone"))
+        with pytest.raises(vx.VidexplainError, match="behind frame 16"):
+            annotate(model, source, out, **SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at(patch, 5, RuntimeError("gone"))
+        with pytest.raises(vx.VidexplainError, match="gone") as told:
+            annotate(model, source, out, **{**SETTINGS, **change})
+        assert "goes on" not in str(told.value)
+
+
+@pytest.mark.parametrize("damage", ["journal", "segment", "state"])
+def test_a_damaged_folder_is_begun_anew(
+    tmp_path: Path, model: vx.Classifier, source: Path, undisturbed: Path, damage: str
+) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at(patch, 50, RuntimeError("gone"))
+        with pytest.raises(vx.VidexplainError):
+            annotate(model, source, out, **SETTINGS)
+    (victim,) = sorted((tmp_path / ".out.mp4.videxplain").glob(f"{damage}*"))[-1:]
+    victim.write_bytes(victim.read_bytes()[:-7])
+    assert annotate(model, source, out, **SETTINGS).resumed == 0
+    assert oracle.decoded(out) == oracle.decoded(undisturbed)
+
+
+def test_two_writers_of_one_file(tmp_path: Path, source: Path) -> None:
+    from videxplain.video.encoder import Encoding
+
+    video = vx.open_video(source)
+    encoding = Encoding(96, 64, video.time_base, video.rate)
+    first = ResumableWriter(tmp_path / "out.mp4", encoding, source=None, job={})
+    with pytest.raises(vx.VidexplainError, match="right now"):
+        ResumableWriter(tmp_path / "out.mp4", encoding, source=None, job={})
+    first.close()
+    ResumableWriter(tmp_path / "out.mp4", encoding, source=None, job={}).close()
+    assert not list(tmp_path.iterdir())
+
+
+_RUN = """
+import sys
+from videxplain import annotate as module, cli
+module.SEGMENT_FRAMES = 16
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_run_again(
+    tmp_path: Path, source: Path, undisturbed: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out.mp4"
+    command = [sys.executable, "-c", _RUN, "annotate", str(source), "-o", str(out), "--quiet"]
+    command += ["--segments", "12", "--preset", "ultrafast"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / ".out.mp4.videxplain"
+    deadline = time.monotonic() + 120
+    while not (folder / "segment-00000.mp4").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    if number == signal.SIGINT and process.returncode:
+        assert process.returncode == 130 and "Traceback" not in said and "interrupted" in said
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert oracle.decoded(out) == oracle.decoded(undisturbed)
+    assert not folder.exists()

@@ -1,0 +1,331 @@
+"""Long videos: decode | segment | explain | render | encode, in memory that does not grow with the length."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from videxplain import __version__
+from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
+from videxplain.annotate.windows import Window, cut
+from videxplain.clip import Clip, Geometry
+from videxplain.errors import VidexplainError, unknown_name
+from videxplain.explain import explain
+from videxplain.render import STYLES, painter
+from videxplain.segmentation import segment
+from videxplain.video import Frame, Video, check_output, open_video
+from videxplain.video.encoder import DEFAULT_CODEC, Encoding
+from videxplain.video.segments import ResumableWriter, State
+
+if TYPE_CHECKING:
+    from videxplain.explanation import Explanation
+    from videxplain.models import Classifier
+
+__all__ = ["Summary", "annotate", "profile_table"]
+
+IMAGE_MODEL_WINDOW = 16
+"""Frames that an image model explains together, so that its supervoxels last longer than a frame."""
+SEGMENT_FRAMES = 240
+"""About how many frames a fault can cost: so long are the segments that a later run need not make again."""
+_PICTURES_AHEAD = 8
+
+
+@dataclass
+class Summary:
+    """What came of a video.
+
+    Attributes
+    ----------
+    frames, windows
+        How many were written, and explained.
+    resumed
+        How many of the frames an earlier run had written.
+    held
+        How many times the last frame of a short video was repeated to fill the network's clip.
+    notes
+        What could not be decoded or carried over, in sentences.
+    times
+        Where each stage's time went.
+    """
+
+    frames: int = 0
+    windows: int = 0
+    resumed: int = 0
+    held: int = 0
+    notes: list[str] = field(default_factory=list)
+    times: list[StageTime] = field(default_factory=list)
+
+
+@dataclass
+class _Group:
+    """Windows that go through the network together, and what the stages found out about them.
+
+    Attributes
+    ----------
+    end
+        How many frames of the video there are up to the last one written here.
+    last
+        Whether a segment of the output ends here.
+    """
+
+    windows: list[Window[Frame]]
+    end: int
+    last: bool
+    clips: list[Clip] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    state: State = field(default_factory=dict)
+    explanations: list[Explanation | None] = field(default_factory=list)
+
+
+def annotate(
+    model: Classifier,
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    method: str = "guided",
+    target: int | str | None = None,
+    segmentation: str = "slic",
+    n_segments: int = 200,
+    compactness: float = 10.0,
+    guided_any: bool = False,
+    top_k: int = 5,
+    style: str = "heat",
+    stride: int = 1,
+    hop: int | None = None,
+    batch: int = 1,
+    stream: int | None = None,
+    codec: str = DEFAULT_CODEC,
+    crf: float | None = None,
+    preset: str | None = None,
+    threads: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> Summary:
+    """Explains a video from its first frame to its last.
+
+    Whole segments of the output are kept beside it until it is done: after a crash, a full disk or Ctrl-C the same call
+    goes on behind them, to the same result.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    input, output
+        The video, and where the explained one goes; it keeps size, frame times, sound, subtitles and metadata, and
+        appears under its name only when it is whole.
+    method, target, segmentation, n_segments, compactness, guided_any, **options
+        As for `explain`.
+    top_k, style
+        As for `render_explanation`; "side-by-side" doubles the width.
+    stride, hop
+        The network sees every `stride`-th frame; windows begin `hop` frames apart, by default where the last one ended.
+        Between windows that do not touch, frames are written as they are.
+    batch
+        Windows per forward pass.
+    stream
+        Which of the video streams, counted from 0.
+    codec, crf, preset, threads
+        ffmpeg's name of the encoder, its quality (lower is better), its speed, and its threads (0: its own choice).
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    VidexplainError
+        If a file cannot be read or written, or `explain` refuses. Where frames had been written, the sentence tells
+        where they are; so does the KeyboardInterrupt that Ctrl-C raises.
+    """
+    if style not in STYLES:
+        raise unknown_name("style", style, STYLES)
+    video = open_video(input, stream)
+    settings = {"method": method, "target": target, "guided_any": guided_any, **options}
+    cutting = {"method": segmentation, "n_segments": n_segments, "compactness": compactness}
+    span = (IMAGE_MODEL_WINDOW if model.is_image_model else model.clip_length) * stride
+    encoding = Encoding(
+        video.width * (2 if style == "side-by-side" else 1),
+        video.height,
+        video.time_base,
+        video.rate,
+        codec,
+        crf,
+        preset,
+        threads,
+        video.sample_aspect_ratio,
+        tuple(sorted(video.color.items())),
+    )
+    check_output(output, input)
+    job = {
+        "videxplain": __version__,
+        "input": _identity(video.path),
+        "stream": video.stream_index,
+        "model": [model.name, _digest(model)],
+        "windows": [span, stride, hop, batch],
+        "picture": [top_k, style],
+        "settings": settings,
+        "segmentation": cutting,
+        "encoding": vars(encoding),
+    }
+    writer = ResumableWriter(output, encoding, source=input, job=job)
+    summary = Summary(frames=writer.frames, resumed=writer.frames)
+    try:
+        with (
+            tqdm(
+                total=video.frame_count,
+                initial=summary.resumed,
+                unit="frame",
+                desc=os.path.basename(output),
+                disable=not progress,
+            ) as bar,
+            Pipeline() as pipeline,
+        ):
+            groups = _decode(video, span, hop or span, batch, writer.frames, summary)
+            groups = pipeline.stage("decode", groups, 1)
+            groups = pipeline.stage("segment", _segment(groups, model, stride, video, cutting), 1)
+            groups = pipeline.stage("explain", _explain(groups, model, settings), 1)
+            pictures = _render(groups, stride, top_k, style, summary)
+            began = perf_counter()
+            for item in pipeline.stage("render", pictures, _PICTURES_AHEAD):
+                if isinstance(item, _Group):
+                    if item.last:
+                        writer.commit(item.end, item.state)
+                    continue
+                writer.write(*item)
+                summary.frames += 1
+                bar.update()
+            if summary.frames > writer.frames:
+                writer.commit(summary.frames, {})
+            pipeline.consumer("encode", perf_counter() - began, summary.frames - summary.resumed)
+            summary.times = pipeline.times
+        writer_notes = writer.finish()
+    except BaseException as error:
+        raise _advised(error, writer, summary.frames) from error
+    summary.notes = [*video.report.sentences(), *writer_notes]
+    if summary.held:
+        summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
+    return summary
+
+
+def _decode(video: Video, span: int, hop: int, batch: int, done: int, summary: Summary) -> Iterator[_Group]:
+    """Groups of `batch` windows; those whose frames were written before are only counted."""
+    end = fresh = 0
+    for windows in _batched(cut(video.frames(), span, hop), batch):
+        count = sum(len(window.written) for window in windows)
+        end, fresh = end + count, fresh + count
+        summary.windows += sum(bool(window.frames) for window in windows)
+        last = fresh >= SEGMENT_FRAMES
+        fresh = 0 if last else fresh
+        if end <= done:
+            continue
+        for window in windows:
+            for frame in (*window.frames, *window.written):
+                frame.image  # noqa: B018  converts, here and not in the thread that asks next
+        yield _Group(windows, end, last)
+
+
+def _batched(windows: Iterable[Window[Frame]], size: int) -> Iterator[list[Window[Frame]]]:
+    """Lists with `size` windows to explain each."""
+    group: list[Window[Frame]] = []
+    room = size
+    for window in windows:
+        group.append(window)
+        room -= bool(window.frames)
+        if not room or not window.frames:
+            yield group
+            group, room = [], size
+    if group:
+        yield group
+
+
+def _segment(
+    groups: Iterable[_Group], model: Classifier, stride: int, video: Video, cutting: dict[str, Any]
+) -> Iterator[_Group]:
+    """Brings frames to the network's size and cuts them into supervoxels."""
+    geometry = model.geometry((video.height, video.width))
+    for group in groups:
+        for window in group.windows:
+            if not window.frames:
+                continue
+            clip = _clip(window, stride, geometry, video.path)
+            missing = 0 if model.is_image_model else model.clip_length - len(clip)
+            clip = clip.hold(missing)
+            group.clips.append(clip)
+            group.labels.append(segment(clip.frames, **cutting))
+        yield group
+
+
+def _clip(window: Window[Frame], stride: int, geometry: Geometry, source: str) -> Clip:
+    """What the network sees of a window."""
+    chosen = window.frames[::stride]
+    return Clip(
+        np.stack([geometry.apply(frame.image) for frame in chosen]),
+        tuple(frame.time for frame in chosen),
+        start=chosen[0].index,
+        stride=stride,
+        source=source,
+        geometry=geometry,
+    )
+
+
+def _explain(groups: Iterable[_Group], model: Classifier, settings: dict[str, Any]) -> Iterator[_Group]:
+    for group in groups:
+        found = iter(explain(model, group.clips, labels=group.labels, **settings) if group.clips else ())
+        group.explanations = [next(found) if window.frames else None for window in group.windows]
+        yield group
+
+
+def _render(groups: Iterable[_Group], stride: int, top_k: int, style: str, summary: Summary) -> Iterator[Any]:
+    """Pictures with their times and durations, and each group behind its own."""
+    for group in groups:
+        for window, explanation in zip(group.windows, group.explanations, strict=True):
+            if explanation is None:
+                for frame in window.written:
+                    plain = [frame.image] * (2 if style == "side-by-side" else 1)
+                    yield np.concatenate(plain, axis=1), frame.time, frame.duration
+                continue
+            summary.held += explanation.held
+            draw = painter(explanation, top_k=top_k, style=style)
+            for offset, frame in enumerate(window.written, window.first):
+                yield draw(frame.image, offset // stride), frame.time, frame.duration
+        yield group
+
+
+def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:
+    """The same error, which also says what there is of the video and how to go on."""
+    reason = str(error) or type(error).__name__
+    if not frames:
+        writer.close()
+        return error
+    partial = writer.break_off()
+    kept = writer.frames
+    advice = f"the first {frames} frames are in {partial!r}" if partial else ""
+    if kept:
+        advice += f"{'; ' if advice else ''}the same command goes on behind frame {kept}"
+    if isinstance(error, KeyboardInterrupt):
+        return KeyboardInterrupt(f"interrupted; {advice}." if advice else "interrupted.")
+    if not isinstance(error, Exception):
+        return error
+    if not isinstance(error, VidexplainError):
+        reason = f"failed at frame {frames}: {type(error).__name__}: {reason}"
+    return VidexplainError(f"{reason.rstrip('.')}; {advice}." if advice else reason)
+
+
+def _identity(path: str) -> list[Any]:
+    """What tells one input from another: where it is, its size, and when it was changed."""
+    status = os.stat(path) if os.path.exists(path) else None
+    return [os.path.abspath(path), *((status.st_size, status.st_mtime_ns) if status else ())]
+
+
+def _digest(model: Classifier) -> str:
+    """A fingerprint of the weights, so that a run with others does not go on where this one stopped."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(model.net.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+    return digest.hexdigest()
