@@ -143,6 +143,19 @@ def test_runs_that_cannot_be_compared_are_kept_apart(model: Classifier, tmp_path
         evaluate("curves", model, Blobs(2), tmp_path / "run", rows, engine="steam")
 
 
+@pytest.mark.parametrize("library", ["pyarrow", "matplotlib"])
+def test_missing_libraries_are_said_before_the_work(
+    library: str, model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from videxplain.evaluation import store
+
+    found = store.find_spec
+    monkeypatch.setattr(store, "find_spec", lambda name: None if name == library else found(name))
+    with pytest.raises(VidexplainError, match=rf"needs {library}; .*videxplain\[evaluate\]"):
+        evaluate("removal", model, Blobs(1), tmp_path / "run", settings("random"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_references_are_cached_by_content(model: Classifier, tmp_path: Path) -> None:
     rows = settings("vanilla", reference=60)
     first = evaluate("agreement", model, Blobs(3), tmp_path / "a", rows, cache=tmp_path / "cache")

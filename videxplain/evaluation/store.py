@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ _WHOLE = ("item", "segments", "supervoxels")
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError:
+    missing = [name for name in ("pyarrow", "matplotlib") if find_spec(name) is None]
+    if missing:  # the plots' library too: better now than after hours of work
         raise VidexplainError(
-            "evaluate needs pyarrow and matplotlib; install them with pip install 'videxplain[evaluate]'."
-        ) from None
+            f"evaluate needs {' and '.join(missing)}; install with pip install 'videxplain[evaluate]'."
+        )
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow
 
 
