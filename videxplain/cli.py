@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--seconds", type=float, default=10.0, help="length of the generated video (default: %(default)s)"
     )
-    demo.add_argument("--seed", type=int, default=0, help="another seed, another video")
+    demo.add_argument("--seed", type=int, default=6, help="another seed, another video")
 
     annotate = _command(
         commands, "annotate", _annotate, "explain a video from its first frame to its last, into an MP4"

@@ -19,7 +19,7 @@ FRAMES_PER_MOTION = 32  # one clip of 16 frames at stride 2
 N_SEGMENTS = 100
 
 
-def run(video: Path, explained: Path, *, seconds: float = 10.0, seed: int = 0, progress: bool = True) -> None:
+def run(video: Path, explained: Path, *, seconds: float = 10.0, seed: int = 6, progress: bool = True) -> None:
     """Generates `video`, one shot in which an object keeps changing its motion, and explains it into `explained`.
 
     Raises
