@@ -100,6 +100,17 @@ def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_pa
                     assert 0 <= row[measure] <= 1
 
 
+def test_sweep_over_numbers_of_supervoxels(model: Classifier, tmp_path: Path) -> None:
+    rows = Settings(rows=("random", "vanilla"), segments=(10, 40), segmentation="grid")
+    results = evaluate("curves", model, Blobs(3), tmp_path, rows)
+    found = {(line.segments, line.method) for line in summarise(results)}
+    assert found == {(n, method) for n in (10, 40) for method in ("random", "vanilla")}
+    few, many = (np.mean([r["supervoxels"] for r in results.rows if r["segments"] == n]) for n in (10, 40))
+    assert few < many / 2
+    page = write_report(results, model, Blobs(3), tmp_path).read_text()
+    assert "Against the number of supervoxels" in page and "<h2>40 supervoxels</h2>" in page
+
+
 def test_damaged_items_and_methods_that_do_not_fit_are_reported(tmp_path: Path, model: Classifier) -> None:
     import torch
     from torch import nn
