@@ -213,7 +213,7 @@ Tensor segment_reduce_cuda(const Tensor& labels_in, const std::optional<Tensor>&
   const int64_t batch = labels.size(0);
   Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
   Tensor workspace =
-      torch::stable::new_zeros(labels, {videxplain::cuda::reduce_workspace(batch, num_segments)}, ScalarType::Long);
+      torch::stable::new_zeros(labels, {videxplain::cuda::reduce_workspace(batch, shape, settings)}, ScalarType::Long);
   videxplain::cuda::segment_reduce(
       static_cast<const int32_t*>(labels.data_ptr()), clip_of(dense, 0, 0), clip_of(cam, 0, 0), batch, shape, settings,
       static_cast<int64_t*>(workspace.data_ptr()), static_cast<float*>(scores.data_ptr()), labels.get_device_index());

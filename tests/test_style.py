@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NATIVE = sorted(str(p) for end in ("cpp", "h", "cu", "cuh") for p in (ROOT / "csrc").rglob(f"*.{end}"))
+NATIVE = sorted(
+    str(p)
+    for end in ("cpp", "h", "cu", "cuh")
+    for top in ("csrc", "tests")
+    for p in (ROOT / top).rglob(f"*.{end}")
+)
 
 
 def tool(name: str) -> str:

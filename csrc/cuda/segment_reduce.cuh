@@ -4,12 +4,17 @@
 // second adds up. A thread walks along a stretch of voxels and touches memory once for each run of equal labels.
 #pragma once
 
-#include <cstdint>
+#include "runtime.cuh"
 
 namespace videxplain::cuda {
 
-constexpr int kThreads = 256;
-constexpr int kStretch = 16;  // voxels that one thread walks along
+constexpr int kStretch = 16;  // voxels that one thread walks along, four at a time
+
+// Where a place lies among the samples of the class activation map: the lower of its two, and the weight of the upper.
+struct Sample {
+  int32_t low;
+  float weight;
+};
 
 struct Reduce {
   const int32_t* labels;
@@ -20,50 +25,123 @@ struct Reduce {
   int64_t num_segments;
   int reduction;  // 0 sum, 1 mean, 2 max
   bool keep_sign;
+  bool by_fours;  // four voxels of a clip lie together in memory, so that one load takes them
   // of each clip: the bits of the largest magnitude; of each segment: a sum or a maximum, and a count
   unsigned long long *largest, *values, *counts;
+  Sample* samples;  // of each frame, row and column
   float* scores;
+
+  __device__ int64_t voxels() const { return frames * height * width; }
 };
 
-// The lower of the two samples of a place and the weight of the upper; half-pixel centres.
-__device__ inline int64_t sample(int64_t place, int64_t small, int64_t large, float& weight) {
-  const double ratio = static_cast<double>(small) / static_cast<double>(large);
-  const double at = fmax((static_cast<double>(place) + 0.5) * ratio - 0.5, 0.0);
-  int64_t low = static_cast<int64_t>(at);
-  if (low > small - 1) low = small - 1;
-  weight = low < small - 1 ? static_cast<float>(at - static_cast<double>(low)) : 0.0f;
-  return low;
+// Half-pixel centres.
+__global__ void find_samples(Reduce r) {
+  int64_t place = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  Sample* out = r.samples + place;
+  const auto along = [&](int64_t small, int64_t large) {
+    if (place >= large) {
+      place -= large;
+      return false;
+    }
+    const double ratio = static_cast<double>(small) / static_cast<double>(large);
+    const double at = fmax((static_cast<double>(place) + 0.5) * ratio - 0.5, 0.0);
+    int64_t low = static_cast<int64_t>(at);
+    if (low > small - 1) low = small - 1;
+    out->low = static_cast<int32_t>(low);
+    out->weight = low < small - 1 ? static_cast<float>(at - static_cast<double>(low)) : 0.0f;
+    return true;
+  };
+  if (!along(r.cam_frames, r.frames) && !along(r.cam_height, r.height)) along(r.cam_width, r.width);
 }
 
 __device__ inline float blend(float a, float b, float weight) { return a * (1 - weight) + b * weight; }
 
-__device__ inline float upsampled(const Reduce& r, const float* cam, int64_t t, int64_t y, int64_t x) {
-  float wt, wy, wx;
-  const int64_t t0 = sample(t, r.cam_frames, r.frames, wt), y0 = sample(y, r.cam_height, r.height, wy);
-  const int64_t x0 = sample(x, r.cam_width, r.width, wx);
-  const int64_t t1 = t0 + 1 < r.cam_frames ? t0 + 1 : t0, y1 = y0 + 1 < r.cam_height ? y0 + 1 : y0;
-  const int64_t x1 = x0 + 1 < r.cam_width ? x0 + 1 : x0;
-  const auto at = [&](int64_t i, int64_t j, int64_t k) { return cam[(i * r.cam_height + j) * r.cam_width + k]; };
-  const float left = blend(blend(at(t0, y0, x0), at(t1, y0, x0), wt), blend(at(t0, y1, x0), at(t1, y1, x0), wt), wy);
-  const float right = blend(blend(at(t0, y0, x1), at(t1, y0, x1), wt), blend(at(t0, y1, x1), at(t1, y1, x1), wt), wy);
-  return blend(left, right, wx);
+// The class activation map brought to the labels' size, voxel after voxel.
+class Upsampled {
+ public:
+  __device__ Upsampled(const Reduce& r, int64_t clip, int64_t voxel) : r_(r) {
+    if (r.cam == nullptr) return;
+    cam_ = r.cam + clip * r.cam_frames * r.cam_height * r.cam_width;
+    x_ = voxel % r.width;
+    y_ = voxel / r.width % r.height;
+    t_ = voxel / r.width / r.height;
+    enter_row();
+  }
+
+  __device__ float next() {
+    if (x_ == r_.width) {
+      x_ = 0;
+      if (++y_ == r_.height) y_ = 0, ++t_;
+      enter_row();
+    }
+    const Sample at = r_.samples[r_.frames + r_.height + x_++];
+    if (at.low != low_) {
+      low_ = at.low;
+      left_ = column(low_);
+      right_ = column(low_ + 1 < r_.cam_width ? low_ + 1 : low_);
+    }
+    return blend(left_, right_, at.weight);
+  }
+
+ private:
+  __device__ void enter_row() {
+    const Sample t = r_.samples[t_], y = r_.samples[r_.frames + y_];
+    const int64_t t_next = t.low + 1 < r_.cam_frames ? r_.cam_height * r_.cam_width : 0;
+    above_ = cam_ + (t.low * r_.cam_height + y.low) * r_.cam_width;
+    y_next_ = y.low + 1 < r_.cam_height ? r_.cam_width : 0;
+    t_next_ = t_next;
+    t_weight_ = t.weight, y_weight_ = y.weight;
+    low_ = -1;
+  }
+  __device__ float column(int64_t x) const {
+    const float *a = above_ + x, *b = above_ + t_next_ + x;
+    return blend(blend(a[0], b[0], t_weight_), blend(a[y_next_], b[y_next_], t_weight_), y_weight_);
+  }
+
+  const Reduce& r_;
+  const float *cam_ = nullptr, *above_ = nullptr;
+  int64_t t_ = 0, y_ = 0, x_ = 0, t_next_ = 0, y_next_ = 0;
+  int32_t low_ = -1;
+  float t_weight_ = 0, y_weight_ = 0, left_ = 0, right_ = 0;
+};
+
+template <typename Four, typename Value>
+__device__ inline void load_four(const Value* from, bool together, int64_t count, Value (&to)[4]) {
+  if (together) {
+    const Four four = *reinterpret_cast<const Four*>(from);
+    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = i < count ? from[i] : Value(0);
+  }
 }
 
-__device__ inline float voxel_value(const Reduce& r, int64_t clip, int64_t voxel) {
-  const int64_t voxels = r.frames * r.height * r.width;
-  float value = 1.0f;
-  if (r.dense != nullptr) {
-    value = 0.0f;
-    for (int64_t c = 0; c < r.channels; ++c) {
-      const float part = r.dense[(clip * r.channels + c) * voxels + voxel];
-      value += r.keep_sign ? part : fabsf(part);
+// Calls with the values of this thread's voxels: visit(first voxel, how many, values).
+template <typename Visit>
+__device__ inline void walk(const Reduce& r, int64_t clip, const Visit& visit) {
+  const int64_t voxels = r.voxels();
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kStretch;
+  if (first >= voxels) return;
+  Upsampled up(r, clip, first);
+  for (int64_t voxel = first; voxel < first + kStretch && voxel < voxels; voxel += 4) {
+    const int count = voxels - voxel < 4 ? static_cast<int>(voxels - voxel) : 4;
+    float values[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+    if (r.dense != nullptr) {
+      values[0] = values[1] = values[2] = values[3] = 0.0f;
+      for (int64_t c = 0; c < r.channels; ++c) {
+        float parts[4];
+        load_four<float4>(r.dense + (clip * r.channels + c) * voxels + voxel, r.by_fours, count, parts);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values[i] += r.keep_sign ? parts[i] : fabsf(parts[i]);
+      }
     }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (r.cam != nullptr && i < count) values[i] *= up.next();
+      if (!r.keep_sign) values[i] = fabsf(values[i]);
+    }
+    visit(voxel, count, values);
   }
-  if (r.cam != nullptr) {
-    const float* cam = r.cam + clip * r.cam_frames * r.cam_height * r.cam_width;
-    value *= upsampled(r, cam, voxel / (r.height * r.width), voxel / r.width % r.height, voxel % r.width);
-  }
-  return r.keep_sign ? value : fabsf(value);
 }
 
 // Integers that are ordered as the floats are.
@@ -83,29 +161,27 @@ __device__ inline double units(const Reduce& r, int64_t clip) {
   if (!(largest > 0.0f)) return 1.0;
   int above_value, above_count;
   frexp(static_cast<double>(largest), &above_value);
-  frexp(static_cast<double>(r.frames * r.height * r.width), &above_count);
+  frexp(static_cast<double>(r.voxels()), &above_count);
   return ldexp(1.0, 62 - above_value - above_count);
-}
-
-template <typename Visit>
-__device__ inline void stretch_of_thread(const Reduce& r, const Visit& visit) {
-  const int64_t voxels = r.frames * r.height * r.width;
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kStretch;
-  for (int64_t voxel = first; voxel < first + kStretch && voxel < voxels; ++voxel) visit(voxel);
 }
 
 __global__ void find_largest(Reduce r) {
   const int64_t clip = blockIdx.y;
   float largest = 0.0f;
-  stretch_of_thread(r, [&](int64_t voxel) { largest = fmaxf(largest, fabsf(voxel_value(r, clip, voxel))); });
+  walk(r, clip, [&](int64_t, int count, const float (&values)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (i < count) largest = fmaxf(largest, fabsf(values[i]));
+  });
+  for (int apart = 16; apart > 0; apart /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, apart));
   // magnitudes are ordered as their bits are
-  atomicMax(r.largest + clip, static_cast<unsigned long long>(__float_as_uint(largest)));
+  if (threadIdx.x % 32 == 0) atomicMax(r.largest + clip, static_cast<unsigned long long>(__float_as_uint(largest)));
 }
 
 __global__ void accumulate(Reduce r) {
-  const int64_t clip = blockIdx.y, voxels = r.frames * r.height * r.width;
-  const double unit = units(r, clip);
+  const int64_t clip = blockIdx.y, voxels = r.voxels();
   const bool maximum = r.reduction == 2;
+  const double unit = maximum ? 1.0 : units(r, clip);
   int32_t label = -1;
   unsigned long long value = 0, count = 0;
   const auto flush = [&] {
@@ -117,22 +193,25 @@ __global__ void accumulate(Reduce r) {
       atomicAdd(r.values + slot, value);
     atomicAdd(r.counts + slot, count);
   };
-  stretch_of_thread(r, [&](int64_t voxel) {
-    const int32_t own = r.labels[clip * voxels + voxel];
-    if (own < 0 || own >= r.num_segments) return;
-    const float found = voxel_value(r, clip, voxel);
-    if (own != label) {
-      flush();
-      label = own;
-      value = count = 0;
-    }
-    ++count;
-    if (maximum) {
-      const unsigned long long code = ordered(found);
-      value = code > value ? code : value;
-    } else {
-      // two's complement: sums of negative numbers come out right
-      value += static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(found) * unit));
+  walk(r, clip, [&](int64_t voxel, int some, const float (&values)[4]) {
+    int32_t labels[4];
+    load_four<int4>(r.labels + clip * voxels + voxel, r.by_fours, some, labels);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i >= some || labels[i] < 0 || labels[i] >= r.num_segments) continue;
+      if (labels[i] != label) {
+        flush();
+        label = labels[i];
+        value = count = 0;
+      }
+      ++count;
+      if (maximum) {
+        const unsigned long long code = ordered(values[i]);
+        value = code > value ? code : value;
+      } else {
+        // two's complement: sums of negative numbers come out right
+        value += static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(values[i]) * unit));
+      }
     }
   });
   flush();

@@ -1,0 +1,55 @@
+// What every launcher needs: torch's device and stream, grids, errors. The tests put an emulation of CUDA in front.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "launch.h"
+
+#ifndef VX_LAUNCH
+#define VX_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+#define VX_SHARED(Type, name) __shared__ Type name
+#endif
+
+#ifndef VX_THREADS
+#define VX_THREADS 256
+#endif
+
+// torch's; missing beside a torch without CUDA, which never calls us
+extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
+
+namespace videxplain::cuda {
+
+constexpr int kThreads = VX_THREADS;  // of a block
+
+inline void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+}
+
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    check(cudaGetDevice(&before_), "cudaGetDevice");
+    check(cudaSetDevice(device), "cudaSetDevice");
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+
+ private:
+  int before_ = 0;
+};
+
+inline cudaStream_t current_stream(int32_t device) {
+  void* stream = nullptr;
+  if (aoti_torch_get_current_cuda_stream == nullptr || aoti_torch_get_current_cuda_stream(device, &stream) != 0)
+    throw std::runtime_error("torch gives no CUDA stream");
+  return static_cast<cudaStream_t>(stream);
+}
+
+inline unsigned blocks_for(int64_t items, int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
+
+inline bool aligned(const void* pointer, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
+
+}  // namespace videxplain::cuda
