@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from videxplain._paint import dim, light
 from videxplain.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -81,28 +82,28 @@ def _light(
     height, width = geometry.source
     scale = max(1.0, 1 / geometry.y.scale, 1 / geometry.x.scale)
     thickness = max(1.0, min(height, width) / 240)
-    picture = frame * np.float32(_DIMMED[style])
-    if _DIMMED[style] < 1:  # a little greyer as well, so that the lit parts stand out in dark scenes too
-        picture = 0.5 * picture + 0.5 * picture.mean(axis=2, keepdims=True)
+    dimmed, tint = _DIMMED[style], round(256 * _TINT[style])
+    if dimmed < 1:  # a little greyer as well, so that the lit parts stand out in dark scenes too
+        picture = np.empty_like(frame)
+        dim(np.ascontiguousarray(frame), round(128 * dimmed), round(128 * dimmed / 3), picture)
+    else:
+        picture = frame.copy()
+    # inside runs from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
+    levels = np.linspace(0, 1, 256) - 0.5
+    edge = np.clip(1.5 - np.abs(levels) * (2 * scale / thickness), 0, 1)
+    edge[[0, 255]] = 0  # where the source is small the band would never end
+    fill = np.clip(levels * scale + 0.5, 0, 1) * (style != "outline")
+    rim, full = ((256 * opacity).round().astype(np.int32) for opacity in (edge, fill))
     for k, colour in colours.items():
         found = _shape(labels == k, geometry)
-        if found is None:
-            continue
-        box, inside = found
-        lit = _TINT[style] * colour + (1 - _TINT[style]) * frame[box]
-        # inside runs from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
-        edge = np.clip(1.5 - np.abs(inside - 0.5) * (2 * scale / thickness), 0, 1)[..., None]
-        edge[(inside == 0) | (inside == 1)] = 0  # where the source is small the band would never end
-        sharp = np.clip((inside - 0.5) * scale + 0.5, 0, 1)[..., None]
-        part = picture[box]
-        if style != "outline":
-            part += sharp * (lit - part)
-        part += edge * (colour - part)
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+        if found is not None:
+            box, inside = found
+            light(picture[box], frame[box], inside, colour.round().astype(np.int32), tint, full, rim)
+    return picture
 
 
 def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], np.ndarray] | None:
-    """Where a mask of the network's size lies in the source: a box, and in it how far inside each pixel is, 0 to 1."""
+    """Where a mask of the network's size lies in the source: a box, and in it how far inside each pixel is, of 255."""
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     if not len(rows):
         return None
@@ -122,7 +123,7 @@ def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], n
     )
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     size = (int(right - left), int(bottom - top))
-    inside = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box), np.float32) / 255  # type: ignore[arg-type]
+    inside = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))  # type: ignore[arg-type]
     return (slice(top, bottom), slice(left, right)), inside
 
 

@@ -1,0 +1,58 @@
+"""The loops over pixels behind `videxplain.render`: integers in, integers out, free of Python's lock."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def dim(frame: np.ndarray, own: int, mean: int, out: np.ndarray) -> None:
+    """out = own / 256 of the pixel + mean / 256 of the sum of its channels; all (H, W, 3) uint8."""
+    flat, target = frame.reshape(-1), out.reshape(-1)
+    for i in range(0, flat.size, 3):
+        r, g, b = np.int32(flat[i]), np.int32(flat[i + 1]), np.int32(flat[i + 2])
+        grey = np.int32(mean) * (r + g + b) + np.int32(128)
+        target[i] = (np.int32(own) * r + grey) >> 8
+        target[i + 1] = (np.int32(own) * g + grey) >> 8
+        target[i + 2] = (np.int32(own) * b + grey) >> 8
+
+
+@njit(cache=True, nogil=True)
+def light(
+    picture: np.ndarray,
+    frame: np.ndarray,
+    inside: np.ndarray,
+    colour: np.ndarray,
+    tint: int,
+    fill: np.ndarray,
+    edge: np.ndarray,
+) -> None:
+    """Lights a region: over `picture` the frame, tinted, and over that the edge in its colour.
+
+    Parameters
+    ----------
+    picture, frame
+        (h, w, 3) uint8, the same part of both.
+    inside
+        (h, w) uint8, how far inside the region a pixel is.
+    colour
+        (3,) int32.
+    tint
+        How much of the colour is in the region, of 256.
+    fill, edge
+        (256,) int32, the opacity of region and edge, of 256, for each value of `inside`.
+    """
+    for y in range(inside.shape[0]):
+        for x in range(inside.shape[1]):
+            level = inside[y, x]
+            if level == 0:
+                continue
+            full, rim = fill[level], edge[level]
+            for channel in range(3):
+                value = np.int32(picture[y, x, channel])
+                own = np.int32(frame[y, x, channel])
+                lit = own + ((tint * (colour[channel] - own) + 128) >> 8)
+                value += (full * (lit - value) + 128) >> 8
+                value += (rim * (colour[channel] - value) + 128) >> 8
+                picture[y, x, channel] = value
