@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import random
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Blobs
+from PIL import Image
 
 from videxplain.attribution.methods import METHODS, DenseMethod, RegionMethod
 from videxplain.errors import VidexplainError
@@ -90,6 +94,8 @@ def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_pa
         assert "guided" in text and "nan" not in text
         page = write_report(results, model, Blobs(3), tmp_path / name).read_text()
         assert page.count("data:image/png") >= 1 and "guided" in page
+        for picture in re.findall(r'src="data:image/\w+;base64,([^"]+)"', page):
+            Image.open(io.BytesIO(base64.b64decode(picture))).verify()
         # self-contained: nothing is fetched from anywhere
         assert "http" not in page and "<script" not in page
         assert (tmp_path / name / "table.csv").read_text() == to_csv(results)
