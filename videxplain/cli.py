@@ -11,6 +11,7 @@ from typing import Any
 
 from videxplain import __version__
 from videxplain.errors import VidexplainError
+from videxplain.evaluation.caveats import CAVEATS
 from videxplain.evaluation.command import add_arguments as add_evaluation
 
 DEFAULT_MODEL = "c3d-motion"
@@ -324,6 +325,8 @@ def _explain(args: argparse.Namespace) -> None:
     for region in explanation.top(args.top_k):
         t, y, x = region.centre
         print(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+    if explanation.method in CAVEATS:
+        print(CAVEATS[explanation.method])
 
 
 def _read_clip(args: argparse.Namespace, model: Any) -> Any:

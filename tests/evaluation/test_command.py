@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from videxplain.attribution.methods import METHODS
 from videxplain.cli import main
 
 
@@ -53,3 +56,17 @@ def test_bad_input_gets_one_sentence(
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and message in error[0]
     assert (tmp_path / "full" / "thesis.txt").read_text() == "years of work"
+
+
+def test_methods_that_fail_the_sanity_check_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from videxplain.evaluation.caveats import CAVEATS
+
+    assert set(CAVEATS) < set(METHODS)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(photo)
+    for method, noted in (("guided", True), ("vanilla", False)):
+        arguments = ["--model", "resnet18", "--weights", "random", "--method", method]
+        assert main(["explain", str(photo), "-o", str(tmp_path / "o.png"), *arguments]) == 0
+        assert ("note: guided" in capsys.readouterr().out) == noted

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from videxplain.evaluation.caveats import CAVEATS
 from videxplain.evaluation.datasets import Dataset
 from videxplain.evaluation.experiments import EXPERIMENTS, Measure
 from videxplain.evaluation.item import Item
@@ -80,6 +81,8 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
             yield f"<h2>{segments} supervoxels</h2>"
         yield from _table(results, [line for line in lines if line.segments == segments], model)
     yield from (f"<p><strong>{html.escape(caveat)}</strong></p>" for caveat in caveats(results))
+    shown = [row for row in settings.rows if row in CAVEATS and results.experiment != "sanity"]
+    yield from (f"<p>{html.escape(row)}: {html.escape(CAVEATS[row])}.</p>" for row in shown)
     if network := _beside(results, model):
         yield (
             f"<p>Grey columns: the paper's figures for {network}, on other data, other weights and its own "

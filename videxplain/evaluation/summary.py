@@ -13,8 +13,8 @@ from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.runner import Results
 
 RESAMPLES = 2000
-UNCHANGED = 0.5
-"""Rank correlation with a random network's scores above which a method fails the sanity check."""
+HEAD_UNCHANGED, ALL_UNCHANGED = 0.9, 0.5
+"""Rank correlations above which a method fails the sanity check: with the last layer random, with all of them."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,25 @@ def summarise(results: Results) -> list[Line]:
 def caveats(results: Results) -> list[str]:
     """What the sanity check says against methods: a sentence for each whose scores outlive the weights.
 
-    A method whose scores for a wholly random network still agree with those for the trained one cannot be telling
-    what the network has learned (Adebayo et al. 2018).
+    Scores that hardly change when the last layer becomes random cannot tell what it has learned, the class among it;
+    scores that still agree when every layer is random show the clip rather than the network (Adebayo et al. 2018).
     """
     if results.experiment != "sanity":
         return []
     lines = summarise(results)
     sentences = []
     for method in dict.fromkeys(line.method for line in lines):
-        last = [line for line in lines if line.method == method][-1].values["rank"]
-        if last.low > UNCHANGED:
+        own = [line for line in lines if line.method == method]
+        head, whole = own[0].values["rank"], own[-1].values["rank"]
+        if whole.low > ALL_UNCHANGED:
             sentences.append(
                 f"{method} fails: with every layer random its scores still agree with those of the trained network "
-                f"(rank correlation {show(last, percent=False)}), so they show the clip more than the network."
+                f"(rank correlation {show(whole, percent=False)}), so they show the clip more than the network."
+            )
+        elif head.low > HEAD_UNCHANGED:
+            sentences.append(
+                f"{method} fails: with a random {own[0].layer} its scores hardly change (rank correlation "
+                f"{show(head, percent=False)}), so they say little of what sets this class apart from others."
             )
     return sentences
 
