@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from videxplain import __version__
 from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
+from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explain import explain
 from videxplain.render import STYLES, painter
-from videxplain.segmentation import segment
 from videxplain.video import Frame, Video, check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding
 from videxplain.video.segments import ResumableWriter, State
@@ -80,6 +80,7 @@ class _Group:
     last: bool
     clips: list[Clip] = field(default_factory=list)
     labels: list[np.ndarray] = field(default_factory=list)
+    numbers: list[np.ndarray] = field(default_factory=list)
     state: State = field(default_factory=dict)
     explanations: list[Explanation | None] = field(default_factory=list)
 
@@ -146,7 +147,7 @@ def annotate(
         raise unknown_name("style", style, STYLES)
     video = open_video(input, stream)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
-    cutting = {"method": segmentation, "n_segments": n_segments, "compactness": compactness}
+    cutting: Any = {"method": segmentation, "n_segments": n_segments, "compactness": compactness}
     span = (IMAGE_MODEL_WINDOW if model.is_image_model else model.clip_length) * stride
     encoding = Encoding(
         video.width * (2 if style == "side-by-side" else 1),
@@ -173,6 +174,8 @@ def annotate(
         "encoding": vars(encoding),
     }
     writer = ResumableWriter(output, encoding, source=input, job=job)
+    supervoxels = Supervoxels(**cutting)
+    supervoxels.restore(writer.state)
     summary = Summary(frames=writer.frames, resumed=writer.frames)
     try:
         with (
@@ -187,7 +190,7 @@ def annotate(
         ):
             groups = _decode(video, span, hop or span, batch, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1)
-            groups = pipeline.stage("segment", _segment(groups, model, stride, video, cutting), 1)
+            groups = pipeline.stage("segment", _segment(groups, model, stride, video, supervoxels), 1)
             groups = pipeline.stage("explain", _explain(groups, model, settings), 1)
             pictures = _render(groups, stride, top_k, style, summary)
             began = perf_counter()
@@ -244,7 +247,7 @@ def _batched(windows: Iterable[Window[Frame]], size: int) -> Iterator[list[Windo
 
 
 def _segment(
-    groups: Iterable[_Group], model: Classifier, stride: int, video: Video, cutting: dict[str, Any]
+    groups: Iterable[_Group], model: Classifier, stride: int, video: Video, supervoxels: Supervoxels
 ) -> Iterator[_Group]:
     """Brings frames to the network's size and cuts them into supervoxels."""
     geometry = model.geometry((video.height, video.width))
@@ -253,10 +256,13 @@ def _segment(
             if not window.frames:
                 continue
             clip = _clip(window, stride, geometry, video.path)
-            missing = 0 if model.is_image_model else model.clip_length - len(clip)
-            clip = clip.hold(missing)
+            clip = clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
+            labels, numbers = supervoxels(clip)
             group.clips.append(clip)
-            group.labels.append(segment(clip.frames, **cutting))
+            group.labels.append(labels)
+            group.numbers.append(numbers)
+        if group.last:
+            group.state = supervoxels.state()
         yield group
 
 

@@ -1,0 +1,134 @@
+"""Supervoxels from window to window: what stays keeps its number and its place, a cut or a gap starts afresh."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import videxplain as vx
+from videxplain.annotate.supervoxels import Supervoxels, matched, moved_on, overlaps
+from videxplain.clip import Clip
+
+
+def shot(frames: int, seed: int = 0, shift: float = 0.5) -> np.ndarray:
+    """Smooth coloured blobs that drift to the right: (frames, 48, 48, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:48, :48]
+    waves = rng.uniform(0.1, 0.3, (3, 2)), rng.uniform(0, 6, 3), rng.uniform(60, 190, 3)
+    pictures = [
+        np.stack(
+            [
+                base + 60 * np.sin(f[0] * y + f[1] * (x - shift * t) + p)
+                for f, p, base in zip(*waves, strict=True)
+            ],
+            axis=-1,
+        )
+        for t in range(frames)
+    ]
+    return np.clip(np.stack(pictures), 0, 255).astype(np.uint8)
+
+
+def clip(frames: np.ndarray, start: int) -> Clip:
+    return Clip(frames, tuple(Fraction(start + t, 25) for t in range(len(frames))), start=start)
+
+
+def new() -> Supervoxels:
+    return Supervoxels("slic", 40, 10.0)
+
+
+def persistence(last: np.ndarray, own: np.ndarray, first: np.ndarray, numbers: np.ndarray) -> float:
+    union = overlaps(last, first)
+    same = own[: len(union), None] == numbers[None, : union.shape[1]]
+    return float((union * same).max(axis=1)[np.unique(last)].mean())
+
+
+def test_a_still_scene_keeps_numbers_and_places() -> None:
+    frames = shot(16, shift=0.0)
+    supervoxels = new()
+    before, own = supervoxels(clip(frames[:8], 0))
+    after, numbers = supervoxels(clip(frames[8:], 8))
+    assert persistence(before[-1], own, after[0], numbers) > 0.8
+
+
+def test_the_warm_start_persists_better_than_a_cold_one() -> None:
+    kept = {}
+    for warm in (False, True):
+        values = []
+        for seed in range(4):
+            frames = shot(32, seed)
+            supervoxels = Supervoxels("slic", 40, 10.0, warm=warm)
+            before, own = supervoxels(clip(frames[:8], 0))
+            for start in (8, 16, 24):
+                after, numbers = supervoxels(clip(frames[start : start + 8], start))
+                values.append(persistence(before[-1], own, after[0], numbers))
+                before, own = after, numbers
+        kept[warm] = np.mean(values)
+    assert kept[True] > kept[False]
+
+
+@pytest.mark.parametrize(("seed", "start"), [(7, 8), (0, 9)])
+def test_a_cut_or_a_gap_starts_afresh(seed: int, start: int) -> None:
+    first, second = shot(8), shot(17)[start : start + 8] if seed == 0 else 255 - shot(8, seed)
+    supervoxels = new()
+    _, own = supervoxels(clip(first, 0))
+    after, numbers = supervoxels(clip(second, start))
+    assert np.array_equal(after, new()(clip(second, start))[0]), "as if nothing had been before"
+    assert not set(own) & set(numbers)
+
+
+def test_windows_that_overlap_agree_where_they_do() -> None:
+    frames = shot(12)
+    supervoxels = new()
+    before, own = supervoxels(clip(frames[:8], 0))
+    after, numbers = supervoxels(clip(frames[4:], 4))
+    assert persistence(before[4], own, after[0], numbers) > 0.5
+
+
+def test_a_restored_one_goes_on_alike() -> None:
+    frames = shot(24)
+    first = new()
+    first(clip(frames[:8], 0))
+    second = new()
+    second.restore({name: values.copy() for name, values in first.state().items()})
+    for start in (8, 16):
+        part = clip(frames[start : start + 8], start)
+        for own, other in zip(first(part), second(part), strict=True):
+            assert np.array_equal(own, other)
+
+
+def test_numbers_are_never_used_twice() -> None:
+    supervoxels = new()
+    seen: set[int] = set()
+    for n in range(4):
+        _, numbers = supervoxels(clip(shot(8, seed=n) if n % 2 else 255 - shot(8, seed=n), 8 * n))
+        assert len(set(numbers.tolist())) == len(numbers)
+        assert n == 0 or not (set(numbers.tolist()) - seen and min(set(numbers.tolist()) - seen) <= max(seen))
+        seen |= set(numbers.tolist())
+
+
+def test_moved_on_shifts_what_is_shared_and_mirrors_the_rest() -> None:
+    centres = np.zeros((4, 6), np.float32)
+    centres[:, 3] = [1.0, 3.5, 4.0, 7.0]
+    assert moved_on(centres, 4, 8)[:, 3].tolist() == [6.0, 3.5, 0.0, 3.0]
+    assert moved_on(centres, 8, 8)[:, 3].tolist() == [6.0, 3.5, 3.0, 0.0]
+    assert centres[0, 3] == 1.0, "the argument is left alone"
+
+
+def test_overlaps_and_matches_by_hand() -> None:
+    before = np.array([[0, 0, 1, 1]])
+    after = np.array([[1, 1, 1, 0]])
+    assert np.allclose(overlaps(before, after), [[0, 2 / 3], [1 / 2, 1 / 4]])
+    assert matched(before, after) == [(0, 1), (1, 0)]
+    assert matched(np.array([[0, 0, 0, 1]]), np.array([[0, 1, 2, 3]])) == [(0, 0), (1, 3)]
+
+
+def test_other_segmentations_keep_numbers_too() -> None:
+    supervoxels = Supervoxels("grid", 27, 10.0)
+    frames = shot(16)
+    _, own = supervoxels(clip(frames[:8], 0))
+    labels, numbers = supervoxels(replace(clip(frames[8:], 8)))
+    assert np.array_equal(labels, vx.segment(frames[8:], "grid", n_segments=27))
+    assert len(set(own) & set(numbers)) == len(np.unique(labels[0]))
