@@ -149,6 +149,7 @@ class Video:
             return
         with _open(self.path) as container:
             stream = container.streams[self.stream_index]
+            _read_only(container, stream)
             clock = Clock(self.time_base, 1 / self.rate, self.duration, report)
             for index, frame in enumerate(_decode(container, stream, clock)):
                 time = clock.stamp(frame.pts, frame.dts)
@@ -204,6 +205,7 @@ class Video:
     def _probe(self, stream: int | None) -> None:
         with _open(self.path) as container:
             chosen = _choose(container, stream, self.path)
+            _read_only(container, chosen)
             self.stream_index = chosen.index
             self.time_base = chosen.time_base or Fraction(1, 1000)
             rate = chosen.average_rate or chosen.guessed_rate or chosen.base_rate
@@ -337,6 +339,16 @@ def _choose(container: Any, stream: int | None, path: str) -> Any:
             )
         return videos[stream]
     return container.streams.best("video") or videos[0]
+
+
+def _read_only(container: Any, chosen: Any) -> None:
+    """Pass over all other streams in the file: what is damaged in them must not end the reading of this one."""
+    discard = getattr(av.stream, "Discard", None)  # not in every release of PyAV
+    if discard is None:
+        return
+    for stream in container.streams:
+        if stream.index != chosen.index:
+            stream.discard = discard.all
 
 
 def _decode(container: Any, stream: Any, clock: Clock | None) -> Iterator[av.VideoFrame]:
