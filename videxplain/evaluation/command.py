@@ -27,7 +27,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--out", type=Path, help="folder of the results (default: evaluation/NAME)")
     command.add_argument(
-        "--methods", metavar="A,B,...", help='rows of the table; "lime-N", "lime-package-N", or "all"'
+        "--methods",
+        metavar="A,B,...",
+        help='rows of the table; "lime-N", "lime-package-N", "region-gradient-N", or "all"',
     )
     command.add_argument(
         "--segments", default="100", metavar="N,...", help="numbers of supervoxels (default: %(default)s)"

@@ -24,6 +24,7 @@ from videxplain.segmentation import segment
 
 _LIME = re.compile(r"lime-(\d+)")
 _PACKAGE = re.compile(r"lime-package-(\d+)")
+_PASSES = re.compile(r"region-gradient-(\d+)")
 
 PAPER_ROWS = (
     "random",
@@ -59,8 +60,9 @@ def parse_rows(text: str | None) -> list[str]:
         return [*PAPER_ROWS, *(n for n in METHODS if n not in PAPER_ROWS and not n.startswith("lime"))]
     rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for row in rows:
-        if not _LIME.fullmatch(row) and not _PACKAGE.fullmatch(row) and row not in METHODS:
-            raise unknown_name("method", row, [*METHODS, "lime-50", "lime-1000", "lime-package-50"])
+        if row not in METHODS and not any(kind.fullmatch(row) for kind in (_LIME, _PACKAGE, _PASSES)):
+            numbered = ["lime-50", "lime-1000", "lime-package-50", "region-gradient-8"]
+            raise unknown_name("method", row, [*METHODS, *numbered])
     if not rows:
         raise VidexplainError("there is no method to evaluate.")
     return rows
@@ -72,7 +74,8 @@ class Settings:
 
     Attributes
     ----------
-    rows : methods; "lime-N" is our batched LIME with N samples, "lime-package-N" that of the `lime` package.
+    rows : methods; "lime-N" is our batched LIME with N samples, "lime-package-N" that of the `lime` package;
+        "region-gradient-N" takes N passes.
     segments : numbers of supervoxels to try, each on its own.
     segmentation : None means SLIC for clips and QuickShift for images, as in the paper.
     fill : what takes a hidden supervoxel's place, in removal, curves and LIME alike. Grey is nearest to the paper's
@@ -202,6 +205,8 @@ class Item:
             row, options = "lime-batched", {"samples": int(lime[1])}
         elif package := _PACKAGE.fullmatch(row):
             row, options = "lime", {"samples": int(package[1])}
+        elif passes := _PASSES.fullmatch(row):
+            row, options = "region-gradient", {"passes": int(passes[1])}
         method = METHODS[row]
         known = option_names(method)
         shared: dict[str, Any] = {"seed": self.seed(row), "fill": self.settings.fill}
