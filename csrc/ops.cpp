@@ -203,6 +203,63 @@ Tensor segment_reduce(const Tensor& labels_in, const std::optional<Tensor>& dens
 }
 
 #ifdef VIDEXPLAIN_CUDA
+constexpr int64_t kLargestBatch = 65535;  // a grid's second dimension
+
+Tensor zeros(const Tensor& like, int64_t words) { return torch::stable::new_zeros(like, {words}, ScalarType::Long); }
+
+Tensor rgb_to_lab_cuda(const Tensor& rgb_in) {
+  require(rgb_in.dim() == 5 && rgb_in.size(1) == 3, "rgb must be (B, 3, T, H, W)");
+  const Tensor rgb = torch::stable::contiguous(rgb_in);
+  const bool bytes = rgb.scalar_type() == ScalarType::Byte;
+  require(bytes || rgb.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
+  require(rgb.size(0) <= kLargestBatch, "rgb must be of at most 65,535 clips");
+  const Shape shape = volume(rgb, 2);
+  Tensor lab =
+      torch::stable::new_empty(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
+  Tensor workspace = zeros(rgb, videxplain::cuda::lab_workspace());
+  videxplain::cuda::rgb_to_lab(rgb.data_ptr(), bytes, static_cast<float*>(lab.data_ptr()), rgb.size(0), shape.voxels(),
+                               static_cast<int64_t*>(workspace.data_ptr()), rgb.get_device_index());
+  return lab;
+}
+
+std::tuple<Tensor, Tensor> slic_cuda(const Tensor& lab_in, const std::vector<int64_t>& grid,
+                                     const std::vector<double>& weight, const std::vector<double>& reach,
+                                     int64_t iterations, const std::optional<Tensor>& centres_in) {
+  require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
+          "lab must be float32 (B, 3, T, H, W)");
+  require(lab_in.size(0) <= kLargestBatch, "lab must be of at most 65,535 clips");
+  const Tensor lab = torch::stable::contiguous(lab_in);
+  const Shape shape = volume(lab, 2);
+  const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
+  const int64_t batch = lab.size(0);
+  Tensor labels = torch::stable::new_empty(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor centres = start_centres(lab, batch, settings.clusters(), centres_in);
+  Tensor workspace = zeros(lab, videxplain::cuda::slic_workspace(batch, settings));
+  videxplain::cuda::slic(static_cast<const float*>(lab.data_ptr()), batch, shape, settings,
+                         static_cast<int32_t*>(labels.data_ptr()), static_cast<float*>(centres.data_ptr()),
+                         static_cast<int64_t*>(workspace.data_ptr()), lab.get_device_index());
+  return {labels, centres};
+}
+
+Tensor connect_segments_cuda(const Tensor& labels_in, const Tensor& lab_in, int64_t min_size) {
+  require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  const Tensor labels = torch::stable::contiguous(labels_in), lab = torch::stable::contiguous(lab_in);
+  const Shape shape = volume(labels, 1);
+  const int64_t batch = labels.size(0);
+  require(batch <= kLargestBatch, "labels must be of at most 65,535 clips");
+  require(lab.dim() == 5 && lab.size(0) == batch && lab.size(1) == 3 && lab.size(2) == shape.frames &&
+              lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float &&
+              lab.get_device_index() == labels.get_device_index(),
+          "lab must be float32 (B, 3, T, H, W) of the labels' size, on their device");
+  Tensor connected = torch::stable::empty_like(labels);
+  Tensor workspace = zeros(labels, videxplain::cuda::connect_workspace(batch, shape));
+  videxplain::cuda::connect_segments(static_cast<const int32_t*>(labels.data_ptr()),
+                                     static_cast<const float*>(lab.data_ptr()), batch, shape, min_size,
+                                     static_cast<int32_t*>(connected.data_ptr()),
+                                     static_cast<int64_t*>(workspace.data_ptr()), labels.get_device_index());
+  return connected;
+}
+
 Tensor segment_reduce_cuda(const Tensor& labels_in, const std::optional<Tensor>& dense_in,
                            const std::optional<Tensor>& cam_in, int64_t num_segments, int64_t reduction,
                            bool keep_sign) {
@@ -212,8 +269,8 @@ Tensor segment_reduce_cuda(const Tensor& labels_in, const std::optional<Tensor>&
   const Shape shape = volume(labels, 1);
   const int64_t batch = labels.size(0);
   Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
-  Tensor workspace =
-      torch::stable::new_zeros(labels, {videxplain::cuda::reduce_workspace(batch, shape, settings)}, ScalarType::Long);
+  require(batch <= kLargestBatch, "labels must be of at most 65,535 clips");
+  Tensor workspace = zeros(labels, videxplain::cuda::reduce_workspace(batch, shape, settings));
   videxplain::cuda::segment_reduce(
       static_cast<const int32_t*>(labels.data_ptr()), clip_of(dense, 0, 0), clip_of(cam, 0, 0), batch, shape, settings,
       static_cast<int64_t*>(workspace.data_ptr()), static_cast<float*>(scores.data_ptr()), labels.get_device_index());
@@ -232,7 +289,12 @@ STABLE_TORCH_LIBRARY_IMPL(videxplain, CPU, m) {
 }
 
 #ifdef VIDEXPLAIN_CUDA
-STABLE_TORCH_LIBRARY_IMPL(videxplain, CUDA, m) { m.impl("segment_reduce", TORCH_BOX(&segment_reduce_cuda)); }
+STABLE_TORCH_LIBRARY_IMPL(videxplain, CUDA, m) {
+  m.impl("rgb_to_lab", TORCH_BOX(&rgb_to_lab_cuda));
+  m.impl("slic", TORCH_BOX(&slic_cuda));
+  m.impl("connect_segments", TORCH_BOX(&connect_segments_cuda));
+  m.impl("segment_reduce", TORCH_BOX(&segment_reduce_cuda));
+}
 #endif
 
 // What `videxplain info` tells of the library.

@@ -7,10 +7,22 @@
 
 namespace videxplain::cuda {
 
-// Values of 8 bytes, zeroed, that segment_reduce needs.
-int64_t reduce_workspace(int64_t batch, Shape shape, const ReduceSettings& settings);
+// Each operation is as in kernels.h, for a batch of clips (at most 65,535) on a device, on torch's current stream of
+// it. The workspace is zeroed; its size is in values of 8 bytes.
 
-// As videxplain::segment_reduce, for a batch of clips on a device, on torch's current stream of it.
+int64_t lab_workspace();
+void rgb_to_lab(const void* rgb, bool bytes, float* lab, int64_t batch, int64_t voxels, int64_t* workspace,
+                int32_t device);
+
+int64_t slic_workspace(int64_t batch, const SlicSettings& settings);
+void slic(const float* lab, int64_t batch, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
+          int64_t* workspace, int32_t device);
+
+int64_t connect_workspace(int64_t batch, Shape shape);
+void connect_segments(const int32_t* labels, const float* lab, int64_t batch, Shape shape, int64_t min_size,
+                      int32_t* connected, int64_t* workspace, int32_t device);
+
+int64_t reduce_workspace(int64_t batch, Shape shape, const ReduceSettings& settings);
 void segment_reduce(const int32_t* labels, const float* dense, const float* cam, int64_t batch, Shape shape,
                     const ReduceSettings& settings, int64_t* workspace, float* scores, int32_t device);
 

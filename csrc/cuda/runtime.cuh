@@ -52,4 +52,22 @@ inline unsigned blocks_for(int64_t items, int64_t per_block) {
 
 inline bool aligned(const void* pointer, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
 
+// As fixed_point of kernels.h: limited, multiplied exactly, cut off.
+__device__ inline int32_t fixed_point(float value) {
+  const float limited = value > -kColourLimit ? (value < kColourLimit ? value : kColourLimit) : -kColourLimit;
+  return static_cast<int32_t>(limited * kColourUnit);
+}
+
+// Four values that lie together, with one load where they do so in memory too; zeros past the end.
+template <typename Four, typename Value>
+__device__ inline void load_four(const Value* from, bool together, int64_t count, Value (&to)[4]) {
+  if (together) {
+    const Four four = *reinterpret_cast<const Four*>(from);
+    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = i < count ? from[i] : Value(0);
+  }
+}
+
 }  // namespace videxplain::cuda

@@ -105,17 +105,6 @@ class Upsampled {
   float t_weight_ = 0, y_weight_ = 0, left_ = 0, right_ = 0;
 };
 
-template <typename Four, typename Value>
-__device__ inline void load_four(const Value* from, bool together, int64_t count, Value (&to)[4]) {
-  if (together) {
-    const Four four = *reinterpret_cast<const Four*>(from);
-    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to[i] = i < count ? from[i] : Value(0);
-  }
-}
-
 // Calls with the values of this thread's voxels: visit(first voxel, how many, values).
 template <typename Visit>
 __device__ inline void walk(const Reduce& r, int64_t clip, const Visit& visit) {

@@ -66,6 +66,42 @@ struct Request {
   Shape shape(int at) const { return {numbers[at], numbers[at + 1], numbers[at + 2]}; }
 };
 
+void rgb_to_lab(const Request& request) {
+  const auto& n = request.numbers;  // bytes or not, B, voxels
+  const Array workspace = zeros(cuda::lab_workspace());
+  Array lab(static_cast<size_t>(3 * n[4] * n[5]) * 4, request.shift);
+  cuda::rgb_to_lab(request.arrays[0].as<char>(), n[3] != 0, lab.as<float>(), n[4], n[5], workspace.as<int64_t>(), 0);
+  answer(lab);
+}
+
+void slic(const Request& request) {
+  const auto& n = request.numbers;  // B, T, H, W, grid, iterations, warm
+  const Shape shape = request.shape(4);
+  videxplain::SlicSettings settings{};
+  for (int i = 0; i < 3; ++i) {
+    settings.grid[i] = n[7 + i];
+    settings.weight[i] = request.arrays[1].as<float>()[i];
+    settings.reach[i] = request.arrays[2].as<float>()[i];
+  }
+  settings.iterations = n[10], settings.warm = n[11] != 0;
+  const Array workspace = zeros(cuda::slic_workspace(n[3], settings));
+  Array labels(static_cast<size_t>(n[3] * shape.voxels()) * 4, request.shift);
+  const Array& centres = request.arrays[3];
+  cuda::slic(request.arrays[0].as<float>(), n[3], shape, settings, labels.as<int32_t>(), centres.as<float>(),
+             workspace.as<int64_t>(), 0);
+  answer(labels);
+  answer(centres);
+}
+
+void connect_segments(const Request& request) {
+  const auto& n = request.numbers;  // B, T, H, W, min_size
+  const Array workspace = zeros(cuda::connect_workspace(n[3], request.shape(4)));
+  Array connected(static_cast<size_t>(n[3] * request.shape(4).voxels()) * 4, request.shift);
+  cuda::connect_segments(request.arrays[0].as<int32_t>(), request.arrays[1].as<float>(), n[3], request.shape(4), n[7],
+                         connected.as<int32_t>(), workspace.as<int64_t>(), 0);
+  answer(connected);
+}
+
 void segment_reduce(const Request& request) {
   const auto& n = request.numbers;
   const videxplain::ReduceSettings settings{n[7], request.shape(8), n[11], static_cast<videxplain::Reduction>(n[12]),
@@ -91,6 +127,15 @@ int main() {
     }
     emulation::order_seed = static_cast<unsigned>(request.numbers[1]);
     switch (request.numbers[0]) {
+      case 0:
+        rgb_to_lab(request);
+        break;
+      case 1:
+        slic(request);
+        break;
+      case 2:
+        connect_segments(request);
+        break;
       case 3:
         segment_reduce(request);
         break;

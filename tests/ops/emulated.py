@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from videxplain.ops import reference
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEADER = ROOT / "tests" / "csrc" / "emulation.h"
 MODES = {
@@ -123,6 +125,26 @@ class Emulation:
         if len(found) < count:
             raise EOFError
         return found
+
+    def rgb_to_lab(self, rgb: np.ndarray) -> np.ndarray:
+        """(B, 3, T, H, W) uint8 or float32."""
+        numbers = [rgb.dtype == np.uint8, len(rgb), rgb[0, 0].size]
+        (lab,) = self._ask(_RGB_TO_LAB, numbers, [rgb], [np.float32])
+        return lab.reshape(rgb.shape)
+
+    def slic(self, lab, grid, compactness, spacing=(1.0, 1.0, 1.0), iterations=10, centres=None):
+        """Of a batch: lab (B, 3, T, H, W), centres (B, K, 6) or None; labels and centres."""
+        shape = lab.shape[2:]
+        weights, reach = reference.distance_weights(shape, grid, compactness, spacing)
+        start = np.zeros((len(lab), int(np.prod(grid)), 6), np.float32) if centres is None else centres
+        numbers = [len(lab), *shape, *grid, iterations, centres is not None]
+        labels, ends = self._ask(_SLIC, numbers, [lab, weights, reach, start], [np.int32, np.float32])
+        return labels.reshape(len(lab), *shape), ends.reshape(start.shape)
+
+    def connect_segments(self, labels: np.ndarray, lab: np.ndarray, min_size: int) -> np.ndarray:
+        """Of a batch: labels (B, T, H, W) int32, lab (B, 3, T, H, W)."""
+        (connected,) = self._ask(_CONNECT, [*labels.shape, min_size], [labels, lab], [np.int32])
+        return connected.reshape(labels.shape)
 
     def segment_reduce(self, labels, dense, cam, num_segments, reduction="sum", signed=False) -> np.ndarray:
         """Of a batch: labels (B, T, H, W), dense (B, C, T, H, W) or None, cam (B, t, h, w) or None."""

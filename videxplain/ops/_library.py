@@ -64,7 +64,7 @@ def _text(function: str) -> str:
 
 INSTRUCTION_SET = _text("videxplain_instruction_set")
 CUDA_ARCHITECTURES = _text("videxplain_cuda_architectures")
-CUDA_OPS = ("segment_reduce",) if CUDA_ARCHITECTURES else ()
+CUDA_OPS = tuple(SCHEMAS) if CUDA_ARCHITECTURES else ()
 
 
 # Numba, where there is no native library
@@ -175,9 +175,26 @@ def _through_cpu(name: str) -> Callable[..., Any]:
     return run
 
 
+def _supervoxels_on_gpu(
+    frames: torch.Tensor,
+    grid: list[int],
+    weight: list[float],
+    reach: list[float],
+    iterations: int,
+    min_size: int,
+    centres: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The three operations in turn, nothing leaves the device."""
+    lab = torch.ops.videxplain.rgb_to_lab(frames.permute(0, 4, 1, 2, 3))
+    labels, ends = torch.ops.videxplain.slic(lab, grid, weight, reach, iterations, centres)
+    return torch.ops.videxplain.connect_segments(labels, lab, min_size), ends
+
+
 for _name in SCHEMAS:
     if _name not in CUDA_OPS:
         _library.impl(_name, _through_cpu(_name), "CUDA")
+    elif _name == "supervoxels":
+        _library.impl(_name, _supervoxels_on_gpu, "CUDA")
 
 
 # Shapes and types, for torch.compile

@@ -1,0 +1,215 @@
+// Kernels of SLIC. A block assigns the voxels of one tile: its threads collect, in ascending order, the centres whose
+// windows meet the tile, lay out in shared memory what each adds along t, y and x, and then every thread goes through
+// them for its column of voxels. Sums are integers, changed for those voxels only that took another label.
+#pragma once
+
+#include "runtime.cuh"
+
+namespace videxplain::cuda {
+
+constexpr int kTileT = 4, kTileY = 8, kTileX = 16;
+constexpr int kTileThreads = kTileY * kTileX;  // a thread has one voxel of each frame of the tile
+constexpr int kCellStretch = 16;               // voxels that one thread walks along at the start
+constexpr int kSums = 7;                       // L, a, b, t, y, x, count
+
+struct Slic {
+  const float* lab;
+  int64_t frames, height, width, clusters;
+  int64_t grid[3];
+  float weight[3], reach[3];
+  int32_t* labels;
+  float* centres;
+  unsigned long long* sums;  // of each clip and cluster
+  int32_t* moved;            // of each clip and round: whether any voxel took another label
+  int64_t rounds;
+
+  __device__ int64_t voxels() const { return frames * height * width; }
+  // Nothing moved in the round before: the clip is done.
+  __device__ bool over(int64_t clip, int64_t round) const { return round > 0 && moved[clip * rounds + round - 1] == 0; }
+};
+
+// A centre as a tile sees it; what lies outside its window is infinitely far away.
+struct alignas(16) Candidate {
+  float frame[kTileT], row[kTileY], across[kTileX];
+  float l, a, b;
+  float id;  // an integer's bits
+};
+static_assert(sizeof(Candidate) == 32 * sizeof(float), "a warp fills one, a lane each number");
+
+struct Tile {
+  Candidate candidates[kTileThreads];
+  int32_t near[kTileThreads];
+  int32_t counts[kTileThreads / 32];
+};
+
+// What voxels add to a cluster, gathered until the next cluster comes. Unsigned, for wrapping makes subtraction exact.
+class Gathered {
+ public:
+  __device__ explicit Gathered(unsigned long long* sums) : sums_(sums) {}
+
+  __device__ void add(int32_t label, bool leaves, const long long (&values)[kSums]) {
+    if (label != label_ || leaves != leaves_) flush();
+    label_ = label, leaves_ = leaves;
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) total_[i] += values[i];
+  }
+  __device__ void flush() {
+    if (label_ < 0) return;
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      const auto value = static_cast<unsigned long long>(total_[i]);
+      if (value != 0) atomicAdd(sums_ + label_ * int64_t{kSums} + i, leaves_ ? 0 - value : value);
+      total_[i] = 0;
+    }
+    label_ = -1;
+  }
+
+ private:
+  unsigned long long* sums_;
+  int32_t label_ = -1;
+  bool leaves_ = false;
+  long long total_[kSums] = {};
+};
+
+// Labels by the cells of the grid, and their sums.
+__global__ void start_from_cells(Slic s) {
+  const int64_t clip = blockIdx.y, voxels = s.voxels();
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCellStretch;
+  const float* lab = s.lab + 3 * clip * voxels;
+  Gathered gathered(s.sums + clip * s.clusters * kSums);
+  for (int64_t voxel = first; voxel < first + kCellStretch && voxel < voxels; ++voxel) {
+    const int64_t x = voxel % s.width, y = voxel / s.width % s.height, t = voxel / s.width / s.height;
+    const int64_t cell = (t * s.grid[0] / s.frames * s.grid[1] + y * s.grid[1] / s.height) * s.grid[2];
+    const int32_t label = static_cast<int32_t>(cell + x * s.grid[2] / s.width);
+    s.labels[clip * voxels + voxel] = label;
+    gathered.add(
+        label, false,
+        {fixed_point(lab[voxel]), fixed_point(lab[voxels + voxel]), fixed_point(lab[2 * voxels + voxel]), t, y, x, 1});
+  }
+  gathered.flush();
+}
+
+// Means of the sums; a cluster without voxels keeps its centre, a clip where nothing moved all of them.
+__global__ void update_centres(Slic s, int64_t round) {
+  const int64_t clip = blockIdx.y, k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (k >= s.clusters || s.over(clip, round)) return;
+  const unsigned long long* sums = s.sums + (clip * s.clusters + k) * kSums;
+  if (sums[6] == 0) return;
+  const double count = static_cast<double>(sums[6]), colours = count * kColourUnit;
+  float* centre = s.centres + (clip * s.clusters + k) * 6;
+#pragma unroll
+  for (int i = 0; i < 6; ++i)
+    centre[i] = static_cast<float>(static_cast<double>(static_cast<long long>(sums[i])) / (i < 3 ? colours : count));
+}
+
+// The window of a centre along an axis.
+struct Window {
+  int64_t low, high;
+  __device__ Window(float centre, float reach, int64_t size)
+      : low(static_cast<int64_t>(fmaxf(centre - reach, 0.0f))),
+        high(static_cast<int64_t>(fminf(centre + reach + 1.0f, static_cast<float>(size)))) {}
+  __device__ bool meets(int64_t begin, int64_t end) const { return low < end && high > begin; }
+};
+
+// What a centre's place adds to the distance of the place `at` along an axis.
+__device__ inline float along(float centre, float reach, float weight, int64_t size, int64_t at) {
+  const Window window(centre, reach, size);
+  const float d = static_cast<float>(at) - centre;
+  return at >= window.low && at < window.high ? (d * d) * weight : __int_as_float(0x7f800000);
+}
+
+__global__ void assign(Slic s, int64_t round) {
+  VX_SHARED(Tile, tile);
+  const int64_t clip = blockIdx.y;
+  if (s.over(clip, round)) return;
+  const int64_t voxels = s.voxels(), frame = s.height * s.width;
+  const int64_t tiles_x = (s.width + kTileX - 1) / kTileX, tiles_y = (s.height + kTileY - 1) / kTileY;
+  const int64_t t0 = blockIdx.x / tiles_x / tiles_y * kTileT, y0 = blockIdx.x / tiles_x % tiles_y * kTileY;
+  const int64_t x0 = blockIdx.x % tiles_x * kTileX;
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+  const int64_t y = y0 + thread / kTileX, x = x0 + thread % kTileX;
+  const bool inside = y < s.height && x < s.width;
+  const int64_t first = t0 * frame + y * s.width + x;
+  const float *lab = s.lab + 3 * clip * voxels, *centres = s.centres + clip * s.clusters * 6;
+  int32_t* labels = s.labels + clip * voxels;
+
+  float l[kTileT] = {}, a[kTileT] = {}, b[kTileT] = {}, best[kTileT];
+  int32_t before[kTileT] = {}, now[kTileT];
+#pragma unroll
+  for (int i = 0; i < kTileT; ++i) {
+    if (inside && t0 + i < s.frames) {
+      const int64_t voxel = first + i * frame;
+      l[i] = lab[voxel], a[i] = lab[voxels + voxel], b[i] = lab[2 * voxels + voxel];
+      before[i] = labels[voxel];
+    }
+    now[i] = before[i];
+    best[i] = __int_as_float(0x7f800000);
+  }
+
+  for (int64_t base = 0; base < s.clusters; base += kTileThreads) {
+    const int64_t k = base + thread;
+    bool meets = false;
+    if (k < s.clusters) {
+      const float* place = centres + 6 * k + 3;
+      meets = Window(place[0], s.reach[0], s.frames).meets(t0, t0 + kTileT) &&
+              Window(place[1], s.reach[1], s.height).meets(y0, y0 + kTileY) &&
+              Window(place[2], s.reach[2], s.width).meets(x0, x0 + kTileX);
+    }
+    const unsigned votes = __ballot_sync(0xffffffffu, meets);
+    if (lane == 0) tile.counts[warp] = __popc(votes);
+    __syncthreads();  // counts
+    int before_me = __popc(votes & ((1u << lane) - 1)), count = 0;
+#pragma unroll
+    for (int other = 0; other < kTileThreads / 32; ++other) {
+      if (other < warp) before_me += tile.counts[other];
+      count += tile.counts[other];
+    }
+    if (meets) tile.near[before_me] = static_cast<int32_t>(k);
+    __syncthreads();  // near
+    for (int c = warp; c < count; c += kTileThreads / 32) {
+      const int32_t id = tile.near[c];
+      const float* centre = centres + int64_t{6} * id;
+      float value;
+      if (lane < kTileT)
+        value = along(centre[3], s.reach[0], s.weight[0], s.frames, t0 + lane);
+      else if (lane < kTileT + kTileY)
+        value = along(centre[4], s.reach[1], s.weight[1], s.height, y0 + lane - kTileT);
+      else if (lane < kTileT + kTileY + kTileX)
+        value = along(centre[5], s.reach[2], s.weight[2], s.width, x0 + lane - kTileT - kTileY);
+      else
+        value = lane == 31 ? __int_as_float(id) : centre[lane - 28];
+      reinterpret_cast<float*>(&tile.candidates[c])[lane] = value;
+    }
+    __syncthreads();  // candidates
+    for (int c = 0; c < count; ++c) {
+      const Candidate& candidate = tile.candidates[c];
+      const float row = candidate.row[thread / kTileX], across = candidate.across[thread % kTileX];
+#pragma unroll
+      for (int i = 0; i < kTileT; ++i) {
+        const float d_l = l[i] - candidate.l, d_a = a[i] - candidate.a, d_b = b[i] - candidate.b;
+        const float space = (candidate.frame[i] + row) + across;
+        const float distance = ((d_l * d_l + d_a * d_a) + d_b * d_b) + space;
+        if (distance < best[i]) best[i] = distance, now[i] = __float_as_int(candidate.id);
+      }
+    }
+    __syncthreads();  // all have read before the next chunk is laid out
+  }
+
+  Gathered gathered(s.sums + clip * s.clusters * kSums);
+  bool moved = false;
+#pragma unroll
+  for (int side = 0; side < 2; ++side) {
+#pragma unroll
+    for (int i = 0; i < kTileT; ++i) {
+      if (now[i] == before[i]) continue;
+      moved = true;
+      gathered.add(side == 0 ? before[i] : now[i], side == 0,
+                   {fixed_point(l[i]), fixed_point(a[i]), fixed_point(b[i]), t0 + i, y, x, 1});
+      if (side == 1) labels[first + i * frame] = now[i];
+    }
+  }
+  gathered.flush();
+  if (__any_sync(0xffffffffu, moved) && lane == 0) atomicMax(s.moved + clip * s.rounds + round, 1);
+}
+
+}  // namespace videxplain::cuda
