@@ -70,8 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     annotate = _command(
         commands, "annotate", _annotate, "explain a video from its first frame to its last, into an MP4"
     )
-    annotate.add_argument("input", type=Path, metavar="IN")
-    annotate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
+    annotate.add_argument("input", type=Path, nargs="+", metavar="IN", help="videos, or folders of videos")
+    annotate.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.mp4", help="for several videos a folder"
+    )
     _add_model(annotate)
     _add_explanation(annotate, n_segments=200)
     _add_picture(annotate)
@@ -267,31 +269,25 @@ def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
     } | {name: value for name in METHOD_OPTIONS if (value := getattr(args, name)) is not None}
 
 
-def _annotate(args: argparse.Namespace) -> None:
+def _annotate(args: argparse.Namespace) -> int:
     from videxplain.annotate import annotate, profile_table
+    from videxplain.annotate.many import annotate_many, find_videos, table
 
-    summary = annotate(
-        _load(args),
-        args.input,
-        args.output,
-        top_k=args.top_k,
-        style=args.style,
-        stride=args.stride,
-        hop=args.hop,
-        batch=args.batch,
-        stream=args.stream,
-        codec=args.codec,
-        crf=args.crf,
-        preset=args.preset,
-        progress=not args.quiet,
-        **_explanation_options(args),
-    )
+    same = ("top_k", "style", "stride", "hop", "batch", "stream", "codec", "crf", "preset")
+    options = {name: getattr(args, name) for name in same} | _explanation_options(args)
+    options["progress"] = not args.quiet
+    if find_videos(args.input) != args.input or len(args.input) > 1:
+        outcomes = annotate_many(_load(args), args.input, args.output, **options)
+        print(table(outcomes))
+        return int(any(outcome.error for outcome in outcomes))
+    summary = annotate(_load(args), args.input[0], args.output, **options)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
     print(f"{args.output}: {summary.frames} frames{resumed}, {summary.windows} windows explained")
     for note in summary.notes:
         print(note)
     if args.profile:
         print(profile_table(summary.times, summary.frames - summary.resumed))
+    return 0
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -1,0 +1,124 @@
+"""Several videos in one go: what is wrong with one does not keep the others from being explained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from videxplain.annotate import Summary, annotate
+from videxplain.errors import VidexplainError
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".wmv",
+        ".flv",
+        ".ogv",
+        ".gif",
+    }
+)
+
+
+@dataclass
+class Outcome:
+    """What came of one of several videos: a summary, or the sentence that says why there is none."""
+
+    input: Path
+    output: Path
+    seconds: float
+    summary: Summary | None = None
+    error: str | None = None
+
+
+def find_videos(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The inputs, with each folder that holds videos replaced by those, sorted by name."""
+    found: list[Path] = []
+    for path in map(Path, inputs):
+        inside = (
+            sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else []
+        )
+        found += inside or [path]
+    return found
+
+
+def annotate_many(
+    model: Classifier,
+    inputs: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    **options: Any,
+) -> list[Outcome]:
+    """Explains several videos into a folder, each under its own name with the ending .mp4.
+
+    Parameters
+    ----------
+    inputs
+        Videos, or folders of videos.
+    folder
+        Made if there is none.
+    **options
+        As for `annotate`.
+
+    Returns
+    -------
+    list of Outcome
+        One for each video, in order. Only Ctrl-C ends it early.
+
+    Raises
+    ------
+    VidexplainError
+        If the folder cannot be made, or two videos would get the same name.
+    """
+    videos = find_videos(inputs)
+    outputs = [Path(folder) / f"{video.stem}.mp4" for video in videos]
+    for output in outputs:
+        if outputs.count(output) > 1:
+            raise VidexplainError(
+                f"several of the videos would be written to {output}; rename one, or run them apart."
+            )
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidexplainError(
+            f"the folder {os.fspath(folder)!r} cannot be made ({error.strerror})."
+        ) from error
+    outcomes = []
+    for video, output in zip(videos, outputs, strict=True):
+        began = perf_counter()
+        outcome = Outcome(video, output, 0.0)
+        try:
+            outcome.summary = annotate(model, video, output, **options)
+        except VidexplainError as error:
+            outcome.error = str(error)
+        outcome.seconds = perf_counter() - began
+        outcomes.append(outcome)
+    return outcomes
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One line per video, and how many could be explained."""
+    width = max(len(outcome.input.name) for outcome in outcomes)
+    lines = [f"{'video':{width}s}  {'frames':>7s} {'windows':>7s} {'seconds':>8s}  outcome"]
+    for outcome in outcomes:
+        summary = outcome.summary or Summary()
+        said = outcome.error or " ".join(summary.notes) or "explained"
+        lines.append(
+            f"{outcome.input.name:{width}s}  {summary.frames:7d} {summary.windows:7d} {outcome.seconds:8.1f}  {said}"
+        )
+    done = sum(outcome.error is None for outcome in outcomes)
+    return "\n".join([*lines, f"{done} of {len(outcomes)} videos explained"])
