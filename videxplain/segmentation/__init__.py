@@ -25,6 +25,7 @@ def segment(
     n_segments: int = 200,
     compactness: float = 10.0,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    exact: bool = False,
 ) -> np.ndarray:
     """Cuts a clip into supervoxels, an image into superpixels.
 
@@ -40,6 +41,8 @@ def segment(
         SLIC's weight of shape against colour.
     spacing
         Distance between neighbouring voxels along t, y, x; below 1 along t makes longer supervoxels.
+    exact
+        SLIC with scikit-image's labels, voxel for voxel (`skimage.segmentation.slic(..., start_label=0)`); slower.
 
     Returns
     -------
@@ -60,6 +63,12 @@ def segment(
         raise VidexplainError(f"compactness must be positive, not {compactness}")
     if len(spacing) != 3 or not all(s > 0 and math.isfinite(s) for s in spacing):
         raise VidexplainError(f"spacing must be three positive numbers, not {spacing}")
+    if exact:
+        if method != "slic":
+            raise VidexplainError(f"exact means SLIC as scikit-image does it; {method!r} has no such form")
+        from videxplain.segmentation import exact as like_scikit_image
+
+        return like_scikit_image.slic(array, n_segments, compactness, spacing)
     return SEGMENTATIONS[method](array, n_segments=n_segments, compactness=compactness, spacing=spacing)
 
 
