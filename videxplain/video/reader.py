@@ -147,23 +147,20 @@ class Video:
             for index, image in enumerate(read_images(self._images, self._stored, report)):
                 yield Frame(index, index / self.rate, image, duration=1 / self.rate)
             return
-        with _open(self.path) as container:
-            stream = container.streams[self.stream_index]
-            _read_only(container, stream)
-            clock = Clock(self.time_base, 1 / self.rate, self.duration, report)
-            for index, frame in enumerate(_decode(container, stream, clock)):
-                time = clock.stamp(frame.pts, frame.dts)
-                if (frame.height, frame.width) != self._stored:
-                    report.resized += 1
-                duration = frame.duration * self.time_base if frame.duration else None
-                yield Frame(
-                    index,
-                    time,
-                    duration=duration,
-                    decoded=frame,
-                    size=self._stored,
-                    orientation=self.orientation,
-                )
+        clock = Clock(self.time_base, 1 / self.rate, self.duration, report)
+        for index, frame in enumerate(_all_frames(self.path, self.stream_index, clock)):
+            time = clock.stamp(frame.pts, frame.dts)
+            if (frame.height, frame.width) != self._stored:
+                report.resized += 1
+            duration = frame.duration * self.time_base if frame.duration else None
+            yield Frame(
+                index,
+                time,
+                duration=duration,
+                decoded=frame,
+                size=self._stored,
+                orientation=self.orientation,
+            )
 
     def clips(self, length: int = 16, stride: int = 1, hop: int | None = None) -> Iterator[Clip]:
         """Windows of `length` frames, `stride` frames apart, the next window `hop` frames after the last.
@@ -205,7 +202,6 @@ class Video:
     def _probe(self, stream: int | None) -> None:
         with _open(self.path) as container:
             chosen = _choose(container, stream, self.path)
-            _read_only(container, chosen)
             self.stream_index = chosen.index
             self.time_base = chosen.time_base or Fraction(1, 1000)
             rate = chosen.average_rate or chosen.guessed_rate or chosen.base_rate
@@ -217,7 +213,7 @@ class Video:
                 self.duration = Fraction(container.duration, 1_000_000)
             else:
                 self.duration = None
-            first = next(_decode(container, chosen, None), None)
+            first = next(_all_frames(self.path, chosen.index, None), None)
             if first is None:
                 raise VidexplainError(
                     f"{self.path!r} has no video frame that can be decoded; it may be cut off or damaged."
@@ -351,9 +347,34 @@ def _read_only(container: Any, chosen: Any) -> None:
             stream.discard = discard.all
 
 
-def _decode(container: Any, stream: Any, clock: Clock | None) -> Iterator[av.VideoFrame]:
-    """Frames of one stream; what cannot be decoded is counted and passed over, as ffmpeg does."""
-    stream.thread_type = "AUTO"
+def _all_frames(path: str, index: int | None, clock: Clock | None) -> Iterator[av.VideoFrame]:
+    """Frames of one stream. Decoding is threaded by frames, and begun again without that where a packet is damaged:
+    such threads then lose frames that can be decoded."""
+    passed = 0
+    for threads in ("AUTO", "SLICE"):
+        with _open(path) as container:
+            stream = container.streams[index]
+            _read_only(container, stream)
+            stream.thread_type = threads
+            again = passed
+            try:
+                for frame in _decode(container, stream, clock, strict=threads == "AUTO"):
+                    if again:
+                        again -= 1
+                        continue
+                    passed += 1
+                    yield frame
+                return
+            except _DamagedError:
+                continue
+
+
+class _DamagedError(Exception):
+    """A packet could not be decoded."""
+
+
+def _decode(container: Any, stream: Any, clock: Clock | None, strict: bool) -> Iterator[av.VideoFrame]:
+    """Frames of one stream; what cannot be decoded is counted and passed over, as ffmpeg does, unless `strict`."""
     packets = container.demux(stream)
     while True:
         try:
@@ -368,7 +389,9 @@ def _decode(container: Any, stream: Any, clock: Clock | None) -> Iterator[av.Vid
             frames = stream.decode(packet)
         except EOFError:
             return
-        except (av.FFmpegError, OSError, ValueError):
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if strict:
+                raise _DamagedError from error
             frames = []
             if clock:
                 clock.report.add_damage(clock.now)
