@@ -180,7 +180,7 @@ __global__ void assign(Slic s, int64_t round) {
         value = lane == 31 ? __int_as_float(id) : centre[lane - 28];
       reinterpret_cast<float*>(&tile.candidates[c])[lane] = value;
     }
-    __syncthreads();  // candidates
+    __syncthreads();  // candidates; the next chunk's two barriers come before these are written again
     for (int c = 0; c < count; ++c) {
       const Candidate& candidate = tile.candidates[c];
       const float row = candidate.row[thread / kTileX], across = candidate.across[thread % kTileX];
@@ -192,7 +192,6 @@ __global__ void assign(Slic s, int64_t round) {
         if (distance < best[i]) best[i] = distance, now[i] = __float_as_int(candidate.id);
       }
     }
-    __syncthreads();  // all have read before the next chunk is laid out
   }
 
   Gathered gathered(s.sums + clip * s.clusters * kSums);

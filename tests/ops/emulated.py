@@ -19,6 +19,7 @@ import numpy as np
 from videxplain.ops import reference
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+CSRC = ROOT / "csrc"
 HEADER = ROOT / "tests" / "csrc" / "emulation.h"
 MODES = {
     "plain": ("-O1",),
@@ -36,9 +37,9 @@ class EmulationError(Exception):
     """The kernels crashed, or a sanitizer found something."""
 
 
-def compile_kernels(folder: Path, mode: str, csrc: Path = ROOT / "csrc") -> Path:
+def compile_kernels(folder: Path, mode: str, csrc: Path = CSRC) -> Path:
     """The program that serves requests; objects are kept by the text of what they are made of."""
-    headers = "".join(p.read_text() for p in sorted([HEADER, *csrc.glob("*.h"), *csrc.glob("cuda/*h")]))
+    common = [HEADER, *sorted(csrc.glob("*.h")), csrc / "cuda" / "launch.h", csrc / "cuda" / "runtime.cuh"]
     flags = [
         "-std=c++17",
         "-Wall",
@@ -52,7 +53,9 @@ def compile_kernels(folder: Path, mode: str, csrc: Path = ROOT / "csrc") -> Path
     include = ["-x", "c++", "-include", str(HEADER), "-I", str(csrc)]
     objects, building = [], []
     for source in [ROOT / "tests" / "csrc" / "emulated.cpp", *sorted(csrc.glob("cuda/*.cu"))]:
-        key = hashlib.sha256("".join([mode, source.read_text(), headers]).encode()).hexdigest()[:16]
+        parts = [source, *filter(Path.exists, [source.with_suffix(".cuh")]), *common]
+        text = mode + "".join(part.read_text() for part in parts)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
         target = folder / f"{source.stem}-{key}.o"
         objects.append(target)
         if not target.exists():

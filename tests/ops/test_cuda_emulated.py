@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
-from emulated import COMPILER, Emulation, compile_kernels
+from emulated import COMPILER, CSRC, Emulation, EmulationError, compile_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_labels import volume
@@ -20,7 +22,7 @@ MODE_OF_ORDER = [("plain", 0), ("plain", 1), ("address", 8)]
 def programs(tmp_path_factory: pytest.TempPathFactory):
     """The compiled program of each mode, made when first asked for."""
     folder = tmp_path_factory.mktemp("emulation")
-    return lambda mode: compile_kernels(folder, mode)
+    return lambda mode, csrc=CSRC: compile_kernels(folder, mode, csrc)
 
 
 @pytest.fixture(scope="module", params=MODE_OF_ORDER, ids=[f"{mode}-order{o}" for mode, o in MODE_OF_ORDER])
@@ -73,7 +75,7 @@ def test_segment_reduce(emulation: Emulation, reduction: str, signed: bool, pres
     order=st.integers(0, 99),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_segment_reduce_of_any_shape(
     checked, shape, cam, batch, channels, segments, shift, order, seed
 ) -> None:
@@ -152,7 +154,7 @@ def test_labels(emulation: Emulation, kind: str, shape, grid) -> None:
     order=st.integers(0, 99),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_labels_for_any_settings(
     checked, shape, cells, kind, compactness, spacing, min_size, warm, shift, order, seed
 ) -> None:
@@ -173,7 +175,7 @@ def test_labels_for_any_settings(
     order=st.integers(0, 99),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_connect_segments_of_any_labels(checked, shape, values, min_size, order, seed) -> None:
     """Salt and pepper: thousands of components, and chains of them that join at once."""
     checked.order, checked.shift = order, 0
@@ -196,9 +198,127 @@ def test_threads_that_run_at_once(programs) -> None:
         for b, lab in enumerate(running.rgb_to_lab(rgb)):
             assert np.array_equal(lab, reference.rgb_to_lab(rgb[b]))
         assert_labels(running, volume("real", (5, 9, 18))[None], (1, 2, 3), iterations=3)
-        # more clusters than a block of `assign` has threads, so that it lays out candidates again and again
-        assert_labels(running, volume("ties", (1, 14, 15))[None], (1, 12, 13), iterations=2)
-        speckled = np.random.default_rng(2).integers(0, 2, (1, 3, 9, 23), dtype=np.int32)
-        lab = volume("ties", (3, 9, 23))
-        found = running.connect_segments(speckled, lab[None], 30)
-        assert np.array_equal(found[0], reference.connect_segments(speckled[0], lab, 30))
+
+
+def reduces(running: Emulation) -> None:
+    assert_scores(running, *maps(1, 2, (3, 10, 19), segments=5), 5)
+
+
+def clusters(running: Emulation) -> None:
+    """More of them than a block has threads, so that it lays out candidates again and again."""
+    assert_labels(running, volume("ties", (1, 14, 15))[None], (1, 12, 13), iterations=2)
+
+
+def connects(running: Emulation) -> None:
+    speckled = np.random.default_rng(2).integers(0, 2, (1, 3, 9, 23), dtype=np.int32)
+    lab = volume("ties", (3, 9, 23))
+    found = running.connect_segments(speckled, lab[None], 4)
+    assert np.array_equal(found[0], reference.connect_segments(speckled[0], lab, 4))
+
+
+FAULTS = {
+    "read past the end": (
+        "slic.cuh",
+        "if (inside && t0 + i < s.frames) {",
+        "if (inside) {",
+        "address",
+        clusters,
+    ),
+    "write past the end": (
+        "connect_segments.cuh",
+        "if (voxel < c.voxels()) c.connected",
+        "c.connected",
+        "address",
+        connects,
+    ),
+    "vector load of what does not lie together": (
+        "segment_reduce.cuh",
+        "r.by_fours, count, parts",
+        "true, count, parts",
+        "address",
+        reduces,
+    ),
+    "missing barrier before reading": (
+        "slic.cuh",
+        "__syncthreads();  // candidates;",
+        "//",
+        "plain",
+        clusters,
+    ),
+    "missing barrier before writing again": (
+        "connect_segments.cuh",
+        "__syncthreads();  // all have read, so",
+        "// all have read, so",
+        "thread",
+        connects,
+    ),
+    "missing barrier in the scan": (
+        "connect_segments.cuh",
+        "__syncthreads();  // the warps' sums",
+        "",
+        "plain",
+        connects,
+    ),
+    "barrier that not every thread reaches": (
+        "slic.cuh",
+        "float l[kTileT] = {}",
+        "if (!inside) return;\n  float l[kTileT] = {}",
+        "plain",
+        clusters,
+    ),
+    "missing atomic addition": (
+        "segment_reduce.cuh",
+        "atomicAdd(r.values + slot, value)",
+        "r.values[slot] += value",
+        "thread",
+        reduces,
+    ),
+    "missing atomic joining": (
+        "connect_segments.cuh",
+        "const int32_t seen = atomicMin(parent + b, a)",
+        "const int32_t seen = parent[b]; if (a < seen) parent[b] = a",
+        "thread",
+        connects,
+    ),
+    "wrong place in the list": (
+        "slic.cuh",
+        "if (other < warp) before_me",
+        "if (other <= warp) before_me",
+        "plain",
+        clusters,
+    ),
+    "wrong neighbour": (
+        "connect_segments.cuh",
+        "face(t > 0, c.width * c.height)",
+        "face(t > 0, c.width)",
+        "plain",
+        connects,
+    ),
+    "wrong row of the map": (
+        "segment_reduce.cuh",
+        "r_.samples[r_.frames + y_]",
+        "r_.samples[y_]",
+        "plain",
+        reduces,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_injected_faults_are_found(programs, tmp_path, fault: str) -> None:
+    """What the emulated tests are worth: each of these faults, put into the kernels, makes them fail."""
+    file, right, wrong, mode, work = FAULTS[fault]
+    csrc = tmp_path / "csrc"
+    shutil.copytree(CSRC, csrc)
+    source = (csrc / "cuda" / file).read_text()
+    assert source.count(right) == 1
+    (csrc / "cuda" / file).write_text(source.replace(right, wrong))
+    with Emulation(programs(mode, csrc), order=3) as running, pytest.raises((EmulationError, AssertionError)):
+        work(running)
+
+
+@pytest.mark.parametrize("mode", ["plain", "address", "thread"])
+def test_without_faults_the_same_work_passes(programs, mode: str) -> None:
+    with Emulation(programs(mode), order=3) as running:
+        for work in (reduces, clusters, connects):
+            work(running)
