@@ -88,9 +88,17 @@ def smooth_network() -> vx.Classifier:
     return vx.Classifier(net, layout="BCHW", clip_length=1, size=(16, 16), cam_layer="1", name="smooth")
 
 
+def test_relu_beside_a_smooth_rectifier_is_refused_too() -> None:
+    """As in Swin v2, whose one ReLU is that of a position bias, or MobileNet v3."""
+    model = smooth_network()
+    model.net[0] = nn.Sequential(model.net[0], nn.ReLU())
+    with pytest.raises(vx.VidexplainError, match=r"has SiLU beside its ReLUs; .*guided_any"):
+        vx.pixel_scores(model, torch.randn(1, 3, 1, 16, 16), "guided", 0)
+
+
 def test_network_without_relu_is_refused_with_advice_or_extended() -> None:
     model, x = smooth_network(), torch.randn(1, 3, 1, 16, 16)
-    with pytest.raises(vx.VidexplainError, match=r"only SiLU.*guided_any"):
+    with pytest.raises(vx.VidexplainError, match=r"has SiLU; .*guided_any"):
         vx.pixel_scores(model, x, "guided", 0)
     extended = vx.pixel_scores(model, x, "guided", 0, guided_any=True)
     plain = vx.pixel_scores(model, x, "vanilla", 0)

@@ -112,8 +112,10 @@ class ForwardPass:
         rule = self._rule
         if rule is None:
             return
-        if rule.rectifiers == 0:
-            met = f"only {', '.join(sorted(rule.unguided))}" if rule.unguided else "no ReLU at all"
+        # A ReLU somewhere beside the path, as in a position bias, does not make a GELU network a ReLU network.
+        if rule.rectifiers == 0 or rule.unguided:
+            also = " beside its ReLUs" if rule.rectifiers else ""
+            met = f"{', '.join(sorted(rule.unguided))}{also}" if rule.unguided else "no ReLU at all"
             raise VidexplainError(
                 f"the guided rule is defined on ReLU and {self.model.name!r} has {met}; "
                 "use another method (vanilla, grad-cam), or extend the rule with guided_any (--guided-any)"
