@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -202,3 +204,9 @@ def test_load_and_save_errors(model: vx.Classifier, tmp_path) -> None:
 def test_notebook_picture(model: vx.Classifier) -> None:
     png = vx.explain(model, frames(), "vanilla", n_segments=4)._repr_png_()
     assert png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("first", ["videxplain.evaluation.item", "videxplain.explain", "videxplain.cli"])
+def test_explain_stays_the_function_whatever_is_imported_first(first: str) -> None:
+    code = f"import {first}, videxplain as vx; vx.explain_anytime; assert callable(vx.explain)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,6 +6,8 @@ The public names are imported on first use, so that `videxplain --help` need not
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -19,6 +21,7 @@ _PUBLIC = {
     "segment": "videxplain.segmentation",
     "pixel_scores": "videxplain.attribution",
     "explain": "videxplain.explain",
+    "explain_anytime": "videxplain.explain",
     "Explanation": "videxplain.explanation",
     "VidexplainError": "videxplain.errors",
 }
@@ -36,3 +39,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])
+
+
+class _Package(ModuleType):
+    """Keeps `videxplain.explain` the function: importing the submodule of that name would put the module there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in _PUBLIC:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
+from videxplain.attribution.anytime import estimates
+from videxplain.attribution.masking import MaskedClip
 from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
-from videxplain.clip import Clip
+from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explanation import Explanation
 from videxplain.ops import segment_reduce
@@ -91,21 +93,9 @@ def explain(
         raise unknown_name("reduction", reduction, REDUCTIONS)
     single = not isinstance(clip, (list, tuple))
     batch: Any = [clip] if single else clip
-    clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
-    geometries = [c.geometry or model.geometry(c.size) for c in clips]
-    views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-    x = model.prepare(views)
-
-    if labels is not None:
-        given: Any = [labels] if single else labels
-        if len(given) != len(views):
-            raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(given)}")
-        segments = [_checked(own, view) for own, view in zip(given, views, strict=True)]
-        settings: dict[str, Any] = {"segmentation": "given"}
-    else:
-        how = segmentation or ("slic" if x.shape[2] > 1 else "quickshift")
-        settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
-        segments = [segment(v, how, n_segments=n_segments, compactness=compactness) for v in views]
+    given: Any = [labels] if single and labels is not None else labels
+    inputs = _prepare(model, batch, given, segmentation, n_segments, compactness)
+    x, segments = inputs.x, inputs.segments
     regions = torch.from_numpy(np.stack(segments)).to(x.device)
     count = int(regions.max()) + 1
 
@@ -121,23 +111,160 @@ def explain(
             )
             own |= {"reduction": reduction, "signed": signed, "output": output}
         explained[name] = [
-            Explanation(
-                labels=segments[b],
+            inputs.explanation(
+                b,
                 scores=_numpy(scores[b, : int(segments[b].max()) + 1]),
                 dense=_numpy(found.dense[b]) if keep_maps and found.dense is not None else None,
                 cam=_numpy(found.cam[b]) if keep_maps and found.cam is not None else None,
-                frames=clips[b].frames,
-                times=clips[b].times,
-                held=clips[b].held,
-                geometry=geometries[b],
                 method=name,
-                settings={"model": model.name, **settings, **own},
+                settings={"model": model.name, **inputs.settings, **own},
                 **_decision(model, found, b),
             )
-            for b in range(len(clips))
+            for b in range(len(segments))
         ]
     results = {name: found[0] if single else found for name, found in explained.items()}
     return results if methods is not None else results[method]
+
+
+@dataclass(frozen=True)
+class RunningExplanation:
+    """An explanation that is not finished.
+
+    Attributes
+    ----------
+    explanation
+        As from `explain`, with the scores so far; its settings say after how many passes.
+    standard_error
+        (K,) float32, of the scores; infinite after one pass.
+    passes
+        How many forward and backward passes it took so far.
+    precision
+        The largest standard error in units of the largest score.
+    """
+
+    explanation: Explanation
+    standard_error: np.ndarray
+    passes: int
+    precision: float
+
+
+def explain_anytime(
+    model: Classifier,
+    clip: ClipLike,
+    target: Target = None,
+    *,
+    passes: int = 64,
+    levels: str = "stratified",
+    fill: str = "mean",
+    output: Output = "probability",
+    seed: int = 0,
+    batch_size: int | None = None,
+    segmentation: str | None = None,
+    n_segments: int = 200,
+    compactness: float = 10.0,
+    labels: np.ndarray | None = None,
+) -> Iterator[RunningExplanation]:
+    """Explains by `region-gradient`, yielding what is known after each batch of passes; stop when it is enough.
+
+    Parameters
+    ----------
+    passes
+        At most how many. The stratified levels of a run are laid out for this many, so that stopping early costs
+        some of their evenness.
+    levels, fill, output, seed
+        As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.anytime` lists the levels.
+    batch_size
+        Passes from one result to the next; by default as many as go through the network at once.
+    clip, target, segmentation, n_segments, compactness, labels
+        As for `explain`; one clip only.
+
+    Raises
+    ------
+    VidexplainError
+        As `explain`, on the first result.
+
+    Examples
+    --------
+    >>> for running in vx.explain_anytime(model, clip, passes=64):  # doctest: +SKIP
+    ...     if running.precision < 0.05:
+    ...         break
+    >>> running.explanation.top(5)  # doctest: +SKIP
+    """
+    given = None if labels is None else [labels]
+    inputs = _prepare(model, [clip], given, segmentation, n_segments, compactness)
+    regions = torch.from_numpy(inputs.segments[0]).to(inputs.x.device)
+    count = int(regions.max()) + 1
+    decided = _predicted(model, inputs.x, target)
+    masked = MaskedClip(
+        model,
+        inputs.x[0],
+        regions,
+        count,
+        int(decided.target[0]),
+        fill=fill,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    settings = {"model": model.name, **inputs.settings, "levels": levels, "fill": fill, "output": output}
+    for estimate in estimates(masked, passes, levels=levels, seed=seed, output=output):
+        yield RunningExplanation(
+            inputs.explanation(
+                0,
+                scores=_numpy(estimate.scores),
+                method="region-gradient",
+                settings={**settings, "seed": seed, "passes": estimate.passes},
+                **_decision(model, decided, 0),
+            ),
+            _numpy(estimate.standard_error),
+            estimate.passes,
+            estimate.precision,
+        )
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Clips made ready: x (B, C, T, h, w), and per clip its supervoxels (T, h, w) and where they came from."""
+
+    clips: list[Clip]
+    geometries: list[Geometry]
+    x: torch.Tensor
+    segments: list[np.ndarray]
+    settings: dict[str, Any]
+
+    def explanation(self, b: int, **found: Any) -> Explanation:
+        clip = self.clips[b]
+        return Explanation(
+            labels=self.segments[b],
+            frames=clip.frames,
+            times=clip.times,
+            held=clip.held,
+            geometry=self.geometries[b],
+            **found,
+        )
+
+
+def _prepare(
+    model: Classifier,
+    batch: Sequence[ClipLike],
+    labels: Sequence[np.ndarray] | None,
+    segmentation: str | None,
+    n_segments: int,
+    compactness: float,
+) -> _Inputs:
+    """Brings clips to the network's input and segments them, or checks the `labels` given."""
+    clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
+    geometries = [c.geometry or model.geometry(c.size) for c in clips]
+    views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
+    x = model.prepare(views)
+    if labels is not None:
+        if len(labels) != len(views):
+            raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
+        segments = [_checked(own, view) for own, view in zip(labels, views, strict=True)]
+        return _Inputs(clips, geometries, x, segments, {"segmentation": "given"})
+    how = segmentation or ("slic" if x.shape[2] > 1 else "quickshift")
+    settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
+    segments = [segment(v, how, n_segments=n_segments, compactness=compactness) for v in views]
+    return _Inputs(clips, geometries, x, segments, settings)
 
 
 def _whole(model: Classifier, clip: Clip) -> Clip:
@@ -160,12 +287,16 @@ def _voxel_scores(
         maps = pixel_scores_of(model, x, voxel, target, **settings)
         decision = replace(maps[voxel[0]], dense=None, cam=None)
     else:
-        maps = {}
-        probabilities = model.predict(x)
-        classes = model.resolve_target(target, probabilities)
-        probability = probabilities.gather(1, classes[:, None])[:, 0]
-        decision = PixelScores(None, None, classes, probability, probabilities)
+        maps, decision = {}, _predicted(model, x, target)
     return {name: maps.get(name, decision) for name in chosen}
+
+
+def _predicted(model: Classifier, x: torch.Tensor, target: Target) -> PixelScores:
+    """The class to explain and its probability, without voxel scores."""
+    probabilities = model.predict(x)
+    classes = model.resolve_target(target, probabilities)
+    probability = probabilities.gather(1, classes[:, None])[:, 0]
+    return PixelScores(None, None, classes, probability, probabilities)
 
 
 def _decision(model: Classifier, found: PixelScores, b: int) -> dict[str, Any]:

@@ -148,3 +148,34 @@ def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
         last(clip, 4, levels="unifrom")
     with pytest.raises(vx.VidexplainError, match="passes"):
         last(clip, 0)
+
+
+def test_explain_anytime_yields_running_explanations_that_end_at_explain() -> None:
+    model = masked().model
+    frames = torch.randint(0, 255, (2, 4, K, 3), generator=torch.Generator().manual_seed(0)).byte().numpy()
+    columns = torch.arange(K).expand(2, 4, K).int().numpy()
+    running = list(
+        vx.explain_anytime(model, frames, "no", passes=10, labels=columns, fill="black", batch_size=4)
+    )
+    assert [r.passes for r in running] == [4, 8, 10]
+    assert [r.explanation.settings["passes"] for r in running] == [4, 8, 10]
+    whole = vx.explain(
+        model, frames, "region-gradient", "no", passes=10, labels=columns, fill="black", batch_size=4
+    )
+    last = running[-1].explanation
+    assert last.target_name == whole.target_name == "no" and last.probability == whole.probability
+    torch.testing.assert_close(torch.from_numpy(last.scores), torch.from_numpy(whole.scores))
+    error = running[-1].standard_error
+    assert error.shape == (K,) and (error > 0).all()
+    assert running[-1].precision == pytest.approx(error.max() / abs(last.scores).max(), rel=1e-5)
+
+
+def test_explain_anytime_passes_on_what_is_wrong() -> None:
+    frames = torch.zeros(2, 4, K, 3).byte().numpy()
+    for options, words in (
+        ({"levels": "unifrom"}, "uniform"),
+        ({"passes": 0}, "passes"),
+        ({"target": "maybe"}, "maybe"),
+    ):
+        with pytest.raises(vx.VidexplainError, match=words):
+            next(vx.explain_anytime(masked().model, frames, segmentation="grid", n_segments=4, **options))

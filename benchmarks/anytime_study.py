@@ -1,0 +1,200 @@
+"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
+
+    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300
+    python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60
+    python benchmarks/anytime_study.py table RESULTS.jsonl
+    python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
+
+`run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
+supervoxels, its class and its fill. LIME's rows are the first N of one draw, independent of the reference's. A pass
+counts as three forward passes, one there and two back, which is the usual count of multiplications.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import videxplain as vx
+from videxplain.attribution.anytime import LEVELS, estimates
+from videxplain.attribution.masking import MaskedClip
+from videxplain.evaluation.datasets import open_dataset
+from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
+from videxplain.evaluation.measures import agreement, best_first, localization, removed_until_change
+from videxplain.evaluation.summary import bootstrap
+
+PASSES = (1, 2, 4, 8, 16, 32)
+LIME = (50, 100, 500, 1000)
+ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]
+COLUMNS = ("top1", "top5", "overlap", "rank", "removal", "pointing")
+Scores = tuple[str, int, np.ndarray, float]  # row, cost in forward passes, scores, seconds
+
+
+def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], torch.Tensor]]:
+    """Estimators that were tried and are not in the package, at equal numbers of passes."""
+    generator = torch.Generator().manual_seed(seed)
+    z, _ = LEVELS["stratified"](passes, clip.num_segments, generator)
+    pairs = torch.cat([z[: passes // 2], 1 - z[: passes // 2]])
+    common = torch.rand(passes, 1, generator=generator, dtype=torch.float64)
+
+    def mean(levels: torch.Tensor, output: str = "probability") -> torch.Tensor:
+        return clip.gradient(levels.to(clip.x), output=output)[1].double().mean(dim=0)
+
+    def shrunk() -> torch.Tensor:
+        middle = mean(torch.full((1, clip.num_segments), 0.5))
+        return (mean(z[: passes - 1]) * (passes - 1) + 2 * middle) / (passes + 1)
+
+    return {
+        "antithetic": lambda: mean(pairs),
+        "beta(1/2,1/2)": lambda: mean(torch.sin(0.5 * torch.pi * z).square()),
+        "beta(2,2)": lambda: mean(0.5 - torch.sin(torch.asin(1 - 2 * z) / 3)),
+        "half common level": lambda: mean((z + common) / 2),
+        "logit": lambda: mean(z, "logit"),
+        "shrunk to half": shrunk,
+    }
+
+
+def scored(item: Item) -> Iterator[Scores]:
+    """Every row's scores for one item, LIME first."""
+    for samples in LIME:
+        found = item.scored(f"lime-{samples}")
+        yield f"lime-{samples}", samples, found.scores, found.seconds
+    for name in ONE_PASS:
+        try:
+            found = item.scored(name)
+        except vx.VidexplainError:  # a method that this network cannot serve
+            continue
+        yield name, 0 if name == "random" else 3, found.scores, found.seconds
+    clip = item.masked(batch_size=8)
+    for levels in LEVELS:
+        for passes in (1,) if levels == "half" else PASSES:
+            start = time.perf_counter()
+            *_, last = estimates(clip, passes, levels=levels, seed=item.seed(f"{levels}-{passes}"))
+            yield f"{levels}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
+    for passes in (4, 8):
+        for name, score in trials(clip, passes, item.seed(f"trials-{passes}")).items():
+            start = time.perf_counter()
+            found = score().numpy()
+            yield f"{name}-{passes}", 3 * passes, found, time.perf_counter() - start
+
+
+def measured(item: Item, scores: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    common = np.intersect1d(best_first(scores)[:5], best_first(reference)[:5])
+    row = {**agreement(scores, reference), "overlap": len(common) / 5}
+    row["removal"] = removed_until_change(item.masked(), best_first(scores))
+    if item.mask is not None:
+        row["pointing"] = localization(item.labels, scores, item.mask)["pointing"]
+    return row
+
+
+def run(args: argparse.Namespace) -> None:
+    model = vx.load_model(args.model)
+    data = open_dataset(args.data, count=args.clips)
+    path = Path(args.results)
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = {tuple(json.loads(line)["item"]) for line in lines}
+    for index in range(len(data)):
+        for segments in args.segments:
+            key = (args.model, data.name(index), segments, args.fill, args.reference)
+            if key in done:
+                continue
+            rows = tuple(f"lime-{n}" for n in LIME)
+            settings = Settings(rows=rows, segments=(segments,), fill=args.fill, reference=args.reference)
+            sample = data.load(index, clip_length=model.clip_length)
+            item = Item(model, sample, data.name(index), settings, segments)
+            reference = item.reference()
+            lines = []
+            for name, cost, scores, seconds in scored(item):
+                values = measured(item, scores, reference)
+                line = {"item": key, "K": item.num_segments, "row": name, "cost": cost, "seconds": seconds}
+                lines.append(json.dumps({**line, **values}))
+            with path.open("a") as file:  # an item whole or not at all
+                file.write("\n".join(lines) + "\n")
+            print(f"{data.name(index)}, {item.num_segments} supervoxels", flush=True)
+
+
+def groups(path: str) -> dict[tuple, dict[str, list[dict]]]:
+    """(model, segments, fill, reference) -> row -> lines."""
+    found: dict[tuple, dict[str, list[dict]]] = {}
+    for text in Path(path).read_text().splitlines():
+        line = json.loads(text)
+        model, _, segments, fill, reference = line["item"]
+        found.setdefault((model, segments, fill, reference), {}).setdefault(line["row"], []).append(line)
+    return found
+
+
+def table(args: argparse.Namespace) -> None:
+    for (model, segments, fill, reference), rows in groups(args.results).items():
+        lines = next(iter(rows.values()))
+        columns = [c for c in COLUMNS if c in lines[0]]
+        regions = np.median([line["K"] for line in lines])
+        print(
+            f"\n{model}, {segments} supervoxels asked for, median {regions:.0f}, fill {fill}, "
+            f"{len(lines)} items, reference LIME-{reference}\n"
+        )
+        print("| | forward passes | seconds | " + " | ".join(columns) + " |")
+        print("|---|---|---|" + "---|" * len(columns))
+        for name, own in rows.items():
+            cells = []
+            for column in columns:
+                found = bootstrap([line[column] for line in own])
+                cells.append(f"{found.mean:.2f} ({found.low:.2f}-{found.high:.2f})")
+            seconds = np.median([line["seconds"] for line in own])
+            print(f"| {name} | {own[0]['cost']} | {seconds:.3g} | " + " | ".join(cells) + " |")
+
+
+def plot(args: argparse.Namespace) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = groups(args.results)
+    figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.6 * len(found)), squeeze=False)
+    for (key, rows), pair in zip(found.items(), axes, strict=True):
+        for axis, column in zip(pair, ("overlap", "rank"), strict=True):
+            for family in ("lime", "stratified", "arcsine", "diagonal", "path"):
+                points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
+                values = [bootstrap([line[column] for line in own]) for own in points]
+                means = [v.mean for v in values]
+                errors = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
+                costs = [own[0]["cost"] for own in points]
+                axis.errorbar(costs, means, errors, marker="o", markersize=3, capsize=2, label=family)
+            for name in ("half-1", "vanilla", "guided", "grad-cam"):
+                if name in rows:
+                    axis.plot(3, np.mean([line[column] for line in rows[name]]), "x", label=name)
+            axis.set(xscale="log", xlabel="cost, forward passes", ylabel=column)
+            axis.set_title(f"{key[0]}, {key[1]} supervoxels, {len(rows['lime-50'])} items", fontsize=9)
+    axes[0, 0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(args.picture, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for work in (run, table, plot):
+        command = commands.add_parser(work.__name__)
+        command.add_argument("results")
+        command.set_defaults(work=work)
+        if work is run:
+            command.add_argument("--model", default="c3d-motion")
+            command.add_argument("--data", default="generated")
+            command.add_argument("--clips", type=int, default=100)
+            command.add_argument("--segments", type=int, nargs="+", default=[100])
+            command.add_argument("--fill", default="grey")
+            command.add_argument("--reference", type=int, default=1000)
+        if work is plot:
+            command.add_argument("picture")
+    args = parser.parse_args()
+    args.work(args)
+
+
+if __name__ == "__main__":
+    main()
