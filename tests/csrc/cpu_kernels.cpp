@@ -1,0 +1,74 @@
+// The CPU kernels without torch, for sanitizers: random volumes, arrays of exactly their size, one thread and three.
+// Ends with 1 where the threads' number changes a result.
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "../../csrc/kernels.h"
+
+using namespace videxplain;
+
+namespace {
+
+const ParallelFor kAlone = [](int64_t count, int64_t, const auto& body) {
+  if (count > 0) body(0, count);
+};
+const ParallelFor kThree = [](int64_t count, int64_t, const auto& body) {
+  std::vector<std::thread> threads;
+  for (int64_t i = 0; i < 3; ++i) {
+    const int64_t begin = count * i / 3, end = count * (i + 1) / 3;
+    if (begin < end) threads.emplace_back([=, &body] { body(begin, end); });
+  }
+  for (std::thread& thread : threads) thread.join();
+};
+
+struct Results {
+  std::vector<float> lab, centres, scores;
+  std::vector<int32_t> labels, connected, whole;
+  bool operator==(const Results& o) const {
+    return lab == o.lab && centres == o.centres && scores == o.scores && labels == o.labels &&
+           connected == o.connected && whole == o.whole;
+  }
+};
+
+Results run(unsigned seed, const ParallelFor& parallel) {
+  std::mt19937 random(seed);
+  const auto up_to = [&](int64_t most) { return 1 + static_cast<int64_t>(random() % most); };
+  const Shape shape{up_to(6), up_to(20), up_to(40)};
+  const int64_t voxels = shape.voxels(), sizes[3] = {shape.frames, shape.height, shape.width};
+  std::vector<uint8_t> frames(3 * voxels);
+  const unsigned levels = 1 + random() % 255;
+  for (uint8_t& value : frames) value = static_cast<uint8_t>(random() % levels);
+  SlicSettings settings{};
+  for (int i = 0; i < 3; ++i) {
+    settings.grid[i] = up_to(std::min<int64_t>(sizes[i], 6));
+    settings.weight[i] = static_cast<float>(random() % 100) / 50;
+    settings.reach[i] = 2 * static_cast<float>(sizes[i]) / static_cast<float>(settings.grid[i]);
+  }
+  settings.iterations = up_to(5);
+  const int64_t clusters = settings.clusters(), min_size = static_cast<int64_t>(random() % 60);
+  Results r;
+  r.lab.resize(3 * voxels), r.centres.resize(6 * clusters), r.scores.resize(clusters);
+  r.labels.resize(voxels), r.connected.resize(voxels), r.whole.resize(voxels);
+  rgb_to_lab(frames.data(), Layout{1, 3}, r.lab.data(), voxels, parallel);
+  slic(r.lab.data(), shape, settings, r.labels.data(), r.centres.data(), nullptr, parallel);
+  connect_segments(r.labels.data(), r.lab.data(), shape, min_size, nullptr, 0, r.connected.data());
+  supervoxels(frames.data(), shape, settings, min_size, r.whole.data(), r.centres.data(), parallel);
+  const ReduceSettings reduction{
+      3, {up_to(4), up_to(9), up_to(9)}, clusters, static_cast<Reduction>(random() % 3), random() % 2 == 0};
+  std::vector<float> cam(reduction.cam.voxels());
+  for (float& value : cam) value = static_cast<float>(random() % 100) - 50;
+  segment_reduce(r.labels.data(), r.lab.data(), cam.data(), shape, reduction, r.scores.data(), parallel);
+  if (r.whole != r.connected) std::puts("supervoxels differ from the operations in turn"), std::exit(1);
+  return r;
+}
+
+}  // namespace
+
+int main() {
+  std::printf("%s\n", instruction_set());
+  for (unsigned seed = 0; seed < 300; ++seed)
+    if (!(run(seed, kAlone) == run(seed, kThree))) return std::printf("threads matter: seed %u\n", seed), 1;
+}

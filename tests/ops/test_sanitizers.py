@@ -1,0 +1,51 @@
+"""The CPU kernels without torch, compiled with sanitizers and run on random volumes with one thread and with three."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMPILER = shutil.which("g++")
+FLAGS = ("-std=c++17", "-O1", "-g", "-ffp-contract=off", "-Wno-psabi", "-pthread")
+SANITIZERS = {
+    "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "thread": ("-fsanitize=thread",),
+}
+VARIANTS: dict[str, tuple[str, ...]] = {"plain": ()}
+if platform.machine() in ("x86_64", "AMD64"):
+    VARIANTS["avx2"] = ("-mavx2",)
+    VARIANTS["avx512"] = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl")
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels with")
+
+
+@pytest.fixture(scope="module", params=SANITIZERS)
+def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    common = [str(COMPILER), *FLAGS, *SANITIZERS[request.param]]
+    csrc = ROOT / "csrc" / "cpu"
+    objects = []
+    for name, flags in VARIANTS.items():
+        objects.append(str(folder / f"{name}.o"))
+        command = [*common, *flags, "-c", str(csrc / "vectorised.cpp"), "-o", objects[-1]]
+        subprocess.run(command, check=True)
+    sources = [str(p) for p in sorted(csrc.glob("*.cpp")) if p.name != "vectorised.cpp"]
+    sources.append(str(ROOT / "tests" / "csrc" / "cpu_kernels.cpp"))
+    target = folder / "cpu_kernels"
+    define = ["-DVX_X86"] if len(VARIANTS) > 1 else []
+    subprocess.run([*common, *define, *sources, *objects, "-o", str(target)], check=True)
+    return target
+
+
+@pytest.mark.parametrize("instructions", VARIANTS)
+def test_random_volumes(program: Path, instructions: str) -> None:
+    """The best that this machine has of what is asked for."""
+    options = {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66", "VIDEXPLAIN_ISA": instructions}
+    done = subprocess.run([str(program)], capture_output=True, text=True, env=os.environ | options)
+    assert done.returncode == 0, (done.stdout + done.stderr)[:6000]
