@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
+from typing import SupportsFloat
 
 import torch
 
@@ -125,7 +127,9 @@ def supervoxels(
     if math.prod(shape) > _LARGEST:
         raise VidexplainError("frames have clips of more than 2^31 voxels; cut them")
     arguments = _slic_arguments(frames, shape, grid, compactness, spacing, iterations, centres)
-    if min_size is None:
+    if min_size is not None:
+        _check_integer("min_size", min_size)
+    else:
         min_size = max(1, math.prod(shape) // math.prod(grid) // 2)
     return torch.ops.videxplain.supervoxels(frames, *arguments, iterations, min_size, centres)
 
@@ -140,6 +144,8 @@ def _slic_arguments(
     centres: torch.Tensor | None,
 ) -> tuple[list[int], list[float], list[float]]:
     """Grid, weights and reaches as the operations take them, all checked."""
+    for cells in grid:
+        _check_integer("grid", cells)
     if len(grid) != 3 or not all(1 <= g <= size for g, size in zip(grid, shape, strict=True)):
         raise VidexplainError(
             f"grid must be three numbers between 1 and the clip's {shape}, not {tuple(grid)}"
@@ -149,9 +155,10 @@ def _slic_arguments(
         raise VidexplainError(f"spacing must be three positive numbers, not {tuple(spacing)}")
     for step in spacing:
         _check_positive("spacing", step)
-    if iterations < 1:
-        raise VidexplainError(f"iterations must be at least 1, not {iterations}")
+    _check_integer("iterations", iterations, 1)
     if centres is not None:
+        if not isinstance(centres, torch.Tensor):
+            raise VidexplainError(f"centres must be a tensor, not {type(centres).__name__}")
         expected = (len(clips), math.prod(grid), 6)
         if centres.shape != expected or centres.dtype != torch.float32 or centres.device != clips.device:
             raise VidexplainError(
@@ -184,6 +191,7 @@ def connect_segments(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> 
     _check_clip("lab", lab, torch.float32)
     if lab.shape[2:] != labels.shape[1:] or len(lab) != len(labels):
         raise VidexplainError(f"lab {tuple(lab.shape)} is not of the labels' size {tuple(labels.shape)}")
+    _check_integer("min_size", min_size)
     return torch.ops.videxplain.connect_segments(labels, lab, min_size)
 
 
@@ -224,8 +232,7 @@ def segment_reduce(
     labels = _check_labels(labels)
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
-    if num_segments < 1:
-        raise VidexplainError(f"num_segments must be at least 1, not {num_segments}")
+    _check_integer("num_segments", num_segments, 1)
     if (
         labels.numel()
         and not labels.is_cuda
@@ -237,6 +244,8 @@ def segment_reduce(
     for name, maps, ndim in (("dense", dense, 5), ("cam", cam, 4)):
         if maps is None:
             continue
+        if not isinstance(maps, torch.Tensor):
+            raise VidexplainError(f"{name} must be a tensor or None, not {type(maps).__name__}")
         if not maps.is_floating_point() or maps.ndim != ndim or len(maps) != len(labels):
             raise VidexplainError(
                 f"{name} must be floating point of {ndim} axes for {len(labels)} clips, "
@@ -296,6 +305,15 @@ def _check_labels(labels: torch.Tensor) -> torch.Tensor:
     return labels.int()
 
 
+def _check_integer(name: str, value: int, least: int | None = None) -> None:
+    try:
+        index(value)
+    except TypeError:
+        raise VidexplainError(f"{name} must be an integer, not {value!r}") from None
+    if least is not None and value < least:
+        raise VidexplainError(f"{name} must be at least {least}, not {value}")
+
+
 def _check_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
+    if not isinstance(value, SupportsFloat) or not (float(value) > 0 and math.isfinite(value)):
         raise VidexplainError(f"{name} must be positive, not {value}")
