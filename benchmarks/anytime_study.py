@@ -1,6 +1,6 @@
 """How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
 
-    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300
+    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60
     python benchmarks/anytime_study.py table RESULTS.jsonl
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
@@ -30,6 +30,8 @@ from videxplain.evaluation.measures import agreement, best_first, localization, 
 from videxplain.evaluation.summary import bootstrap
 
 PASSES = (1, 2, 4, 8, 16, 32)
+SCHEDULE = {"stratified": PASSES, "arcsine": PASSES, "half": (1,)}
+TRIAL_PASSES = 8
 LIME = (50, 100, 500, 1000)
 ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]
 COLUMNS = ("top1", "top5", "overlap", "rank", "removal", "pointing")
@@ -73,21 +75,21 @@ def scored(item: Item) -> Iterator[Scores]:
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
     for levels in LEVELS:
-        for passes in (1,) if levels == "half" else PASSES:
+        for passes in SCHEDULE.get(levels, (4, 16)):
             start = time.perf_counter()
             *_, last = estimates(clip, passes, levels=levels, seed=item.seed(f"{levels}-{passes}"))
             yield f"{levels}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
-    for passes in (4, 8):
-        for name, score in trials(clip, passes, item.seed(f"trials-{passes}")).items():
-            start = time.perf_counter()
-            found = score().numpy()
-            yield f"{name}-{passes}", 3 * passes, found, time.perf_counter() - start
+    for name, score in trials(clip, TRIAL_PASSES, item.seed("trials")).items():
+        start = time.perf_counter()
+        found = score().numpy()
+        yield f"{name}-{TRIAL_PASSES}", 3 * TRIAL_PASSES, found, time.perf_counter() - start
 
 
-def measured(item: Item, scores: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+def measured(item: Item, scores: np.ndarray, reference: np.ndarray, removal: bool) -> dict[str, float]:
     common = np.intersect1d(best_first(scores)[:5], best_first(reference)[:5])
     row = {**agreement(scores, reference), "overlap": len(common) / 5}
-    row["removal"] = removed_until_change(item.masked(), best_first(scores))
+    if removal:
+        row["removal"] = removed_until_change(item.masked(), best_first(scores))
     if item.mask is not None:
         row["pointing"] = localization(item.labels, scores, item.mask)["pointing"]
     return row
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     done = {tuple(json.loads(line)["item"]) for line in lines}
     for index in range(len(data)):
         for segments in args.segments:
-            key = (args.model, data.name(index), segments, args.fill, args.reference)
+            key = (args.model, data.name(index), segments, args.fill, args.reference, args.removal)
             if key in done:
                 continue
             rows = tuple(f"lime-{n}" for n in LIME)
@@ -111,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
             reference = item.reference()
             lines = []
             for name, cost, scores, seconds in scored(item):
-                values = measured(item, scores, reference)
+                values = measured(item, scores, reference, args.removal)
                 line = {"item": key, "K": item.num_segments, "row": name, "cost": cost, "seconds": seconds}
                 lines.append(json.dumps({**line, **values}))
             with path.open("a") as file:  # an item whole or not at all
@@ -120,17 +122,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def groups(path: str) -> dict[tuple, dict[str, list[dict]]]:
-    """(model, segments, fill, reference) -> row -> lines."""
+    """(model, segments, fill, reference, removal) -> row -> lines."""
     found: dict[tuple, dict[str, list[dict]]] = {}
     for text in Path(path).read_text().splitlines():
         line = json.loads(text)
-        model, _, segments, fill, reference = line["item"]
-        found.setdefault((model, segments, fill, reference), {}).setdefault(line["row"], []).append(line)
+        model, _, segments, fill, reference, removal = line["item"]
+        found.setdefault((model, segments, fill, reference, removal), {}).setdefault(line["row"], []).append(
+            line
+        )
     return found
 
 
 def table(args: argparse.Namespace) -> None:
-    for (model, segments, fill, reference), rows in groups(args.results).items():
+    for (model, segments, fill, reference, _), rows in groups(args.results).items():
         lines = next(iter(rows.values()))
         columns = [c for c in COLUMNS if c in lines[0]]
         regions = np.median([line["K"] for line in lines])
@@ -190,6 +194,7 @@ def main() -> None:
             command.add_argument("--segments", type=int, nargs="+", default=[100])
             command.add_argument("--fill", default="grey")
             command.add_argument("--reference", type=int, default=1000)
+            command.add_argument("--removal", action="store_true", help="as well; it costs most of the time")
         if work is plot:
             command.add_argument("picture")
     args = parser.parse_args()
