@@ -163,6 +163,16 @@ def test_lab_is_the_same_everywhere_and_that_of_scikit_image(dtype) -> None:
     np.testing.assert_allclose(np.moveaxis(expected, 0, -1), rgb2lab(np.moveaxis(rgb, 0, -1)), atol=5e-4)
 
 
+def test_colours_that_are_no_colours() -> None:
+    """What is below 0, above 1 or not a number is black, white or black, everywhere."""
+    odd = np.array([np.nan, -1, np.inf, -np.inf, 2, 0.5], np.float32)
+    rgb = np.broadcast_to(odd, (3, 1, 1, 6)).copy()
+    expected = reference.rgb_to_lab(rgb)
+    assert np.isfinite(expected).all()
+    assert np.array_equal(_numba.rgb_to_lab(rgb), expected)
+    assert np.array_equal(ops.rgb_to_lab(torch.from_numpy(rgb)[None])[0].numpy(), expected)
+
+
 def test_cube_root() -> None:
     x = np.linspace(0.008, 1.1, 100_001, dtype=np.float32)
     np.testing.assert_allclose(reference.cube_root(x), np.cbrt(x.astype(np.float64)), rtol=3e-7)

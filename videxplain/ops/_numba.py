@@ -54,7 +54,8 @@ def rgb_to_lab(rgb: np.ndarray) -> np.ndarray:
     if rgb.dtype == np.uint8:
         linear = _LINEAR_OF_BYTE[rgb]
     else:
-        place = np.clip(rgb.astype(np.float32), _ZERO, _ONE) * _STEPS
+        # what is not a number is black
+        place = np.where(rgb > 0, np.minimum(rgb.astype(np.float32), _ONE), _ZERO) * _STEPS
         low = np.minimum(place.astype(np.int32), reference.LINEAR_STEPS - 1)
         start = _LINEAR_OF_STEP[low]
         linear = start + (_LINEAR_OF_STEP[low + 1] - start) * (place - low.astype(np.float32))

@@ -59,7 +59,8 @@ def rgb_to_lab(rgb: np.ndarray) -> np.ndarray:
     if rgb.dtype == np.uint8:
         linear = LINEAR_OF_BYTE[rgb]
     else:
-        place = np.clip(rgb.astype(f32), f32(0), f32(1)) * f32(LINEAR_STEPS)
+        # what is not a number is black
+        place = np.where(rgb > 0, np.minimum(rgb.astype(f32), f32(1)), f32(0)) * f32(LINEAR_STEPS)
         low = np.minimum(place.astype(np.int32), LINEAR_STEPS - 1)
         start = LINEAR_OF_STEP[low]
         linear = start + (LINEAR_OF_STEP[low + 1] - start) * (place - low.astype(f32))
