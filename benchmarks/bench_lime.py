@@ -25,6 +25,7 @@ from videxplain.evaluation.moving_objects import generate
 ROUNDS = int(os.environ.get("VIDEXPLAIN_ROUNDS", "3"))
 SAMPLES = (50, 75, 100)
 NETWORKS = ("resnet50", "vgg16", "c3d")
+pytestmark = pytest.mark.timeout(0)  # LIME's hundreds of passes take longer than a test may
 
 
 @pytest.mark.parametrize("name", NETWORKS)

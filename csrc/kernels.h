@@ -19,6 +19,9 @@ using ParallelFor = std::function<void(int64_t count, int64_t grain, const std::
 // Lab values are summed as integers in units of 1 / kColourUnit, so that the order of summation cannot matter.
 constexpr float kColourUnit = 65536, kColourLimit = 30000;
 
+// Lightness is compared relative to this, so that squares stay small beside the digits of a float.
+constexpr float kMiddle = 50;
+
 inline int32_t fixed_point(float value) {
   const float limited = value > -kColourLimit ? (value < kColourLimit ? value : kColourLimit) : -kColourLimit;
   return static_cast<int32_t>(limited * kColourUnit);  // an exact product, cut off
@@ -53,7 +56,7 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
 // labels (T, H, W), lab (3, T, H, W) to connected (T, H, W).
 // With `totals`, of labels in 0..K-1, only the voxels of small components are looked at again; else null.
 void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, const ColourSums* totals,
-                      int64_t num_labels, int32_t* connected);
+                      int64_t num_labels, int32_t* connected, const ParallelFor& parallel);
 
 // All of it: frames (T, H, W, 3) to connected labels (T, H, W); centres as for slic.
 void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,

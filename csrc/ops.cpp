@@ -143,11 +143,11 @@ Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t m
               lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W) of the labels' size");
   Tensor connected = torch::stable::empty_like(labels);
-  each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor&) {
+  each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
     const int64_t first = shape.voxels() * b;
     videxplain::connect_segments(static_cast<const int32_t*>(labels.data_ptr()) + first,
                                  static_cast<const float*>(lab.data_ptr()) + 3 * first, shape, min_size, nullptr, 0,
-                                 static_cast<int32_t*>(connected.data_ptr()) + first);
+                                 static_cast<int32_t*>(connected.data_ptr()) + first, parallel);
   });
   return connected;
 }

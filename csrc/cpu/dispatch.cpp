@@ -17,7 +17,7 @@ Variants choose() {
   __builtin_cpu_init();
   if ((any || std::strcmp(wanted, "avx512") == 0) && __builtin_cpu_supports("avx512f"))
     return {"AVX-512", avx512::lab_of_linear, avx512::slic, avx512::voxel_row};
-  if ((any || std::strcmp(wanted, "avx2") == 0) && __builtin_cpu_supports("avx2"))
+  if ((any || std::strcmp(wanted, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     return {"AVX2", avx2::lab_of_linear, avx2::slic, avx2::voxel_row};
 #endif
   return {"plain", plain::lab_of_linear, plain::slic, plain::voxel_row};
@@ -50,7 +50,7 @@ void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& setting
   std::vector<ColourSums> totals(settings.clusters());
   rgb_to_lab(frames, {1, 3}, lab.data(), voxels, parallel);
   slic(lab.data(), shape, settings, labels.data(), centres, totals.data(), parallel);
-  connect_segments(labels.data(), lab.data(), shape, min_size, totals.data(), settings.clusters(), connected);
+  connect_segments(labels.data(), lab.data(), shape, min_size, totals.data(), settings.clusters(), connected, parallel);
   if (voxels > kKeptVoxels) {
     std::vector<float>().swap(lab);
     std::vector<int32_t>().swap(labels);

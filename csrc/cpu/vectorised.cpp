@@ -90,11 +90,18 @@ struct Window {
   bool meets(int axis, int64_t begin, int64_t end) const { return low[axis] < end && high[axis] > begin; }
 };
 
-// A centre as a tile sees it: squared distances along x, and along t and y together.
-struct Candidate {
-  float across[kTileX], row[kTileT][kTileY];
+// A centre as a band of tiles sees it, the tiles that lie side by side: what it adds to the cost in every row, and its
+// colour times -2.
+struct Near {
+  float row[kTileT][kTileY];
   float l, a, b;
   int32_t id;
+};
+
+// The same with what it adds along x in one tile.
+struct Candidate {
+  const Near* near;
+  const float* across;
 };
 
 // Weighted squared distances of every centre to every place along one axis; infinite outside its window.
@@ -128,17 +135,13 @@ struct Clip {
   const float* lab;
   Shape shape;
   int64_t voxels;
-
-  // Sums of the `length` voxels of a row from x on, the first of which is `voxel`.
-  Sums row(int64_t voxel, int64_t length, int64_t t, int64_t y, int64_t x) const {
-    Sums sums{0, 0, 0, t * length, y * length, x * length + length * (length - 1) / 2, length};
-    for (int64_t i = voxel; i < voxel + length; ++i) {
-      sums.l += fixed_point(lab[i]), sums.a += fixed_point(lab[voxels + i]);
-      sums.b += fixed_point(lab[2 * voxels + i]);
-    }
-    return sums;
-  }
 };
+
+inline Ints fixed_points(Floats values) {
+  const Floats above = values > -kColourLimit ? values : all(-kColourLimit);
+  const Floats limited = above < kColourLimit ? above : all(kColourLimit);
+  return __builtin_convertvector(limited * kColourUnit, Ints);  // cut off
+}
 
 // Colours and labels of a group of rows, one register a vector.
 struct Group {
@@ -146,21 +149,22 @@ struct Group {
   Ints labels[kRows][kVectors];
 };
 
-// The nearest candidates; voxels that nobody reaches keep the labels they have.
+// The candidates of least cost; voxels that nobody reaches keep the labels they have.
 inline void find_nearest(Group& group, const std::vector<Candidate>& candidates, int t, int y) {
   Floats best[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) best[r][v] = all(kInfinity);
-  for (const Candidate& c : candidates) {
-    for (int r = 0; r < kRows; ++r) {
-      const float row = c.row[t][y + r];
-      for (int v = 0; v < kVectors; ++v) {
-        const Floats dl = group.l[r][v] - c.l, da = group.a[r][v] - c.a, db = group.b[r][v] - c.b;
-        const Floats space = row + load(c.across + v * kLanes);
-        const Floats distance = ((dl * dl + da * da) + db * db) + space;
-        const auto closer = distance < best[r][v];
-        best[r][v] = closer ? distance : best[r][v];
-        group.labels[r][v] = closer ? c.id - Ints{} : group.labels[r][v];
+  for (const Candidate& candidate : candidates) {
+    const Near& near = *candidate.near;
+    for (int v = 0; v < kVectors; ++v) {
+      const Floats across = load(candidate.across + v * kLanes);
+      for (int r = 0; r < kRows; ++r) {
+        Floats cost = fused(all(near.b), group.b[r][v], near.row[t][y + r] + across);
+        cost = fused(all(near.a), group.a[r][v], cost);
+        cost = fused(all(near.l), group.l[r][v], cost);
+        const auto less = cost < best[r][v];
+        best[r][v] = less ? cost : best[r][v];
+        group.labels[r][v] = less ? near.id - Ints{} : group.labels[r][v];
       }
     }
   }
@@ -176,6 +180,43 @@ inline void load_row(const Value* from, int64_t width, Vector (&row)[kVectors]) 
   Value padded[kTileX] = {};
   std::copy(from, from + width, padded);
   std::memcpy(row, padded, sizeof row);
+}
+
+// Writes the labels found for a row of a tile, accounts for the voxels that changed theirs, and returns how many did.
+int64_t update_row(const Clip& clip, const Ints (&found)[kVectors], int64_t t, int64_t y, int64_t x, int64_t width,
+                   int32_t* labels, Sums* changes) {
+  const int64_t first = (t * clip.shape.height + y) * clip.shape.width + x;
+  Ints before[kVectors];
+  load_row(labels + first, width, before);
+  uint32_t changed = 0;
+  for (int v = 0; v < kVectors; ++v) changed |= different(before[v], found[v]) << (v * kLanes);
+  changed &= (uint64_t{1} << width) - 1;
+  if (changed == 0) return 0;
+  int32_t from[kTileX], to[kTileX], colour[3][kTileX];
+  std::memcpy(from, before, sizeof from);
+  std::memcpy(to, found, sizeof to);
+  std::copy(to, to + width, labels + first);
+  for (int c = 0; c < 3; ++c) {
+    Floats values[kVectors];
+    load_row(clip.lab + c * clip.voxels + first, width, values);
+    for (int v = 0; v < kVectors; ++v) store(colour[c] + v * kLanes, fixed_points(values[v]));
+  }
+  const int64_t moved = __builtin_popcount(changed);
+  while (changed != 0) {  // voxels that move together are accounted for together
+    const int begin = __builtin_ctz(changed);
+    int end = begin;
+    Sums run{};
+    for (; (changed >> end & 1) && from[end] == from[begin] && to[end] == to[begin]; ++end) {
+      run.l += colour[0][end], run.a += colour[1][end], run.b += colour[2][end];
+      run.x += x + end;
+      changed ^= uint32_t{1} << end;
+    }
+    run.count = end - begin;
+    run.t = t * run.count, run.y = y * run.count;
+    changes[from[begin]].subtract(run);
+    changes[to[begin]].add(run);
+  }
+  return moved;
 }
 
 // One tile; returns how many voxels changed their label.
@@ -196,28 +237,11 @@ int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, 
         load_row(clip.lab + clip.voxels + row, width, group.a[r]);
         load_row(clip.lab + 2 * clip.voxels + row, width, group.b[r]);
         load_row(labels + row, width, group.labels[r]);
+        for (int v = 0; v < kVectors; ++v) group.l[r][v] -= kMiddle;
       }
       find_nearest(group, candidates, static_cast<int>(t - start[0]), static_cast<int>(y - start[1]));
-      for (int64_t r = 0; r < rows; ++r) {
-        int32_t* own = labels + first + r * clip.shape.width;
-        int32_t found[kTileX];
-        std::memcpy(found, group.labels[r], sizeof found);
-        if (std::memcmp(found, own, width * sizeof *own) == 0) continue;
-        for (int64_t i = 0; i < width;) {
-          if (found[i] == own[i]) {
-            ++i;
-            continue;
-          }
-          // voxels that move together are accounted for together
-          const int32_t from = own[i], to = found[i];
-          const int64_t begin = i;
-          for (; i < width && own[i] == from && found[i] == to; ++i) own[i] = to;
-          const Sums run = clip.row(own + begin - labels, i - begin, t, y + r, start[2] + begin);
-          changes[from].subtract(run);
-          changes[to].add(run);
-          moved += i - begin;
-        }
-      }
+      for (int64_t r = 0; r < rows; ++r)
+        moved += update_row(clip, group.labels[r], t, y + r, start[2], width, labels, changes);
     }
   }
   return moved;
@@ -254,17 +278,27 @@ void start_from_cells(const Clip& clip, const SlicSettings& settings, int32_t* l
   std::mutex merging;
   parallel(shape.frames, 4, [&](int64_t begin, int64_t end) {
     std::vector<Sums> own(sums.size());
+    std::vector<int32_t> colours(3 * shape.width);
     for (int64_t t = begin; t < end; ++t) {
       const int64_t cell_t = t * settings.grid[0] / shape.frames;
       for (int64_t y = 0; y < shape.height; ++y) {
         const int64_t row = (cell_t * settings.grid[1] + y * settings.grid[1] / shape.height) * settings.grid[2];
         const int64_t first = (t * shape.height + y) * shape.width;
+        for (int c = 0; c < 3; ++c)
+          for (int64_t x = 0; x < shape.width; ++x)
+            colours[c * shape.width + x] = fixed_point(clip.lab[c * clip.voxels + first + x]);
         for (int64_t cell = 0; cell < settings.grid[2]; ++cell) {
           // the x with x * grid / width == cell
           const int64_t from = (cell * shape.width + settings.grid[2] - 1) / settings.grid[2];
           const int64_t to = ((cell + 1) * shape.width + settings.grid[2] - 1) / settings.grid[2];
           std::fill(labels + first + from, labels + first + to, static_cast<int32_t>(row + cell));
-          own[row + cell].add(clip.row(first + from, to - from, t, y, from));
+          const int64_t count = to - from;
+          Sums run{0, 0, 0, t * count, y * count, (from + to - 1) * count / 2, count};
+          for (int64_t x = from; x < to; ++x) {
+            run.l += colours[x], run.a += colours[shape.width + x];
+            run.b += colours[2 * shape.width + x];
+          }
+          own[row + cell].add(run);
         }
       }
     }
@@ -300,28 +334,30 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
     std::mutex merging;
     parallel(bands_t * bands_y, 4, [&](int64_t begin, int64_t end) {
       std::vector<Sums> changes(clusters);
-      std::vector<int32_t> near;
+      std::vector<Near> near;
       std::vector<Candidate> candidates;
-      candidates.reserve(clusters);
       int64_t own = 0;
       for (int64_t band = begin; band < end; ++band) {
         int64_t start[3] = {band / bands_y * kTileT, band % bands_y * kTileY, 0};
         near.clear();
-        for (int64_t k = 0; k < clusters; ++k)
-          if (windows[k].meets(0, start[0], start[0] + kTileT) && windows[k].meets(1, start[1], start[1] + kTileY))
-            near.push_back(static_cast<int32_t>(k));
+        for (int64_t k = 0; k < clusters; ++k) {
+          if (!windows[k].meets(0, start[0], start[0] + kTileT) || !windows[k].meets(1, start[1], start[1] + kTileY))
+            continue;
+          Near& c = near.emplace_back();
+          const float* centre = centres + 6 * k;
+          const float l = centre[0] - kMiddle, a = centre[1], b = centre[2];
+          const float square = (l * l + a * a) + b * b;
+          const float *frame = in_t.of(k, start[0]), *row = in_y.of(k, start[1]);
+          for (int64_t t = 0; t < std::min<int64_t>(kTileT, shape.frames - start[0]); ++t)
+            for (int y = 0; y < kTileY; ++y) c.row[t][y] = frame[t] + (row[y] + square);
+          c.l = -2 * l, c.a = -2 * a, c.b = -2 * b;
+          c.id = static_cast<int32_t>(k);
+        }
         for (; start[2] < shape.width; start[2] += kTileX) {
           candidates.clear();
-          for (const int32_t k : near) {
-            if (!windows[k].meets(2, start[2], start[2] + kTileX)) continue;
-            Candidate& c = candidates.emplace_back();
-            const float *frame = in_t.of(k, start[0]), *row = in_y.of(k, start[1]);
-            for (int t = 0; t < kTileT; ++t)
-              for (int y = 0; y < kTileY; ++y) c.row[t][y] = frame[t] + row[y];
-            std::memcpy(c.across, in_x.of(k, start[2]), sizeof c.across);
-            c.l = centres[6 * k], c.a = centres[6 * k + 1], c.b = centres[6 * k + 2];
-            c.id = k;
-          }
+          for (const Near& c : near)
+            if (windows[c.id].meets(2, start[2], start[2] + kTileX))
+              candidates.push_back({&c, in_x.of(c.id, start[2])});
           own += assign_tile(clip, candidates, start, labels, changes.data());
         }
       }

@@ -28,7 +28,8 @@ struct Slic {
   __device__ bool over(int64_t clip, int64_t round) const { return round > 0 && moved[clip * rounds + round - 1] == 0; }
 };
 
-// A centre as a tile sees it; what lies outside its window is infinitely far away.
+// What a centre adds to the cost along t, along y (with the square of its colour) and along x in a tile, infinity
+// outside its window; and its colour times -2.
 struct alignas(16) Candidate {
   float frame[kTileT], row[kTileY], across[kTileX];
   float l, a, b;
@@ -111,7 +112,12 @@ struct Window {
   __device__ bool meets(int64_t begin, int64_t end) const { return low < end && high > begin; }
 };
 
-// What a centre's place adds to the distance of the place `at` along an axis.
+__device__ inline float square(const float* centre) {
+  const float l = centre[0] - kMiddle;
+  return (l * l + centre[1] * centre[1]) + centre[2] * centre[2];
+}
+
+// What a centre's place adds to the cost of the place `at` along an axis.
 __device__ inline float along(float centre, float reach, float weight, int64_t size, int64_t at) {
   const Window window(centre, reach, size);
   const float d = static_cast<float>(at) - centre;
@@ -173,11 +179,11 @@ __global__ void assign(Slic s, int64_t round) {
       if (lane < kTileT)
         value = along(centre[3], s.reach[0], s.weight[0], s.frames, t0 + lane);
       else if (lane < kTileT + kTileY)
-        value = along(centre[4], s.reach[1], s.weight[1], s.height, y0 + lane - kTileT);
+        value = along(centre[4], s.reach[1], s.weight[1], s.height, y0 + lane - kTileT) + square(centre);
       else if (lane < kTileT + kTileY + kTileX)
         value = along(centre[5], s.reach[2], s.weight[2], s.width, x0 + lane - kTileT - kTileY);
       else
-        value = lane == 31 ? __int_as_float(id) : centre[lane - 28];
+        value = lane == 31 ? __int_as_float(id) : -2 * (lane == 28 ? centre[0] - kMiddle : centre[lane - 28]);
       reinterpret_cast<float*>(&tile.candidates[c])[lane] = value;
     }
     __syncthreads();  // candidates; the next chunk's two barriers come before these are written again
@@ -186,10 +192,10 @@ __global__ void assign(Slic s, int64_t round) {
       const float row = candidate.row[thread / kTileX], across = candidate.across[thread % kTileX];
 #pragma unroll
       for (int i = 0; i < kTileT; ++i) {
-        const float d_l = l[i] - candidate.l, d_a = a[i] - candidate.a, d_b = b[i] - candidate.b;
-        const float space = (candidate.frame[i] + row) + across;
-        const float distance = ((d_l * d_l + d_a * d_a) + d_b * d_b) + space;
-        if (distance < best[i]) best[i] = distance, now[i] = __float_as_int(candidate.id);
+        float cost = __fmaf_rn(candidate.b, b[i], (candidate.frame[i] + row) + across);
+        cost = __fmaf_rn(candidate.a, a[i], cost);
+        cost = __fmaf_rn(candidate.l, l[i] - kMiddle, cost);
+        if (cost < best[i]) best[i] = cost, now[i] = __float_as_int(candidate.id);
       }
     }
   }

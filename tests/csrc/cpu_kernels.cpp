@@ -54,7 +54,7 @@ Results run(unsigned seed, const ParallelFor& parallel) {
   r.labels.resize(voxels), r.connected.resize(voxels), r.whole.resize(voxels);
   rgb_to_lab(frames.data(), Layout{1, 3}, r.lab.data(), voxels, parallel);
   slic(r.lab.data(), shape, settings, r.labels.data(), r.centres.data(), nullptr, parallel);
-  connect_segments(r.labels.data(), r.lab.data(), shape, min_size, nullptr, 0, r.connected.data());
+  connect_segments(r.labels.data(), r.lab.data(), shape, min_size, nullptr, 0, r.connected.data(), parallel);
   supervoxels(frames.data(), shape, settings, min_size, r.whole.data(), r.centres.data(), parallel);
   const ReduceSettings reduction{
       3, {up_to(4), up_to(9), up_to(9)}, clusters, static_cast<Reduction>(random() % 3), random() % 2 == 0};

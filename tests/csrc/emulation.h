@@ -353,6 +353,7 @@ inline int __float_as_int(float value) { return same_bits<int>(value); }
 inline float __int_as_float(int value) { return same_bits<float>(value); }
 inline long long __double_as_longlong(double value) { return same_bits<long long>(value); }
 inline long long __double2ll_rn(double value) { return std::llrint(value); }
+inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __clz(int bits) { return bits == 0 ? 32 : __builtin_clz(static_cast<unsigned>(bits)); }
 

@@ -6,9 +6,11 @@ Label for label the same as `reference`: the same operations on float32 in the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit, prange, types
+from numba.extending import intrinsic
 
 from videxplain.ops import reference
 
@@ -21,6 +23,7 @@ _CUT = np.float32(0.008856)
 _SLOPE, _OFFSET = np.float32(7.787), np.float32(16 / 116)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _INFINITY = np.float32(np.inf)
+_MIDDLE, _MINUS_TWO = reference.MIDDLE, np.float32(-2)
 _TILE = 8  # rows and columns that share a list of candidates
 
 
@@ -69,13 +72,25 @@ def _window(centre, reach, size):
     return int(max(centre - reach, _ZERO)), int(min(centre + reach + _ONE, np.float32(size)))
 
 
+def _fused_operation(_typing, a, b, c):
+    """a * b + c of float32, rounded once."""
+
+    def generate(_context, builder, _signature, arguments):
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+_fused: Any = intrinsic(_fused_operation)
+
+
 @njit(cache=True, fastmath=False, nogil=True)
-def _assign_band(lab, centres, weights, reach, labels, t, y0, y1, columns, nearest, found, across):
+def _assign_band(lab, centres, weights, reach, labels, t, y0, y1, columns, least, found, across):
     """New labels of rows y0..y1 of frame t, left in `found`."""
     width = lab.shape[3]
     for y in range(y0, y1):
         for x in range(width):
-            nearest[y - y0, x] = _INFINITY
+            least[y - y0, x] = _INFINITY
             found[y - y0, x] = labels[t, y, x]
     for k in range(centres.shape[0]):
         t_low, t_high = _window(centres[k, 3], reach[0], lab.shape[1])
@@ -88,18 +103,20 @@ def _assign_band(lab, centres, weights, reach, labels, t, y0, y1, columns, neare
         for x in range(x_low, x_high):
             d_x = columns[x] - centres[k, 5]
             across[x] = (d_x * d_x) * weights[2]
-        c_l, c_a, c_b = centres[k, 0], centres[k, 1], centres[k, 2]
+        c_l, c_a, c_b = centres[k, 0] - _MIDDLE, centres[k, 1], centres[k, 2]
+        square = (c_l * c_l + c_a * c_a) + c_b * c_b
+        c_l, c_a, c_b = _MINUS_TWO * c_l, _MINUS_TWO * c_a, _MINUS_TWO * c_b
         for y in range(max(y_low, y0), min(y_high, y1)):
             d_y = np.float32(y) - centres[k, 4]
-            row = frame + (d_y * d_y) * weights[1]
-            best, own = nearest[y - y0], found[y - y0]
+            row = frame + ((d_y * d_y) * weights[1] + square)
+            best, own = least[y - y0], found[y - y0]
             l_row, a_row, b_row = lab[0, t, y], lab[1, t, y], lab[2, t, y]
             for x in range(x_low, x_high):
-                d_l, d_a, d_b = l_row[x] - c_l, a_row[x] - c_a, b_row[x] - c_b
-                distance = ((d_l * d_l + d_a * d_a) + d_b * d_b) + (row + across[x])
-                closer = distance < best[x]
-                best[x] = distance if closer else best[x]
-                own[x] = k if closer else own[x]
+                cost = _fused(c_a, a_row[x], _fused(c_b, b_row[x], row + across[x]))
+                cost = _fused(c_l, l_row[x], cost)
+                less = cost < best[x]
+                best[x] = cost if less else best[x]
+                own[x] = k if less else own[x]
 
 
 @njit(cache=True, fastmath=False, nogil=True)
@@ -124,13 +141,13 @@ def _assign(lab, fixed, centres, weights, reach, labels, sums):
     changes = np.zeros((chunks, sums.shape[0], sums.shape[1]), np.int64)
     columns = np.arange(width).astype(np.float32)
     for chunk in prange(chunks):
-        nearest = np.empty((_TILE, width), np.float32)
+        least = np.empty((_TILE, width), np.float32)
         found = np.empty((_TILE, width), np.int32)
         across = np.empty(width, np.float32)
         for task in range(chunk * tasks // chunks, (chunk + 1) * tasks // chunks):
             t, y0 = task // bands, task % bands * _TILE
             y1 = min(y0 + _TILE, height)
-            _assign_band(lab, centres, weights, reach, labels, t, y0, y1, columns, nearest, found, across)
+            _assign_band(lab, centres, weights, reach, labels, t, y0, y1, columns, least, found, across)
             for y in range(y0, y1):
                 for x in range(width):
                     new, old = found[y - y0, x], labels[t, y, x]
@@ -174,6 +191,7 @@ def slic(
     labels = np.ascontiguousarray((t[:, None, None] * grid[1] + y[:, None]) * grid[2] + x, dtype=np.int32)
     weights, reaches = np.array(weight, np.float32), np.array(reach, np.float32)
     fixed = reference.fixed_point(lab).astype(np.int32)
+    lab = np.stack([lab[0] - _MIDDLE, lab[1], lab[2]])
     sums = np.zeros((int(np.prod(grid)), 7), np.int64)
     _all_sums(fixed, labels, sums)
     if centres is None:

@@ -14,6 +14,8 @@ f32 = np.float32
 COLOUR_UNIT = 1 << 16
 """Lab values are summed as integers in units of 1 / COLOUR_UNIT, so that the order of summation cannot matter."""
 COLOUR_LIMIT = f32(30000)
+MIDDLE = f32(50)
+"""Lightness is compared relative to this, so that squares stay small beside the digits of a float."""
 
 # linear sRGB to XYZ, rows divided by the D65 white point (CIE 1931, 2 degrees)
 _WHITE = np.array([0.95047, 1.0, 1.08883])
@@ -106,6 +108,9 @@ def slic(
 
     A voxel takes the nearest of the centres whose window, 2 steps to each side of the centre, it lies in; of equally
     near ones the lowest. One that no window reaches keeps its label. A cluster without voxels keeps its centre.
+
+    Distances are compared without the square of the voxel's own colour, which is the same for all centres: what is
+    left of |x - c|^2 is |c|^2 - 2 c.x, three fused operations.
     """
     shape = lab.shape[1:]
     coordinates = np.indices(shape)
@@ -117,11 +122,10 @@ def slic(
         iterations -= 1
     for _ in range(iterations):
         previous = labels
-        nearest = np.full(shape, np.inf, f32)
+        least = np.full(shape, np.inf, f32)
         labels = previous.copy()
         for k, centre in enumerate(centres):
             window = tuple(_window(c, r, n) for c, r, n in zip(centre[3:], reach, shape, strict=True))
-            d_l, d_a, d_b = (lab[i][window] - centre[i] for i in range(3))
             d_t, d_y, d_x = (
                 np.arange(part.start, part.stop, dtype=f32) - c
                 for part, c in zip(window, centre[3:], strict=True)
@@ -129,11 +133,15 @@ def slic(
             frame = (d_t * d_t) * weights[0]
             row = (d_y * d_y) * weights[1]
             column = (d_x * d_x) * weights[2]
-            space = (frame[:, None] + row)[:, :, None] + column
-            distance = ((d_l * d_l + d_a * d_a) + d_b * d_b) + space
-            closer = distance < nearest[window]
-            nearest[window][closer] = distance[closer]
-            labels[window][closer] = k
+            c_l, c_a, c_b = centre[0] - MIDDLE, centre[1], centre[2]
+            square = (c_l * c_l + c_a * c_a) + c_b * c_b
+            cost = (frame[:, None] + (row + square))[:, :, None] + column
+            cost = fused(f32(-2) * c_b, lab[2][window], cost)
+            cost = fused(f32(-2) * c_a, lab[1][window], cost)
+            cost = fused(f32(-2) * c_l, lab[0][window] - MIDDLE, cost)
+            less = cost < least[window]
+            least[window][less] = cost[less]
+            labels[window][less] = k
         if np.array_equal(labels, previous):
             break
         centres = _means(lab, labels, centres)
@@ -151,6 +159,22 @@ def distance_weights(
     physical = np.array(spacing, np.float64)
     scale = compactness / (step * physical).max()
     return ((scale * physical) ** 2).astype(f32), (2 * step).astype(f32)
+
+
+def fused(a: np.float32, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """a * b + c in float32, rounded once, as a processor's fused operation does it.
+
+    The product is exact in float64. Where the sum is not, its last bit is made odd (Boldo and Melquiond 2008), so that
+    rounding it to float32 does what rounding the exact sum would.
+    """
+    product, c = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = product + c
+        shared = total - product
+        lost = (product - (total - shared)) + (c - shared)
+        even = (total.view(np.int64) & 1) == 0
+        odd = np.nextafter(total, np.copysign(np.inf, lost))
+        return np.where(even & np.isfinite(lost) & (lost != 0), odd, total).astype(f32)
 
 
 def _window(centre: np.float32, reach: np.float32, size: int) -> slice:
