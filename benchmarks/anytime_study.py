@@ -1,13 +1,15 @@
 """How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
 
-    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal
+    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60
     python benchmarks/anytime_study.py table RESULTS.jsonl
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
 
 `run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
-supervoxels, its class and its fill. LIME's rows are the first N of one draw, independent of the reference's. A pass
-counts as three forward passes, one there and two back, which is the usual count of multiplications.
+supervoxels, its class and its fill, which is LIME's own by default, each supervoxel's mean colour; removal may have
+another one, since a network may not care for what the mean hides. LIME's rows are the first N of one draw, independent
+of the reference's. A pass counts as three forward passes, one there and two back, which is the usual count of
+multiplications.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +65,7 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
     }
 
 
-def scored(item: Item) -> Iterator[Scores]:
+def scored(item: Item, trying: bool) -> Iterator[Scores]:
     """Every row's scores for one item, LIME first."""
     for samples in LIME:
         found = item.scored(f"lime-{samples}")
@@ -79,17 +82,20 @@ def scored(item: Item) -> Iterator[Scores]:
             start = time.perf_counter()
             *_, last = estimates(clip, passes, levels=levels, seed=item.seed(f"{levels}-{passes}"))
             yield f"{levels}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
-    for name, score in trials(clip, TRIAL_PASSES, item.seed("trials")).items():
+    tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if trying else {}
+    for name, score in tried.items():
         start = time.perf_counter()
         found = score().numpy()
         yield f"{name}-{TRIAL_PASSES}", 3 * TRIAL_PASSES, found, time.perf_counter() - start
 
 
-def measured(item: Item, scores: np.ndarray, reference: np.ndarray, removal: bool) -> dict[str, float]:
+def measured(
+    item: Item, scores: np.ndarray, reference: np.ndarray, removal: MaskedClip | None
+) -> dict[str, float]:
     common = np.intersect1d(best_first(scores)[:5], best_first(reference)[:5])
     row = {**agreement(scores, reference), "overlap": len(common) / 5}
-    if removal:
-        row["removal"] = removed_until_change(item.masked(), best_first(scores))
+    if removal is not None:
+        row["removal"] = removed_until_change(removal, best_first(scores))
     if item.mask is not None:
         row["pointing"] = localization(item.labels, scores, item.mask)["pointing"]
     return row
@@ -111,9 +117,14 @@ def run(args: argparse.Namespace) -> None:
             sample = data.load(index, clip_length=model.clip_length)
             item = Item(model, sample, data.name(index), settings, segments)
             reference = item.reference()
+            removal = None
+            if args.removal:
+                item.settings = replace(settings, fill=args.removal)
+                removal = item.masked()
+                item.settings = settings
             lines = []
-            for name, cost, scores, seconds in scored(item):
-                values = measured(item, scores, reference, args.removal)
+            for name, cost, scores, seconds in scored(item, args.trials):
+                values = measured(item, scores, reference, removal)
                 line = {"item": key, "K": item.num_segments, "row": name, "cost": cost, "seconds": seconds}
                 lines.append(json.dumps({**line, **values}))
             with path.open("a") as file:  # an item whole or not at all
@@ -192,9 +203,10 @@ def main() -> None:
             command.add_argument("--data", default="generated")
             command.add_argument("--clips", type=int, default=100)
             command.add_argument("--segments", type=int, nargs="+", default=[100])
-            command.add_argument("--fill", default="grey")
+            command.add_argument("--fill", default="mean")
             command.add_argument("--reference", type=int, default=1000)
-            command.add_argument("--removal", action="store_true", help="as well; it costs most of the time")
+            command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
+            command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")
         if work is plot:
             command.add_argument("picture")
     args = parser.parse_args()
