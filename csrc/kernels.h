@@ -72,8 +72,9 @@ struct ReduceSettings {
   bool keep_sign;
 };
 
-// labels (T, H, W), dense (C, T, H, W) or null, cam (t, h, w) or null, to scores (K,).
-void segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
+// labels (T, H, W), dense (C, T, H, W) or null, cam (t, h, w) or null, to scores (K,). False where a label lies
+// outside 0..K-1.
+bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
                     const ReduceSettings& settings, float* scores, const ParallelFor& parallel);
 
 const char* instruction_set();  // what the CPU code runs on here: "AVX-512", "AVX2" or "plain"

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -191,14 +192,14 @@ Tensor segment_reduce(const Tensor& labels_in, const std::optional<Tensor>& dens
   const Shape shape = volume(labels, 1);
   const int64_t batch = labels.size(0), voxels = shape.voxels();
   const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
-  for (int64_t i = 0; i < batch * voxels; ++i)
-    require(ids[i] >= 0 && ids[i] < num_segments, "labels must lie in 0..num_segments-1");
+  std::atomic<bool> good{true};
   Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
-    videxplain::segment_reduce(ids + voxels * b, clip_of(dense, b, settings.channels * voxels),
-                               clip_of(cam, b, settings.cam.voxels()), shape, settings,
-                               static_cast<float*>(scores.data_ptr()) + num_segments * b, parallel);
+    const float *maps = clip_of(dense, b, settings.channels * voxels), *coarse = clip_of(cam, b, settings.cam.voxels());
+    float* own = static_cast<float*>(scores.data_ptr()) + num_segments * b;
+    if (!videxplain::segment_reduce(ids + voxels * b, maps, coarse, shape, settings, own, parallel)) good = false;
   });
+  require(good, "labels must lie in 0..num_segments-1");
   return scores;
 }
 

@@ -16,11 +16,11 @@ Variants choose() {
 #if defined(VX_X86)
   __builtin_cpu_init();
   if ((any || std::strcmp(wanted, "avx512") == 0) && __builtin_cpu_supports("avx512f"))
-    return {"AVX-512", avx512::lab_of_linear, avx512::slic, avx512::voxel_row};
+    return {"AVX-512", avx512::lab_of_linear, avx512::slic, avx512::segment_reduce};
   if ((any || std::strcmp(wanted, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"AVX2", avx2::lab_of_linear, avx2::slic, avx2::voxel_row};
+    return {"AVX2", avx2::lab_of_linear, avx2::slic, avx2::segment_reduce};
 #endif
-  return {"plain", plain::lab_of_linear, plain::slic, plain::voxel_row};
+  return {"plain", plain::lab_of_linear, plain::slic, plain::segment_reduce};
 }
 
 constexpr int64_t kKeptVoxels = 1 << 20;
@@ -37,6 +37,11 @@ const char* instruction_set() { return variants().name; }
 void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
           ColourSums* totals, const ParallelFor& parallel) {
   variants().slic(lab, shape, settings, labels, centres, totals, parallel);
+}
+
+bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
+                    const ReduceSettings& settings, float* scores, const ParallelFor& parallel) {
+  return variants().segment_reduce(labels, dense, cam, shape, settings, scores, parallel);
 }
 
 void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,

@@ -8,7 +8,7 @@ struct Variants {
   const char* name;
   decltype(&plain::lab_of_linear) lab_of_linear;
   decltype(&plain::slic) slic;
-  decltype(&plain::voxel_row) voxel_row;
+  decltype(&plain::segment_reduce) segment_reduce;
 };
 
 const Variants& variants();

@@ -3,13 +3,13 @@
 
 #include "../kernels.h"
 
-#define VX_VARIANTS(isa)                                                                                      \
-  namespace isa {                                                                                             \
-  void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t count);                       \
-  void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,     \
-            ColourSums* totals, const ParallelFor& parallel);                                                 \
-  void voxel_row(const float* const* dense, int64_t channels, const float* up, bool keep_sign, int64_t count, \
-                 float* values);                                                                              \
+#define VX_VARIANTS(isa)                                                                                  \
+  namespace isa {                                                                                         \
+  void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t count);                   \
+  void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres, \
+            ColourSums* totals, const ParallelFor& parallel);                                             \
+  bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,           \
+                      const ReduceSettings& settings, float* scores, const ParallelFor& parallel);        \
   }
 
 namespace videxplain {

@@ -372,19 +372,4 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
   for (int64_t k = 0; k < clusters; ++k) totals[k] = {sums[k].count, {sums[k].l, sums[k].a, sums[k].b}};
 }
 
-// Reduction
-
-void voxel_row(const float* const* dense, int64_t channels, const float* up, bool keep_sign, int64_t count,
-               float* values) {
-  for (int64_t i = 0; i < count; ++i) {
-    float value = 1.0f;
-    if (channels > 0) {
-      value = 0.0f;
-      for (int64_t c = 0; c < channels; ++c) value += keep_sign ? dense[c][i] : std::fabs(dense[c][i]);
-    }
-    if (up != nullptr) value *= up[i];
-    values[i] = keep_sign ? value : std::fabs(value);
-  }
-}
-
 }  // namespace videxplain::VX_ISA

@@ -17,6 +17,7 @@ SANITIZERS = {
     "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
 }
+PER_VARIANT = ("segment_reduce.cpp", "vectorised.cpp")  # compiled once for each of these
 VARIANTS: dict[str, tuple[str, ...]] = {"plain": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     VARIANTS["avx2"] = ("-mavx2", "-mfma")
@@ -32,10 +33,10 @@ def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     csrc = ROOT / "csrc" / "cpu"
     objects = []
     for name, flags in VARIANTS.items():
-        objects.append(str(folder / f"{name}.o"))
-        command = [*common, *flags, "-c", str(csrc / "vectorised.cpp"), "-o", objects[-1]]
-        subprocess.run(command, check=True)
-    sources = [str(p) for p in sorted(csrc.glob("*.cpp")) if p.name != "vectorised.cpp"]
+        for source in PER_VARIANT:
+            objects.append(str(folder / f"{name}-{source}.o"))
+            subprocess.run([*common, *flags, "-c", str(csrc / source), "-o", objects[-1]], check=True)
+    sources = [str(p) for p in sorted(csrc.glob("*.cpp")) if p.name not in PER_VARIANT]
     sources.append(str(ROOT / "tests" / "csrc" / "cpu_kernels.cpp"))
     target = folder / "cpu_kernels"
     define = ["-DVX_X86"] if len(VARIANTS) > 1 else []

@@ -233,14 +233,6 @@ def segment_reduce(
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
     _check_integer("num_segments", num_segments, 1)
-    if (
-        labels.numel()
-        and not labels.is_cuda
-        and not 0 <= int(labels.min()) <= int(labels.max()) < num_segments
-    ):
-        raise VidexplainError(
-            f"labels run from {int(labels.min())} to {int(labels.max())}, outside 0..{num_segments - 1}"
-        )
     for name, maps, ndim in (("dense", dense, 5), ("cam", cam, 4)):
         if maps is None:
             continue
@@ -257,14 +249,17 @@ def segment_reduce(
         raise VidexplainError(f"dense {tuple(dense.shape)} is not of the labels' size {tuple(labels.shape)}")
     if cam is not None and 0 in cam.shape[1:]:
         raise VidexplainError(f"cam {tuple(cam.shape)} is empty")
-    return torch.ops.videxplain.segment_reduce(
-        labels,
-        None if dense is None else dense.float(),
-        None if cam is None else cam.float(),
-        num_segments,
-        REDUCTIONS[reduction],
-        signed,
-    )
+    scores = [None if tensor is None else tensor.float() for tensor in (dense, cam)]
+    try:
+        return torch.ops.videxplain.segment_reduce(
+            labels, *scores, num_segments, REDUCTIONS[reduction], signed
+        )
+    except RuntimeError as error:
+        if "labels must lie" not in str(error):
+            raise
+        raise VidexplainError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, outside 0..{num_segments - 1}"
+        ) from None
 
 
 def backends() -> dict[str, tuple[str, str]]:
