@@ -62,6 +62,22 @@ void connect_segments(const int32_t* labels, const float* lab, Shape shape, int6
 void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,
                  float* centres, const ParallelFor& parallel);
 
+// scikit-image's SLIC: its labels, voxel for voxel.
+struct ExactSettings {
+  int64_t clusters;
+  double weight;      // of the squared distance in space
+  double spacing[3];  // along t, y, x
+  double reach[3];    // of a centre's window
+  int64_t iterations;
+};
+
+// lab (T, H, W, 3), already divided by the compactness, and seeds (K, 3) as t, y, x, to labels (T, H, W).
+void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels,
+                const ParallelFor& parallel);
+
+// labels (T, H, W), none negative, to connected (T, H, W).
+void connect_exact(const int32_t* labels, Shape shape, int64_t min_size, int64_t max_size, int32_t* connected);
+
 enum class Reduction { kSum, kMean, kMax };
 
 struct ReduceSettings {

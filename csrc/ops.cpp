@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <atomic>
+#include <limits>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -153,6 +154,46 @@ Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t m
   return connected;
 }
 
+Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, const std::vector<double>& spacing,
+                  const std::vector<double>& reach, int64_t iterations) {
+  require(lab_in.dim() == 5 && lab_in.size(4) == 3 && lab_in.scalar_type() == ScalarType::Double,
+          "lab must be float64 (B, T, H, W, 3)");
+  require(seeds_in.dim() == 2 && seeds_in.size(1) == 3 && seeds_in.scalar_type() == ScalarType::Double,
+          "seeds must be float64 (K, 3)");
+  require(spacing.size() == 3 && reach.size() == 3, "spacing and reach must have 3 values");
+  const Tensor lab = torch::stable::contiguous(lab_in), seeds = torch::stable::contiguous(seeds_in);
+  const Shape shape = volume(lab, 1);
+  videxplain::ExactSettings settings{seeds.size(0), weight, {}, {}, iterations};
+  for (int i = 0; i < 3; ++i) {
+    require(spacing[i] > 0 && reach[i] > 0, "spacing and reach must be positive");
+    settings.spacing[i] = spacing[i], settings.reach[i] = reach[i];
+  }
+  Tensor labels =
+      torch::stable::new_empty(lab, {lab.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
+  if (shape.voxels() == 0) return labels;
+  each_clip(lab.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
+    videxplain::slic_exact(static_cast<const double*>(lab.data_ptr()) + 3 * shape.voxels() * b, shape,
+                           static_cast<const double*>(seeds.data_ptr()), settings,
+                           static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b, parallel);
+  });
+  return labels;
+}
+
+Tensor connect_exact(const Tensor& labels_in, int64_t min_size, int64_t max_size) {
+  require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  const Tensor labels = torch::stable::contiguous(labels_in);
+  const Shape shape = volume(labels, 1);
+  const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
+  for (int64_t i = 0; i < labels.size(0) * shape.voxels(); ++i)
+    require(ids[i] >= 0 && ids[i] < std::numeric_limits<int32_t>::max(), "labels must lie in 0..2^31-2");
+  Tensor connected = torch::stable::empty_like(labels);
+  each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor&) {
+    videxplain::connect_exact(ids + shape.voxels() * b, shape, min_size, max_size,
+                              static_cast<int32_t*>(connected.data_ptr()) + shape.voxels() * b);
+  });
+  return connected;
+}
+
 videxplain::ReduceSettings reduce_settings(const Tensor& labels, const std::optional<Tensor>& dense,
                                            const std::optional<Tensor>& cam, int64_t num_segments, int64_t reduction,
                                            bool keep_sign) {
@@ -286,6 +327,8 @@ STABLE_TORCH_LIBRARY_IMPL(videxplain, CPU, m) {
   m.impl("slic", TORCH_BOX(&slic));
   m.impl("supervoxels", TORCH_BOX(&supervoxels));
   m.impl("connect_segments", TORCH_BOX(&connect_segments));
+  m.impl("slic_exact", TORCH_BOX(&slic_exact));
+  m.impl("connect_exact", TORCH_BOX(&connect_exact));
   m.impl("segment_reduce", TORCH_BOX(&segment_reduce));
 }
 

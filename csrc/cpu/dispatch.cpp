@@ -16,11 +16,11 @@ Variants choose() {
 #if defined(VX_X86)
   __builtin_cpu_init();
   if ((any || std::strcmp(wanted, "avx512") == 0) && __builtin_cpu_supports("avx512f"))
-    return {"AVX-512", avx512::lab_of_linear, avx512::slic, avx512::segment_reduce};
+    return {"AVX-512", avx512::lab_of_linear, avx512::slic, avx512::slic_exact, avx512::segment_reduce};
   if ((any || std::strcmp(wanted, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"AVX2", avx2::lab_of_linear, avx2::slic, avx2::segment_reduce};
+    return {"AVX2", avx2::lab_of_linear, avx2::slic, avx2::slic_exact, avx2::segment_reduce};
 #endif
-  return {"plain", plain::lab_of_linear, plain::slic, plain::segment_reduce};
+  return {"plain", plain::lab_of_linear, plain::slic, plain::slic_exact, plain::segment_reduce};
 }
 
 constexpr int64_t kKeptVoxels = 1 << 20;
@@ -37,6 +37,11 @@ const char* instruction_set() { return variants().name; }
 void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
           ColourSums* totals, const ParallelFor& parallel) {
   variants().slic(lab, shape, settings, labels, centres, totals, parallel);
+}
+
+void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels,
+                const ParallelFor& parallel) {
+  variants().slic_exact(lab, shape, seeds, settings, labels, parallel);
 }
 
 bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,

@@ -3,13 +3,15 @@
 
 #include "../kernels.h"
 
-#define VX_VARIANTS(isa)                                                                                  \
-  namespace isa {                                                                                         \
-  void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t count);                   \
-  void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres, \
-            ColourSums* totals, const ParallelFor& parallel);                                             \
-  bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,           \
-                      const ReduceSettings& settings, float* scores, const ParallelFor& parallel);        \
+#define VX_VARIANTS(isa)                                                                                               \
+  namespace isa {                                                                                                      \
+  void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t count);                                \
+  void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,              \
+            ColourSums* totals, const ParallelFor& parallel);                                                          \
+  void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels, \
+                  const ParallelFor& parallel);                                                                        \
+  bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,                        \
+                      const ReduceSettings& settings, float* scores, const ParallelFor& parallel);                     \
   }
 
 namespace videxplain {

@@ -26,10 +26,10 @@ const ParallelFor kThree = [](int64_t count, int64_t, const auto& body) {
 
 struct Results {
   std::vector<float> lab, centres, scores;
-  std::vector<int32_t> labels, connected, whole;
+  std::vector<int32_t> labels, connected, whole, exact;
   bool operator==(const Results& o) const {
     return lab == o.lab && centres == o.centres && scores == o.scores && labels == o.labels &&
-           connected == o.connected && whole == o.whole;
+           connected == o.connected && whole == o.whole && exact == o.exact;
   }
 };
 
@@ -61,6 +61,16 @@ Results run(unsigned seed, const ParallelFor& parallel) {
   std::vector<float> cam(reduction.cam.voxels());
   for (float& value : cam) value = static_cast<float>(random() % 100) - 50;
   segment_reduce(r.labels.data(), r.lab.data(), cam.data(), shape, reduction, r.scores.data(), parallel);
+  std::vector<double> lab(3 * voxels), seeds(3 * clusters);
+  for (double& value : lab) value = static_cast<double>(random() % levels) / 16;
+  ExactSettings exact{clusters, 0.1, {1, 0.7, 1.3}, {}, settings.iterations};
+  for (int i = 0; i < 3; ++i) {
+    exact.reach[i] = 2 * static_cast<double>(up_to(sizes[i]));
+    for (int64_t k = 0; k < clusters; ++k) seeds[3 * k + i] = static_cast<double>(up_to(sizes[i]) - 1);
+  }
+  r.exact.resize(voxels);
+  slic_exact(lab.data(), shape, seeds.data(), exact, r.exact.data(), parallel);
+  connect_exact(r.exact.data(), shape, min_size, 4 * min_size, r.exact.data());
   if (r.whole != r.connected) std::puts("supervoxels differ from the operations in turn"), std::exit(1);
   return r;
 }

@@ -25,6 +25,9 @@ SCHEMAS = {
     "supervoxels": "(Tensor frames, int[] grid, float[] weight, float[] reach, int iterations, int min_size,"
     " Tensor? centres) -> (Tensor, Tensor)",
     "connect_segments": "(Tensor labels, Tensor lab, int min_size) -> Tensor",
+    "slic_exact": "(Tensor lab, Tensor seeds, float weight, float[] spacing, float[] reach, int iterations)"
+    " -> Tensor",
+    "connect_exact": "(Tensor labels, int min_size, int max_size) -> Tensor",
     "segment_reduce": "(Tensor labels, Tensor? dense, Tensor? cam, int num_segments, int reduction, bool signed)"
     " -> Tensor",
 }
@@ -64,7 +67,7 @@ def _text(function: str) -> str:
 
 INSTRUCTION_SET = _text("videxplain_instruction_set")
 CUDA_ARCHITECTURES = _text("videxplain_cuda_architectures")
-CUDA_OPS = tuple(SCHEMAS) if CUDA_ARCHITECTURES else ()
+CUDA_OPS = tuple(name for name in SCHEMAS if not name.endswith("_exact")) if CUDA_ARCHITECTURES else ()
 
 
 # Numba, where there is no native library
@@ -127,6 +130,33 @@ def _supervoxels(
     return _connect_segments(labels, lab, min_size), ends
 
 
+def _slic_exact(
+    lab: torch.Tensor,
+    seeds: torch.Tensor,
+    weight: float,
+    spacing: list[float],
+    reach: list[float],
+    iterations: int,
+) -> torch.Tensor:
+    from videxplain.ops import _numba_exact
+
+    clips, starts = _arrays(lab, seeds)
+    labels = np.empty(clips.shape[:4], np.int32)
+    for b, clip in enumerate(clips):
+        labels[b] = _numba_exact.slic(clip, starts, weight, tuple(spacing), tuple(reach), iterations)
+    return torch.from_numpy(labels)
+
+
+def _connect_exact(labels: torch.Tensor, min_size: int, max_size: int) -> torch.Tensor:
+    from videxplain.ops import _numba_exact
+
+    (ids,) = _arrays(labels)
+    out = np.empty(ids.shape, np.int32)
+    for b in range(len(ids)):
+        out[b] = _numba_exact.connect_segments(ids[b], min_size, max_size)
+    return torch.from_numpy(out)
+
+
 def _segment_reduce(
     labels: torch.Tensor,
     dense: torch.Tensor | None,
@@ -154,6 +184,8 @@ _NUMBA: dict[str, Callable[..., Any]] = {
     "slic": _slic,
     "supervoxels": _supervoxels,
     "connect_segments": _connect_segments,
+    "slic_exact": _slic_exact,
+    "connect_exact": _connect_exact,
     "segment_reduce": _segment_reduce,
 }
 
@@ -222,6 +254,16 @@ def _(frames, grid, weight, reach, iterations, min_size, centres):  # type: igno
 
 @torch.library.register_fake("videxplain::connect_segments", lib=_library)
 def _(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> torch.Tensor:
+    return torch.empty_like(labels, memory_format=torch.contiguous_format)
+
+
+@torch.library.register_fake("videxplain::slic_exact", lib=_library)
+def _(lab, seeds, weight, spacing, reach, iterations):  # type: ignore[no-untyped-def]
+    return lab.new_empty(lab.shape[:4], dtype=torch.int32)
+
+
+@torch.library.register_fake("videxplain::connect_exact", lib=_library)
+def _(labels: torch.Tensor, min_size: int, max_size: int) -> torch.Tensor:
     return torch.empty_like(labels, memory_format=torch.contiguous_format)
 
 

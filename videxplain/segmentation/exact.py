@@ -1,15 +1,17 @@
 """SLIC with scikit-image's labels, voxel for voxel: the proof that ours is SLIC, and for who needs the same labels.
 
-In float64 and in scikit-image's order of operations throughout; colours and the grid of seeds come from scikit-image
-itself. The first round is full of exact ties, because seeds begin without colour, so the order is part of the result.
+What goes into the clustering must be the same bits: the grid of seeds comes from scikit-image itself, and colours are
+found by its formulas and NumPy's functions, tabulated where there are few values.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
-from skimage.color import rgb2lab
+import torch
+from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
 from skimage.util import regular_grid
+
+from videxplain.ops import _library  # noqa: F401  (which defines the operations)
 
 MIN_SIZE_FACTOR, MAX_SIZE_FACTOR = 0.5, 3
 
@@ -37,29 +39,55 @@ def slic(
     -------
     (T, H, W) int32; as there, ids need not be consecutive without `connect`
     """
-    image = frames.astype(np.float64) / 255
-    # by the clip's own extremes, as scikit-image does
-    low, high = image.min(), image.max()
-    image -= low
-    if high != low:
-        image /= high - low
-    # dividing would round otherwise
-    image = rgb2lab(image) * (1.0 / compactness)
     shape = frames.shape[:3]
     seeds, steps = _seeds(shape, n_segments)
-    steps_of_windows = _steps(shape, len(seeds))
-    labels = _cluster(
-        np.ascontiguousarray(image),
-        seeds,
-        1.0 / float(max(steps)) ** 2,
-        np.array(steps_of_windows, np.float64),
-        np.array(spacing, np.float64),
-        iterations,
+    reach = [2 * step for step in _steps(shape, len(seeds))]
+    image = torch.from_numpy(lab(frames, 1.0 / compactness))[None]
+    weight = 1.0 / float(max(steps)) ** 2
+    labels = torch.ops.videxplain.slic_exact(
+        image, torch.from_numpy(seeds), weight, list(spacing), reach, iterations
     )
-    if not connect:
-        return labels
-    mean = labels.size / len(seeds)
-    return _connect(labels, int(MIN_SIZE_FACTOR * mean), int(MAX_SIZE_FACTOR * mean))
+    if connect:
+        mean = labels.numel() / len(seeds)
+        labels = torch.ops.videxplain.connect_exact(
+            labels, int(MIN_SIZE_FACTOR * mean), int(MAX_SIZE_FACTOR * mean)
+        )
+    return labels[0].numpy()
+
+
+def lab(frames: np.ndarray, scale: float) -> np.ndarray:
+    """`rgb2lab(frames / 255, rescaled to 0..1) * scale`, the same bits: (T, H, W, 3) float64."""
+    linear = _linear(int(frames.min()), int(frames.max()))
+    matrix = xyz_from_rgb.T.astype(np.float64)
+    white = xyz_tristimulus_values(illuminant="D65", observer="2", dtype=np.float64)
+    out = np.empty(frames.shape)
+    rgb, xyz = np.empty((2, *frames.shape[1:]))
+    for frame, own in zip(frames, out, strict=True):  # one at a time stays in the cache
+        np.take(linear, frame, out=rgb, mode="clip")
+        np.matmul(rgb, matrix, out=xyz)
+        xyz /= white
+        dark = ~(xyz > 0.008856)
+        f = np.cbrt(xyz, out=rgb)
+        if dark.any():
+            np.copyto(f, 7.787 * xyz + 16.0 / 116.0, where=dark)
+        x, y, z = f[..., 0], f[..., 1], f[..., 2]
+        own[..., 0] = 116.0 * y - 16.0
+        own[..., 1] = 500.0 * (x - y)
+        own[..., 2] = 200.0 * (y - z)
+        own *= scale
+    return out
+
+
+def _linear(low: int, high: int) -> np.ndarray:
+    """Linear light of the 256 values, of which those from `low` to `high`, the clip's extremes, become 0..1."""
+    value = np.arange(256).clip(low, high).astype(np.float64) / 255
+    value -= low / 255
+    if high != low:
+        value /= high / 255 - low / 255
+    bright = value > 0.04045
+    value[bright] = np.power((value[bright] + 0.055) / 1.055, 2.4)
+    value[~bright] /= 12.92
+    return value
 
 
 def _seeds(shape: tuple[int, ...], n_segments: int) -> tuple[np.ndarray, list[float]]:
@@ -76,113 +104,3 @@ def _steps(shape: tuple[int, ...], n_seeds: int) -> list[float]:
 
 def _step_of(slices: tuple[slice, ...]) -> list[float]:
     return [float(s.step) if s.step is not None else 1.0 for s in slices]
-
-
-@njit(cache=True, fastmath=False, nogil=True, parallel=True)
-def _cluster(image, seeds, spatial, steps, spacing, iterations):
-    frames, height, width, _ = image.shape
-    count = seeds.shape[0]
-    centres = np.zeros((count, 6))
-    centres[:, :3] = seeds
-    labels = np.zeros((frames, height, width), np.int32)
-    nearest = np.empty((frames, height, width))
-    moved = np.zeros(frames, np.int64)
-    for iteration in range(iterations):
-        # a frame at a time: every voxel still meets the centres in ascending order
-        for t in prange(frames):
-            nearest[t] = np.inf
-            changed = 0
-            before = labels[t].copy()
-            for k in range(count):
-                c = centres[k]
-                if np.isnan(c[0]):  # an empty cluster's mean is not a number, and it stays dead
-                    continue
-                z0, z1 = int(max(c[0] - 2 * steps[0], 0)), int(min(c[0] + 2 * steps[0] + 1, frames))
-                if t < z0 or t >= z1:
-                    continue
-                y0, y1 = int(max(c[1] - 2 * steps[1], 0)), int(min(c[1] + 2 * steps[1] + 1, height))
-                x0, x1 = int(max(c[2] - 2 * steps[2], 0)), int(min(c[2] + 2 * steps[2] + 1, width))
-                dz = spacing[0] * (c[0] - t)
-                dz *= dz
-                for y in range(y0, y1):
-                    dy = spacing[1] * (c[1] - y)
-                    dy *= dy
-                    for x in range(x0, x1):
-                        dx = spacing[2] * (c[2] - x)
-                        dx *= dx
-                        d_l = image[t, y, x, 0] - c[3]
-                        d_a = image[t, y, x, 1] - c[4]
-                        d_b = image[t, y, x, 2] - c[5]
-                        distance = (dz + dy + dx) * spatial + (d_l * d_l + d_a * d_a + d_b * d_b)
-                        if distance < nearest[t, y, x]:
-                            nearest[t, y, x] = distance
-                            labels[t, y, x] = k
-            for y in range(height):
-                for x in range(width):
-                    changed += labels[t, y, x] != before[y, x]
-            moved[t] = changed
-        # scikit-image goes on; but with the same labels the means are the same, and so is everything after
-        if iteration > 0 and moved.sum() == 0:
-            break
-        _means(image, labels, centres)
-    return labels
-
-
-@njit(cache=True, fastmath=False, nogil=True)
-def _means(image, labels, centres):
-    """Sums in raster order, for their rounding is part of the result."""
-    size = np.zeros(len(centres), np.int64)
-    centres[:] = 0
-    for t in range(labels.shape[0]):
-        for y in range(labels.shape[1]):
-            for x in range(labels.shape[2]):
-                k = labels[t, y, x]
-                size[k] += 1
-                centres[k, 0] += t
-                centres[k, 1] += y
-                centres[k, 2] += x
-                for c in range(3):
-                    centres[k, 3 + c] += image[t, y, x, c]
-    for k in range(len(centres)):
-        for c in range(6):
-            centres[k, c] = centres[k, c] / size[k] if size[k] else np.nan
-
-
-@njit(cache=True, nogil=True)
-def _connect(labels, min_size, max_size):
-    """scikit-image's connectivity: breadth first, cut off at max_size, small ones to the neighbour seen last."""
-    frames, height, width = labels.shape
-    steps = ((0, 0, 1), (0, 0, -1), (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0))
-    out = np.full(labels.shape, -1, np.int32)
-    queue = np.empty((max(max_size, 1), 3), np.int32)
-    number = 0
-    for t in range(frames):
-        for y in range(height):
-            for x in range(width):
-                if out[t, y, x] >= 0:
-                    continue
-                adjacent = 0
-                label = labels[t, y, x]
-                out[t, y, x] = number
-                queue[0] = t, y, x
-                size, visited = 1, 0
-                while visited < size and size < max_size:
-                    for dt, dy, dx in steps:
-                        u, v, w = queue[visited, 0] + dt, queue[visited, 1] + dy, queue[visited, 2] + dx
-                        if not (0 <= u < frames and 0 <= v < height and 0 <= w < width):
-                            continue
-                        if labels[u, v, w] == label and out[u, v, w] < 0:
-                            out[u, v, w] = number
-                            queue[size] = u, v, w
-                            size += 1
-                            if size >= max_size:
-                                break
-                        elif out[u, v, w] >= 0 and out[u, v, w] != number:
-                            adjacent = out[u, v, w]
-                    visited += 1
-                if size < min_size:
-                    for i in range(size):
-                        out[queue[i, 0], queue[i, 1], queue[i, 2]] = adjacent
-                else:
-                    number += 1
-    return out
