@@ -107,7 +107,7 @@ def pixel_scores_of(
     x = check_input(model, x)
     batch, _, frames = x.shape[:3]
     per_frame = model.is_image_model
-    if per_frame:
+    if per_frame and frames > 1:
         x = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
     run = ForwardPass(
         model,

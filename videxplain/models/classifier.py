@@ -257,7 +257,8 @@ class Classifier:
         if self.layout == "BTCHW":
             inputs = inputs.transpose(1, 2)
         elif self.layout == "BCHW":
-            inputs = inputs.transpose(1, 2).flatten(0, 1)
+            # a lone frame is taken out as it lies: flatten would hide from the convolutions that channels come last
+            inputs = inputs.squeeze(2) if frames == 1 else inputs.transpose(1, 2).flatten(0, 1)
         with evaluating(self.net):
             try:
                 output = self.net(inputs)
