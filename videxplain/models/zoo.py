@@ -197,6 +197,8 @@ def _torchvision(request: Request, *, video: bool) -> Classifier:
         options = {"init_weights": False, "aux_logits": False, "transform_input": state is not None}
         if state is not None:
             state = {k: v for k, v in state.items() if not k.startswith(("aux1", "aux2", "AuxLogits"))}
+    if request.name.startswith("vit_"):
+        options = {"image_size": preset.crop_size[0]}  # they take one size only, and the released ones differ
     if request.weights is None:
         net = _download(request.name, released)
     else:
