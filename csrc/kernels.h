@@ -71,7 +71,7 @@ struct ExactSettings {
   int64_t iterations;
 };
 
-// lab (T, H, W, 3), already divided by the compactness, and seeds (K, 3) as t, y, x, to labels (T, H, W).
+// lab (3, T, H, W), already divided by the compactness, and seeds (K, 3) as t, y, x, to labels (T, H, W).
 void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels,
                 const ParallelFor& parallel);
 

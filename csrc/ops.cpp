@@ -156,13 +156,13 @@ Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t m
 
 Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, const std::vector<double>& spacing,
                   const std::vector<double>& reach, int64_t iterations) {
-  require(lab_in.dim() == 5 && lab_in.size(4) == 3 && lab_in.scalar_type() == ScalarType::Double,
-          "lab must be float64 (B, T, H, W, 3)");
+  require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Double,
+          "lab must be float64 (B, 3, T, H, W)");
   require(seeds_in.dim() == 2 && seeds_in.size(1) == 3 && seeds_in.scalar_type() == ScalarType::Double,
           "seeds must be float64 (K, 3)");
   require(spacing.size() == 3 && reach.size() == 3, "spacing and reach must have 3 values");
   const Tensor lab = torch::stable::contiguous(lab_in), seeds = torch::stable::contiguous(seeds_in);
-  const Shape shape = volume(lab, 1);
+  const Shape shape = volume(lab, 2);
   videxplain::ExactSettings settings{seeds.size(0), weight, {}, {}, iterations};
   for (int i = 0; i < 3; ++i) {
     require(spacing[i] > 0 && reach[i] > 0, "spacing and reach must be positive");
@@ -183,9 +183,12 @@ Tensor connect_exact(const Tensor& labels_in, int64_t min_size, int64_t max_size
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
   const Tensor labels = torch::stable::contiguous(labels_in);
   const Shape shape = volume(labels, 1);
+  require(min_size <= max_size, "max_size must not be below min_size");
   const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
-  for (int64_t i = 0; i < labels.size(0) * shape.voxels(); ++i)
-    require(ids[i] >= 0 && ids[i] < std::numeric_limits<int32_t>::max(), "labels must lie in 0..2^31-2");
+  bool valid = true;
+  for (int64_t i = 0, count = labels.size(0) * shape.voxels(); i < count; ++i)
+    valid &= ids[i] >= 0 && ids[i] < std::numeric_limits<int32_t>::max();
+  require(valid, "labels must lie in 0..2^31-2");
   Tensor connected = torch::stable::empty_like(labels);
   each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor&) {
     videxplain::connect_exact(ids + shape.voxels() * b, shape, min_size, max_size,

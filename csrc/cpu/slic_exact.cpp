@@ -15,6 +15,7 @@
 namespace videxplain::VX_ISA {
 namespace {
 
+constexpr int64_t kKeptVoxels = 1 << 20;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kRows = kLanes == 16 ? 4 : kLanes == 8 ? 2 : 1;
 constexpr int kTileT = 4, kTileY = 8, kTileX = kLanes;
@@ -124,28 +125,32 @@ struct Clip {
   const double* lab;
   Shape shape;
   double weight, middle[3], half_range[3];
-  std::vector<float> colours;  // (3, T, H, W), from the middle
+  const float* colours;  // (3, T, H, W), from the middle
 
-  Clip(const double* values, Shape size, double spatial, const ParallelFor& parallel)
-      : lab(values), shape(size), weight(spatial) {
+  Clip(const double* values, Shape size, double spatial, float* memory, const ParallelFor& parallel)
+      : lab(values), shape(size), weight(spatial), colours(memory) {
     const int64_t voxels = shape.voxels();
-    double low[3], high[3];
-    for (int c = 0; c < 3; ++c) low[c] = high[c] = lab[c];
-    for (int64_t i = 0; i < voxels; ++i) {
-      for (int c = 0; c < 3; ++c) {
-        low[c] = std::min(low[c], lab[3 * i + c]);
-        high[c] = std::max(high[c], lab[3 * i + c]);
-      }
-    }
     for (int c = 0; c < 3; ++c) {
-      middle[c] = 0.5 * (low[c] + high[c]);
+      const double* own = lab + c * voxels;
+      Doubles lows = own[0] - Doubles{}, highs = lows;
+      int64_t i = 0;
+      for (; i + kHalf <= voxels; i += kHalf) {
+        const Doubles here = load_doubles(own + i);
+        lows = here < lows ? here : lows;
+        highs = here > highs ? here : highs;
+      }
+      double low = own[0], high = own[0];
+      for (; i < voxels; ++i) low = std::min(low, own[i]), high = std::max(high, own[i]);
+      for (int lane = 0; lane < kHalf; ++lane) low = std::min(low, lows[lane]), high = std::max(high, highs[lane]);
+      middle[c] = 0.5 * (low + high);
       // no less than what float64 itself rounds off
-      half_range[c] = 0.5 * (high[c] - low[c]) + 1e-6 * std::max(std::fabs(low[c]), std::fabs(high[c]));
+      half_range[c] = 0.5 * (high - low) + 1e-6 * std::max(std::fabs(low), std::fabs(high));
     }
-    colours.resize(3 * voxels);
-    parallel(voxels, 1 << 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        for (int c = 0; c < 3; ++c) colours[c * voxels + i] = static_cast<float>(lab[3 * i + c] - middle[c]);
+    parallel(3 * voxels, 1 << 17, [&](int64_t begin, int64_t end) {
+      for (int c = 0; c < 3; ++c) {
+        const int64_t to = std::min(end, (c + 1) * voxels);
+        for (int64_t i = std::max(begin, c * voxels); i < to; ++i) memory[i] = static_cast<float>(lab[i] - middle[c]);
+      }
     });
   }
 
@@ -162,8 +167,10 @@ template <bool kFirst>
 void find_exactly(const Clip& clip, const std::vector<Candidate>& candidates, int64_t first, int64_t width, int t,
                   int y, int32_t* labels) {
   double colours[3][kTileX] = {};
-  for (int64_t i = 0; i < width; ++i)
-    for (int c = 0; c < 3; ++c) colours[c][i] = clip.lab[3 * (first + i) + c];
+  for (int c = 0; c < 3; ++c) {
+    const double* own = clip.lab + c * clip.shape.voxels() + first;
+    std::copy(own, own + width, colours[c]);
+  }
   Doubles x[3][2], best[2], colour[2];
   Longs found[2];
   for (int v = 0; v < 2; ++v) {
@@ -218,7 +225,10 @@ inline void find_nearest(Group& group, const std::vector<Candidate>& candidates,
 template <typename Vector, typename Value>
 inline Vector load_row(const Value* from, int64_t width) {
   Vector row{};
-  std::memcpy(&row, from, width * sizeof *from);
+  if (width == kTileX)
+    std::memcpy(&row, from, sizeof row);
+  else
+    std::memcpy(&row, from, width * sizeof *from);
   return row;
 }
 
@@ -229,6 +239,7 @@ bool assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, con
   const int64_t voxels = clip.shape.voxels(), width = std::min<int64_t>(kTileX, clip.shape.width - start[2]);
   const int64_t t_end = std::min(start[0] + kTileT, clip.shape.frames);
   const int64_t y_end = std::min(start[1] + kTileY, clip.shape.height);
+  const uint32_t inside = static_cast<uint32_t>((uint64_t{1} << width) - 1);
   bool moved = false;
   for (int64_t t = start[0]; t < t_end; ++t) {
     const int own_t = static_cast<int>(t - start[0]);
@@ -240,24 +251,26 @@ bool assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, con
       if (!kFirst) {
         for (int64_t r = 0; r < kRows; ++r) {
           const int64_t row = first + std::min(r, rows - 1) * clip.shape.width;  // past the end the last row again
-          for (int c = 0; c < 3; ++c)
-            group.colour[c][r] = load_row<Floats>(clip.colours.data() + c * voxels + row, width);
+          for (int c = 0; c < 3; ++c) group.colour[c][r] = load_row<Floats>(clip.colours + c * voxels + row, width);
           group.labels[r] = load_row<Ints>(labels + row, width);
         }
         find_nearest(group, candidates, own_t, own_y, margin);
       }
       for (int r = 0; r < rows; ++r) {
         const int64_t row = first + r * clip.shape.width;
-        int32_t found[kTileX];
-        const uint32_t inside = static_cast<uint32_t>((uint64_t{1} << width) - 1);
+        const Ints before = load_row<Ints>(labels + row, width);
+        Ints after = group.labels[r];
         if (kFirst || (different(group.doubtful[r], Ints{}) & inside)) {
-          std::copy(labels + row, labels + row + width, found);
+          int32_t found[kTileX];
+          store(found, before);
           find_exactly<kFirst>(clip, candidates, row, width, own_t, own_y + r, found);
-        } else {
-          store(found, group.labels[r]);
+          std::memcpy(&after, found, sizeof after);
         }
-        if (std::memcmp(found, labels + row, width * sizeof *found) == 0) continue;
-        std::copy(found, found + width, labels + row);
+        if ((different(before, after) & inside) == 0) continue;
+        if (width == kTileX)
+          store(labels + row, after);
+        else
+          std::memcpy(labels + row, &after, width * sizeof *labels);
         moved = true;
       }
     }
@@ -273,19 +286,21 @@ void update_centres(const Clip& clip, const int32_t* labels, std::vector<Centre>
   };
   std::vector<Sums> sums(centres.size());
   const Shape shape = clip.shape;
-  const double* lab = clip.lab;
-  for (int64_t t = 0; t < shape.frames; ++t) {
-    for (int64_t y = 0; y < shape.height; ++y, labels += shape.width, lab += 3 * shape.width) {
-      for (int64_t x = 0; x < shape.width;) {
-        const int64_t begin = x;
-        const int32_t label = labels[x];
-        Sums& own = sums[label];
-        double l = own.colour[0], a = own.colour[1], b = own.colour[2];
-        for (; x < shape.width && labels[x] == label; ++x) l += lab[3 * x], a += lab[3 * x + 1], b += lab[3 * x + 2];
-        const int64_t count = x - begin;
-        own.colour[0] = l, own.colour[1] = a, own.colour[2] = b;
-        own.t += t * count, own.y += y * count, own.x += (begin + x - 1) * count / 2, own.count += count;
-      }
+  const int64_t voxels = shape.voxels();
+  for (int64_t row = 0; row < shape.frames * shape.height; ++row) {
+    const int32_t* ids = labels + row * shape.width;
+    const double *l = clip.lab + row * shape.width, *a = l + voxels, *b = a + voxels;
+    for (int64_t x = 0; x < shape.width;) {
+      const int64_t begin = x;
+      const int32_t label = ids[x];
+      Sums& own = sums[label];
+      double sum_l = own.colour[0], sum_a = own.colour[1], sum_b = own.colour[2];
+      do sum_l += l[x], sum_a += a[x], sum_b += b[x];
+      while (++x < shape.width && ids[x] == label);
+      own.colour[0] = sum_l, own.colour[1] = sum_a, own.colour[2] = sum_b;
+      const int64_t count = x - begin;
+      own.t += row / shape.height * count, own.y += row % shape.height * count;
+      own.x += (begin + x - 1) * count / 2, own.count += count;
     }
   }
   for (size_t k = 0; k < sums.size(); ++k) {
@@ -378,7 +393,9 @@ class Rounds {
 
 void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels,
                 const ParallelFor& parallel) {
-  const Clip clip(lab, shape, settings.weight, parallel);
+  thread_local std::vector<float> kept;  // fresh pages cost more than what is done on them; large ones are given back
+  kept.resize(3 * shape.voxels());
+  const Clip clip(lab, shape, settings.weight, kept.data(), parallel);
   Rounds rounds(clip, seeds, settings);
   std::fill(labels, labels + shape.voxels(), 0);
   for (int64_t round = 0; round < settings.iterations; ++round) {
@@ -389,6 +406,7 @@ void slic_exact(const double* lab, Shape shape, const double* seeds, const Exact
       break;
     rounds.update(labels);
   }
+  if (shape.voxels() > kKeptVoxels) std::vector<float>().swap(kept);
 }
 
 }  // namespace videxplain::VX_ISA

@@ -141,7 +141,7 @@ def _slic_exact(
     from videxplain.ops import _numba_exact
 
     clips, starts = _arrays(lab, seeds)
-    labels = np.empty(clips.shape[:4], np.int32)
+    labels = np.empty((len(clips), *clips.shape[2:]), np.int32)
     for b, clip in enumerate(clips):
         labels[b] = _numba_exact.slic(clip, starts, weight, tuple(spacing), tuple(reach), iterations)
     return torch.from_numpy(labels)
@@ -259,7 +259,7 @@ def _(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> torch.Tensor:
 
 @torch.library.register_fake("videxplain::slic_exact", lib=_library)
 def _(lab, seeds, weight, spacing, reach, iterations):  # type: ignore[no-untyped-def]
-    return lab.new_empty(lab.shape[:4], dtype=torch.int32)
+    return lab.new_empty((lab.shape[0], *lab.shape[2:]), dtype=torch.int32)
 
 
 @torch.library.register_fake("videxplain::connect_exact", lib=_library)

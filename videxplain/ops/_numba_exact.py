@@ -18,7 +18,7 @@ def slic(
     reach: tuple[float, ...],
     iterations: int,
 ) -> np.ndarray:
-    """Labels (T, H, W) int32 of colours (T, H, W, 3) float64 from seeds (K, 3) float64."""
+    """Labels (T, H, W) int32 of colours (3, T, H, W) float64 from seeds (K, 3) float64."""
     return _cluster(
         image, seeds, weight, np.array(reach, np.float64), np.array(spacing, np.float64), iterations
     )
@@ -26,7 +26,7 @@ def slic(
 
 @njit(cache=True, fastmath=False, nogil=True, parallel=True)
 def _cluster(image, seeds, spatial, reach, spacing, iterations):
-    frames, height, width, _ = image.shape
+    _, frames, height, width = image.shape
     count = seeds.shape[0]
     centres = np.zeros((count, 6))
     centres[:, :3] = seeds
@@ -56,9 +56,9 @@ def _cluster(image, seeds, spatial, reach, spacing, iterations):
                     for x in range(x0, x1):
                         dx = spacing[2] * (c[2] - x)
                         dx *= dx
-                        d_l = image[t, y, x, 0] - c[3]
-                        d_a = image[t, y, x, 1] - c[4]
-                        d_b = image[t, y, x, 2] - c[5]
+                        d_l = image[0, t, y, x] - c[3]
+                        d_a = image[1, t, y, x] - c[4]
+                        d_b = image[2, t, y, x] - c[5]
                         distance = (dz + dy + dx) * spatial + (d_l * d_l + d_a * d_a + d_b * d_b)
                         if distance < nearest[t, y, x]:
                             nearest[t, y, x] = distance
@@ -88,7 +88,7 @@ def _means(image, labels, centres):
                 centres[k, 1] += y
                 centres[k, 2] += x
                 for c in range(3):
-                    centres[k, 3 + c] += image[t, y, x, c]
+                    centres[k, 3 + c] += image[c, t, y, x]
     for k in range(len(centres)):
         for c in range(6):
             centres[k, c] = centres[k, c] / size[k] if size[k] else np.nan

@@ -56,25 +56,30 @@ def slic(
 
 
 def lab(frames: np.ndarray, scale: float) -> np.ndarray:
-    """`rgb2lab(frames / 255, rescaled to 0..1) * scale`, the same bits: (T, H, W, 3) float64."""
+    """`rgb2lab(frames / 255, rescaled to 0..1) * scale`, the same bits: (3, T, H, W) float64."""
     linear = _linear(int(frames.min()), int(frames.max()))
     matrix = xyz_from_rgb.T.astype(np.float64)
-    white = xyz_tristimulus_values(illuminant="D65", observer="2", dtype=np.float64)
-    out = np.empty(frames.shape)
+    white = np.tile(xyz_tristimulus_values(illuminant="D65", observer="2", dtype=np.float64), frames.shape[2])
+    out = np.empty((3, *frames.shape[:3]))
     rgb, xyz = np.empty((2, *frames.shape[1:]))
-    for frame, own in zip(frames, out, strict=True):  # one at a time stays in the cache
+    for t, frame in enumerate(frames):  # one at a time stays in the cache
         np.take(linear, frame, out=rgb, mode="clip")
         np.matmul(rgb, matrix, out=xyz)
-        xyz /= white
-        dark = ~(xyz > 0.008856)
+        rows = xyz.reshape(len(xyz), -1)
+        rows /= white
         f = np.cbrt(xyz, out=rgb)
+        dark = ~(xyz > 0.008856)
         if dark.any():
             np.copyto(f, 7.787 * xyz + 16.0 / 116.0, where=dark)
         x, y, z = f[..., 0], f[..., 1], f[..., 2]
-        own[..., 0] = 116.0 * y - 16.0
-        own[..., 1] = 500.0 * (x - y)
-        own[..., 2] = 200.0 * (y - z)
-        own *= scale
+        lightness, a, b = out[:, t]
+        np.multiply(y, 116.0, out=lightness)
+        lightness -= 16.0
+        np.subtract(x, y, out=a)
+        a *= 500.0
+        np.subtract(y, z, out=b)
+        b *= 200.0
+    out *= scale
     return out
 
 
@@ -93,8 +98,8 @@ def _linear(low: int, high: int) -> np.ndarray:
 def _seeds(shape: tuple[int, ...], n_segments: int) -> tuple[np.ndarray, list[float]]:
     """Places (K, 3) on scikit-image's regular grid in z, y, x order, and the grid's steps."""
     slices = regular_grid(shape, n_segments)
-    axes = np.mgrid[: shape[0], : shape[1], : shape[2]]
-    return np.stack([axis[slices].ravel() for axis in axes], axis=1).astype(np.float64), _step_of(slices)
+    places = [np.arange(size, dtype=np.float64)[axis] for size, axis in zip(shape, slices, strict=True)]
+    return np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, 3), _step_of(slices)
 
 
 def _steps(shape: tuple[int, ...], n_seeds: int) -> list[float]:
