@@ -223,3 +223,19 @@ def test_bundled_model_tells_motions_apart() -> None:
     found = model.predict(model.prepare([clip.frames for clip in clips])).argmax(1).tolist()
     right = sum(a == clip.label for a, clip in zip(found, clips, strict=True))
     assert right >= 0.95 * len(clips)
+
+
+def test_a_lone_clip_through_the_narrow_network_is_as_in_a_batch() -> None:
+    """It goes into the convolutions twice; scores and gradients must not tell."""
+    net = C3D(5, width=4, fc_width=16).eval()
+    clips = torch.rand(3, 3, 16, 112, 112, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    whole = net(clips)
+    (expected,) = torch.autograd.grad(whole[:, 1].sum(), clips)
+    for b in range(3):
+        lone = clips[b : b + 1].detach().requires_grad_()
+        logits = net(lone)
+        torch.testing.assert_close(logits[0], whole[b], rtol=1e-4, atol=1e-5)
+        (gradient,) = torch.autograd.grad(logits[0, 1], lone)
+        # where two places of a pooling window are nearly equal, rounding decides which one has the gradient
+        off = (gradient[0] - expected[b]).abs() > 1e-3 * expected[b].abs().max()
+        assert off.float().mean() < 1e-3

@@ -17,6 +17,23 @@ _GROUPS: tuple[tuple[tuple[str, int], ...], ...] = (
 )
 
 
+_LARGE = 20480
+"""Values of a sample, columns left out, from which torch's Conv3d always uses oneDNN on CPUs."""
+
+
+class LoneConv3d(nn.Conv3d):
+    """Conv3d without torch's slow path: on CPUs a lone small sample goes in twice.
+
+    torch takes oneDNN for two samples or more, but for one of at most `_LARGE` values another method, which for few
+    channels is several times slower.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) == 1 and x.device.type == "cpu" and x[0, ..., 0].numel() <= _LARGE:
+            return super().forward(x.expand(2, *x.shape[1:]))[:1]
+        return super().forward(x)
+
+
 class C3D(nn.Module):
     """Eight 3x3x3 convolutions, five max poolings, two hidden layers and a classifier.
 
@@ -52,10 +69,11 @@ class C3D(nn.Module):
         self.config = {"width": width, "fc_width": fc_width, "batch_norm": batch_norm}
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels = 3
+        convolution = LoneConv3d if width < 32 else nn.Conv3d
         for number, group in enumerate(_GROUPS, start=1):
             for name, factor in group:
                 # A bias before batch normalisation would be subtracted again with the mean.
-                layers[name] = nn.Conv3d(channels, factor * width, 3, padding=1, bias=not batch_norm)
+                layers[name] = convolution(channels, factor * width, 3, padding=1, bias=not batch_norm)
                 channels = factor * width
                 suffix = name.removeprefix("conv")
                 if batch_norm:
