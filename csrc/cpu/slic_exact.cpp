@@ -18,7 +18,11 @@ namespace {
 constexpr int64_t kKeptVoxels = 1 << 20;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kRows = kLanes == 16 ? 4 : kLanes == 8 ? 2 : 1;
-constexpr int kTileT = 4, kTileY = 8, kTileX = kLanes;
+constexpr int kTileT = 4, kMostTileY = 16, kTileX = kLanes;
+
+// Tiles of few frames are higher.
+int tile_height(Shape shape) { return shape.frames > 2 ? 8 : kMostTileY; }
+
 constexpr int kHalf = kLanes / 2;
 typedef double Doubles __attribute__((vector_size(4 * VX_LANES)));
 typedef int64_t Longs __attribute__((vector_size(4 * VX_LANES)));
@@ -110,7 +114,7 @@ class AxisDistances {
 // A centre as a band of tiles that lie side by side sees it. In float32 the squared distance less the voxel's own
 // |x|^2 is row + across + x . (-2 c), colours counted from the middle of the clip's.
 struct Near {
-  float row[kTileT][kTileY], colour[3];
+  float row[kTileT][kMostTileY], colour[3];
   int32_t id;
   const double *t, *y, *exact_colour;
 };
@@ -158,7 +162,8 @@ struct Clip {
   float margin(double largest_spatial) const {
     double square = 0;
     for (const double r : half_range) square += r * r;
-    return static_cast<float>(0x1p-20 * (largest_spatial + 3 * square));
+    const float margin = static_cast<float>(0x1p-20 * (largest_spatial + 3 * square));
+    return std::max(margin, std::numeric_limits<float>::min());  // below it roundings are no longer relative
   }
 };
 
@@ -238,7 +243,7 @@ bool assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, con
                  int32_t* labels) {
   const int64_t voxels = clip.shape.voxels(), width = std::min<int64_t>(kTileX, clip.shape.width - start[2]);
   const int64_t t_end = std::min(start[0] + kTileT, clip.shape.frames);
-  const int64_t y_end = std::min(start[1] + kTileY, clip.shape.height);
+  const int64_t y_end = std::min(start[1] + tile_height(clip.shape), clip.shape.height);
   const uint32_t inside = static_cast<uint32_t>((uint64_t{1} << width) - 1);
   bool moved = false;
   for (int64_t t = start[0]; t < t_end; ++t) {
@@ -323,7 +328,7 @@ class Rounds {
         settings_(settings),
         centres_(settings.clusters),
         in_t_(0, clip.shape, settings, kTileT),
-        in_y_(1, clip.shape, settings, kTileY),
+        in_y_(1, clip.shape, settings, tile_height(clip.shape)),
         in_x_(2, clip.shape, settings, kTileX) {
     for (size_t k = 0; k < centres_.size(); ++k)
       centres_[k] = {{seeds[3 * k], seeds[3 * k + 1], seeds[3 * k + 2]}, {0, 0, 0}, true};
@@ -337,14 +342,15 @@ class Rounds {
         weight * (in_t_.update(centres_, weight) + in_y_.update(centres_, weight) + in_x_.update(centres_, weight));
     const float margin = clip_.margin(largest);
     const Shape shape = clip_.shape;
-    const int64_t bands_t = (shape.frames + kTileT - 1) / kTileT, bands_y = (shape.height + kTileY - 1) / kTileY;
+    const int64_t tile_y = tile_height(shape), bands_t = (shape.frames + kTileT - 1) / kTileT;
+    const int64_t bands_y = (shape.height + tile_y - 1) / tile_y;
     std::atomic<bool> moved{false};
     parallel(bands_t * bands_y, 4, [&](int64_t begin, int64_t end) {
       std::vector<Near> near;
       std::vector<Candidate> candidates;
       bool own = false;
       for (int64_t band = begin; band < end; ++band) {
-        int64_t start[3] = {band / bands_y * kTileT, band % bands_y * kTileY, 0};
+        int64_t start[3] = {band / bands_y * kTileT, band % bands_y * tile_y, 0};
         find_near(start, near);
         for (; start[2] < shape.width; start[2] += kTileX) {
           candidates.clear();
@@ -365,6 +371,8 @@ class Rounds {
   // The centres whose windows meet a band, in ascending order.
   void find_near(const int64_t start[3], std::vector<Near>& near) const {
     near.clear();
+    const int frames = static_cast<int>(std::min<int64_t>(kTileT, clip_.shape.frames));
+    const int height = tile_height(clip_.shape);
     for (size_t k = 0; k < centres_.size(); ++k) {
       if (!in_t_.meets(k, start[0]) || !in_y_.meets(k, start[1])) continue;
       Near& n = near.emplace_back();
@@ -377,8 +385,8 @@ class Rounds {
         square += own * own;
         n.colour[c] = static_cast<float>(-2 * own);
       }
-      for (int t = 0; t < kTileT; ++t)
-        for (int y = 0; y < kTileY; ++y)
+      for (int t = 0; t < frames; ++t)
+        for (int y = 0; y < height; ++y)
           n.row[t][y] = static_cast<float>(settings_.weight * (n.t[t] + n.y[y]) + square);
     }
   }

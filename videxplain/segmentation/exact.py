@@ -61,18 +61,19 @@ def lab(frames: np.ndarray, scale: float) -> np.ndarray:
     matrix = xyz_from_rgb.T.astype(np.float64)
     white = np.tile(xyz_tristimulus_values(illuminant="D65", observer="2", dtype=np.float64), frames.shape[2])
     out = np.empty((3, *frames.shape[:3]))
-    rgb, xyz = np.empty((2, *frames.shape[1:]))
-    for t, frame in enumerate(frames):  # one at a time stays in the cache
-        np.take(linear, frame, out=rgb, mode="clip")
-        np.matmul(rgb, matrix, out=xyz)
-        rows = xyz.reshape(len(xyz), -1)
-        rows /= white
+    rows = frames.reshape(-1, *frames.shape[2:])
+    count = max(1, (1 << 13) // frames.shape[2])  # that stay in the cache
+    for first in range(0, len(rows), count):
+        rgb = np.take(linear, rows[first : first + count], mode="clip")
+        xyz = np.matmul(rgb, matrix)  # a product a row, as there
+        flat = xyz.reshape(len(xyz), -1)
+        flat /= white
         f = np.cbrt(xyz, out=rgb)
         dark = ~(xyz > 0.008856)
         if dark.any():
             np.copyto(f, 7.787 * xyz + 16.0 / 116.0, where=dark)
         x, y, z = f[..., 0], f[..., 1], f[..., 2]
-        lightness, a, b = out[:, t]
+        lightness, a, b = out.reshape(3, *rows.shape[:2])[:, first : first + count]
         np.multiply(y, 116.0, out=lightness)
         lightness -= 16.0
         np.subtract(x, y, out=a)
