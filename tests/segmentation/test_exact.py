@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.color import rgb2lab
 from skimage.data import astronaut, cat, chelsea, coffee, rocket
 from skimage.segmentation import slic
+from skimage.util import img_as_float
 
 import videxplain as vx
 from videxplain.evaluation import moving_objects
@@ -56,6 +58,17 @@ def test_pans(photo, compactness: float) -> None:
     picture = photo()
     clip = np.stack([picture[2 * t : 2 * t + 60, 3 * t : 3 * t + 75] for t in range(6)])
     assert_same(clip, 40, compactness, (2.0, 1.0, 0.7))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 256), (3, 250), (100, 108), (0, 30)])
+def test_colours(low: int, high: int) -> None:
+    """Every bit of what scikit-image makes of bytes."""
+    frames = np.random.default_rng(low).integers(low, high, (3, 90, 101, 3)).astype(np.uint8)
+    image = img_as_float(frames)
+    image -= image.min()
+    image /= image.max()
+    expected = rgb2lab(image) * (1 / 7.3)
+    assert np.array_equal(np.moveaxis(expected, -1, 0), exact.lab(frames, 1 / 7.3))
 
 
 @pytest.mark.parametrize("value", [0, 7, 255])

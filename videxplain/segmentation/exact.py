@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
-from skimage.util import regular_grid
+from skimage.util import img_as_float, regular_grid
 
 from videxplain.ops import _library  # noqa: F401  (which defines the operations)
 
@@ -56,13 +56,13 @@ def slic(
 
 
 def lab(frames: np.ndarray, scale: float) -> np.ndarray:
-    """`rgb2lab(frames / 255, rescaled to 0..1) * scale`, the same bits: (3, T, H, W) float64."""
+    """`rgb2lab(img_as_float(frames), rescaled to 0..1) * scale`, the same bits: (3, T, H, W) float64."""
     linear = _linear(int(frames.min()), int(frames.max()))
     matrix = xyz_from_rgb.T.astype(np.float64)
     white = np.tile(xyz_tristimulus_values(illuminant="D65", observer="2", dtype=np.float64), frames.shape[2])
     out = np.empty((3, *frames.shape[:3]))
     rows = frames.reshape(-1, *frames.shape[2:])
-    count = max(1, (1 << 13) // frames.shape[2])  # that stay in the cache
+    count = max(1, 25000 // frames.shape[2])  # that stay in the cache
     for first in range(0, len(rows), count):
         rgb = np.take(linear, rows[first : first + count], mode="clip")
         xyz = np.matmul(rgb, matrix)  # a product a row, as there
@@ -86,10 +86,11 @@ def lab(frames: np.ndarray, scale: float) -> np.ndarray:
 
 def _linear(low: int, high: int) -> np.ndarray:
     """Linear light of the 256 values, of which those from `low` to `high`, the clip's extremes, become 0..1."""
-    value = np.arange(256).clip(low, high).astype(np.float64) / 255
-    value -= low / 255
+    value = img_as_float(np.arange(256).clip(low, high).astype(np.uint8))
+    least, most = value[0], value[255]
+    value -= least
     if high != low:
-        value /= high / 255 - low / 255
+        value /= most - least
     bright = value > 0.04045
     value[bright] = np.power((value[bright] + 0.055) / 1.055, 2.4)
     value[~bright] /= 12.92
