@@ -62,7 +62,7 @@ def lab(frames: np.ndarray, scale: float) -> np.ndarray:
     white = np.tile(xyz_tristimulus_values(illuminant="D65", observer="2", dtype=np.float64), frames.shape[2])
     out = np.empty((3, *frames.shape[:3]))
     rows = frames.reshape(-1, *frames.shape[2:])
-    count = max(1, 25000 // frames.shape[2])  # that stay in the cache
+    count = max(1, (1 << 13) // frames.shape[2])  # that stay in the cache
     for first in range(0, len(rows), count):
         rgb = np.take(linear, rows[first : first + count], mode="clip")
         xyz = np.matmul(rgb, matrix)  # a product a row, as there
