@@ -23,6 +23,7 @@ _PUBLIC = {
     "explain": "videxplain.explain",
     "explain_anytime": "videxplain.explain",
     "Explanation": "videxplain.explanation",
+    "open_explanations": "videxplain.annotate.saved",
     "VidexplainError": "videxplain.errors",
 }
 

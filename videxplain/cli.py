@@ -89,6 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
     annotate.add_argument(
         "--stream", type=int, help="which video stream, counted from 0, where there are several"
     )
+    annotate.add_argument(
+        "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
+    )
     annotate.add_argument("--quiet", action="store_true", help="no progress bar")
     annotate.add_argument(
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
@@ -273,7 +276,7 @@ def _annotate(args: argparse.Namespace) -> int:
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
 
-    same = ("top_k", "style", "stride", "hop", "batch", "stream", "codec", "crf", "preset")
+    same = ("top_k", "style", "stride", "hop", "batch", "stream", "codec", "crf", "preset", "save")
     options = {name: getattr(args, name) for name in same} | _explanation_options(args)
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError
@@ -101,13 +102,17 @@ class Explanation:
     def top(self, k: int = 5) -> list[Supervoxel]:
         """The `k` supervoxels with the highest scores, best first."""
         total = float(np.abs(self.scores).sum()) or 1.0
+        boxes = find_objects(self.labels + 1)
         supervoxels = []
         for id_ in self.top_ids(k).tolist():
-            where = np.nonzero(self.labels == id_)
+            inside = boxes[id_]
+            low, high = tuple(s.start for s in inside), tuple(s.stop for s in inside)
+            where = np.nonzero(self.labels[inside] == id_)
+            centre = tuple(float(axis.mean() + start) for axis, start in zip(where, low, strict=True))
             score = float(self.scores[id_])
-            centre = tuple(float(axis.mean()) for axis in where)
-            box = tuple(int(axis.min()) for axis in where), tuple(int(axis.max()) + 1 for axis in where)
-            supervoxels.append(Supervoxel(id_, score, abs(score) / total, len(where[0]), centre, box))  # type: ignore[arg-type]
+            supervoxels.append(
+                Supervoxel(id_, score, abs(score) / total, len(where[0]), centre, (low, high))  # type: ignore[arg-type]
+            )
         return supervoxels
 
     def voxel_scores(self) -> np.ndarray:

@@ -25,6 +25,17 @@ _COLOURS = np.stack(
     axis=1,
 ).astype(np.float32)
 
+# Okabe and Ito's colours, which people with any colour vision tell apart
+_CLASSES = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
 _DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
 
@@ -54,17 +65,49 @@ def render_explanation(
     return np.stack([draw(frame, t) for t, frame in enumerate(explanation.frames)])
 
 
+class Timeline:
+    """What the network said along a video, as a strip: bars as high as the probability, a colour for each class.
+
+    Parameters
+    ----------
+    size
+        (height, width) of the video's frames.
+    strip
+        An earlier one's, to go on with.
+    """
+
+    def __init__(self, size: tuple[int, int], strip: np.ndarray | None = None) -> None:
+        height, width = _points(size) // 2, size[1]
+        self.strip = np.zeros((height, width, 3), np.uint8) if strip is None else strip.copy()
+
+    def add(self, begin: float, end: float, target: int, probability: float) -> None:
+        """From `begin` to `end`, in shares of the video's length."""
+        height, width = self.strip.shape[:2]
+        left, right = (round(min(at, 1.0) * width) for at in (begin, end))
+        top = height - max(1, round(probability * height))
+        self.strip[:, left : max(right, left + 1)] = 0
+        self.strip[top:, left : max(right, left + 1)] = _CLASSES[target % len(_CLASSES)]
+
+
 def painter(
-    explanation: Explanation, *, top_k: int = 5, style: str = "heat", legend: bool = True
+    explanation: Explanation,
+    *,
+    top_k: int = 5,
+    style: str = "heat",
+    legend: bool = True,
+    timeline: Timeline | None = None,
 ) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A function (frame (H, W, 3) uint8, index into the labels) -> picture, for frames that are not kept together."""
+    """A function (frame (H, W, 3) uint8, index into the labels) -> picture, for frames that are not kept together.
+
+    The `timeline`, as it is now, stands above the legend.
+    """
     if style not in STYLES:
         raise unknown_name("style", style, STYLES)
     top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
     largest = float(explanation.scores[top[0]]) if top else 1.0
     colours = {k: _COLOURS[round(255 * float(explanation.scores[k]) / largest)] for k in top}
     geometry = explanation.geometry
-    strip = _legend(explanation, geometry.source, bool(top)) if legend else None
+    strip = _legend(explanation, geometry.source, bool(top), timeline) if legend else None
 
     def draw(frame: np.ndarray, t: int) -> np.ndarray:
         picture = _light(frame, explanation.labels[t], colours, geometry, style)
@@ -132,12 +175,17 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+def _points(size: tuple[int, int]) -> int:
+    """Size of letters for a picture (height, width)."""
+    return max(9, round(min(size) / 18))
+
+
 def _legend(
-    explanation: Explanation, size: tuple[int, int], scored: bool
+    explanation: Explanation, size: tuple[int, int], scored: bool, timeline: Timeline | None
 ) -> tuple[slice, np.ndarray, np.ndarray]:
     """A strip for the foot of the frame: which rows, its colours (h, W, 3), its opacity (h, W, 1)."""
     height, width = size
-    points = max(9, round(min(height, width) / 18))
+    points = _points(size)
     strip = min(height, round(points * 1.7))
     image = Image.new("RGB", (width, strip), (0, 0, 0))
     draw = ImageDraw.Draw(image)
@@ -156,9 +204,11 @@ def _legend(
         left, right = width - bar - points // 2, width - points // 2
         ramp = _COLOURS[np.linspace(0, 255, right - left).astype(int)].astype(np.uint8)
         pixels[middle - points // 4 : middle + points // 4 + 1, left:right] = ramp
+    if timeline is not None:
+        pixels = np.concatenate([timeline.strip, pixels])[-height:]
     lit = pixels.max(axis=2, keepdims=True) > 40
     return (
-        slice(height - strip, height),
+        slice(height - len(pixels), height),
         pixels.astype(np.float32),
         np.where(lit, 1.0, 0.6).astype(np.float32),
     )

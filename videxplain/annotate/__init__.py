@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from videxplain import __version__
 from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
+from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explain import explain
-from videxplain.render import STYLES, painter
+from videxplain.render import STYLES, Timeline, painter
 from videxplain.video import Frame, Video, check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding
 from videxplain.video.segments import ResumableWriter, State
@@ -84,6 +85,11 @@ class _Group:
     state: State = field(default_factory=dict)
     explanations: list[Explanation | None] = field(default_factory=list)
 
+    def save(self, saver: Saver) -> None:
+        explained = [found for found in self.explanations if found is not None]
+        for clip, explanation, numbers in zip(self.clips, explained, self.numbers, strict=True):
+            saver.add(clip.start, explanation, numbers)
+
 
 def annotate(
     model: Classifier,
@@ -106,6 +112,7 @@ def annotate(
     crf: float | None = None,
     preset: str | None = None,
     threads: int = 0,
+    save: str | os.PathLike[str] | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Summary:
@@ -134,6 +141,9 @@ def annotate(
         Which of the video streams, counted from 0.
     codec, crf, preset, threads
         ffmpeg's name of the encoder, its quality (lower is better), its speed, and its threads (0: its own choice).
+    save
+        A folder for the data behind the picture: classes, scores, supervoxels and labels of every window, to be read
+        by `videxplain.open_explanations`.
     progress
         Show a progress bar.
 
@@ -172,10 +182,12 @@ def annotate(
         "settings": settings,
         "segmentation": cutting,
         "encoding": vars(encoding),
+        "save": None if save is None else os.path.abspath(save),
     }
     writer = ResumableWriter(output, encoding, source=input, job=job)
     supervoxels = Supervoxels(**cutting)
     supervoxels.restore(writer.state)
+    saver = None if save is None else Saver(save, writer.frames)
     summary = Summary(frames=writer.frames, resumed=writer.frames)
     try:
         with (
@@ -192,21 +204,34 @@ def annotate(
             groups = pipeline.stage("decode", groups, 1)
             groups = pipeline.stage("segment", _segment(groups, model, stride, video, supervoxels), 1)
             groups = pipeline.stage("explain", _explain(groups, model, settings), 1)
-            pictures = _render(groups, stride, top_k, style, summary)
+            timeline = Timeline((video.height, video.width), writer.state.get("timeline"))
+            pictures = _render(groups, stride, top_k, style, summary, timeline, video.frame_count)
             began = perf_counter()
             for item in pipeline.stage("render", pictures, _PICTURES_AHEAD):
                 if isinstance(item, _Group):
+                    if saver is not None:
+                        item.save(saver)
                     if item.last:
+                        if saver is not None:
+                            saver.commit(item.end)
                         writer.commit(item.end, item.state)
                     continue
                 writer.write(*item)
                 summary.frames += 1
                 bar.update()
+            if saver is not None:
+                saver.commit(summary.frames)
             if summary.frames > writer.frames:
                 writer.commit(summary.frames, {})
             pipeline.consumer("encode", perf_counter() - began, summary.frames - summary.resumed)
             summary.times = pipeline.times
+        if saver is not None:
+            saver.finish(
+                {"input": os.path.basename(video.path), "model": model.name, "frames": summary.frames}
+            )
         writer_notes = writer.finish()
+        if saver is not None:
+            saver.discard_parts()
     except BaseException as error:
         raise _advised(error, writer, summary.frames) from error
     summary.notes = [*video.report.sentences(), *writer_notes]
@@ -286,8 +311,19 @@ def _explain(groups: Iterable[_Group], model: Classifier, settings: dict[str, An
         yield group
 
 
-def _render(groups: Iterable[_Group], stride: int, top_k: int, style: str, summary: Summary) -> Iterator[Any]:
-    """Pictures with their times and durations, and each group behind its own."""
+def _render(
+    groups: Iterable[_Group],
+    stride: int,
+    top_k: int,
+    style: str,
+    summary: Summary,
+    timeline: Timeline,
+    length: int | None,
+) -> Iterator[Any]:
+    """Pictures with their times and durations, and each group behind its own.
+
+    The timeline is filled, and drawn, where the video's `length` in frames is known.
+    """
     for group in groups:
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
@@ -296,9 +332,15 @@ def _render(groups: Iterable[_Group], stride: int, top_k: int, style: str, summa
                     yield np.concatenate(plain, axis=1), frame.time, frame.duration
                 continue
             summary.held += explanation.held
-            draw = painter(explanation, top_k=top_k, style=style)
+            if length:
+                begin, end = window.written[0].index / length, (window.written[-1].index + 1) / length
+                timeline.add(begin, end, explanation.target, explanation.probability)
+            shown = timeline if length else None
+            draw = painter(explanation, top_k=top_k, style=style, timeline=shown)
             for offset, frame in enumerate(window.written, window.first):
                 yield draw(frame.image, offset // stride), frame.time, frame.duration
+        if group.last:
+            group.state["timeline"] = timeline.strip.copy()
         yield group
 
 

@@ -61,6 +61,8 @@ def annotate_many(
     model: Classifier,
     inputs: Sequence[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
+    *,
+    save: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> list[Outcome]:
     """Explains several videos into a folder, each under its own name with the ending .mp4.
@@ -71,6 +73,8 @@ def annotate_many(
         Videos, or folders of videos.
     folder
         Made if there is none.
+    save
+        A folder for their data, each in a folder of its own in it.
     **options
         As for `annotate`.
 
@@ -102,7 +106,8 @@ def annotate_many(
         began = perf_counter()
         outcome = Outcome(video, output, 0.0)
         try:
-            outcome.summary = annotate(model, video, output, **options)
+            own: dict[str, Any] = {"save": Path(save) / video.stem} if save is not None else {}
+            outcome.summary = annotate(model, video, output, **own, **options)
         except VidexplainError as error:
             outcome.error = str(error)
         outcome.seconds = perf_counter() - began

@@ -15,6 +15,8 @@ from videxplain.models.classifier import evaluating
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
+BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
+"""Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
 FILLS = ("mean", "grey", "black", "blur", "noise")
 
 
@@ -35,7 +37,7 @@ class MaskedClip:
         What takes a hidden supervoxel's place: its own mean colour ("mean", as the `lime` package does), mid-grey,
         black, a strong blur of the clip, or noise of the clip's own mean and deviation.
     batch_size
-        Clips per forward pass; by default as many as keep a batch near two million values.
+        Clips per forward pass; by default as many as keep a batch near `BATCH_VALUES` values.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class MaskedClip:
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
         self.fill = make_fill(model, x, self.labels, num_segments, fill, seed)
         self.contrast = x - self.fill
-        self.batch_size = batch_size or max(1, min(32, 2_500_000 // x.numel()))
+        self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
 
     def compose(self, z: torch.Tensor) -> torch.Tensor:
         """Clips in which supervoxel k shows the share z[:, k] of itself: (m, K) -> (m, C, T, H, W)."""

@@ -1,0 +1,96 @@
+"""The data kept beside an explained video, also across a fault on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ffmpeg_oracle as oracle
+import numpy as np
+import pytest
+
+import videxplain as vx
+from videxplain import annotate as module
+from videxplain.annotate import annotate
+from videxplain.video.segments import ResumableWriter
+
+SETTINGS: dict[str, Any] = {"n_segments": 12, "preset": "ultrafast"}
+
+
+@pytest.fixture(scope="module")
+def model() -> vx.Classifier:
+    return vx.load_model("c3d-motion")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "in.mkv"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=2", "-c:v", "libx264", path)
+    return path
+
+
+def test_windows_supervoxels_and_labels_are_those_of_explain(
+    tmp_path: Path, source: Path, model: vx.Classifier
+) -> None:
+    annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "data", **SETTINGS)
+    saved = vx.open_explanations(tmp_path / "data")
+    assert len(saved) == 4 and saved.manifest["frames"] == 50
+    assert [window.start for window in saved] == [0, 16, 32, 34]
+    frames = [frame.image for frame in vx.open_video(source).frames()]
+    window = saved[0]
+    expected = vx.explain(model, np.stack(frames[:16]), labels=window.labels)
+    assert window.target_name == expected.target_name
+    assert window.probability == pytest.approx(expected.probability, abs=1e-5)
+    assert [name for name, _ in window.predictions] == [name for name, _ in expected.predictions]
+    np.testing.assert_allclose(window.scores, expected.scores, rtol=1e-3, atol=1e-3 * expected.scores.max())
+    best, row = expected.top(1)[0], window.supervoxels[0]
+    assert (row["id"], row["voxels"]) == (best.id, best.voxels)
+    assert (row["t"], row["y"], row["x"]) == pytest.approx(best.centre)
+    assert ((row["t0"], row["y0"], row["x0"]), (row["t1"], row["y1"], row["x1"])) == best.box
+    assert row["start"] == window.times[row["t0"]] and row["end"] == window.times[row["t1"] - 1]
+    rows = saved.table("supervoxels").to_pylist()
+    assert len(rows) == sum(int(window.labels.max()) + 1 for window in saved)
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == [
+        "labels.zip",
+        "manifest.json",
+        "supervoxels.parquet",
+        "windows.parquet",
+    ]
+
+
+def test_a_run_that_goes_on_ends_with_the_same_data(
+    tmp_path: Path, source: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_FRAMES", 16)
+    annotate(model, source, tmp_path / "whole.mp4", save=tmp_path / "whole", **SETTINGS)
+    write, count = ResumableWriter.write, 0
+
+    def failing(self: ResumableWriter, *args: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 40:
+            raise RuntimeError("gone")
+        write(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumableWriter, "write", failing)
+        with pytest.raises(vx.VidexplainError, match="behind frame 32"):
+            annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "data", **SETTINGS)
+    with pytest.raises(vx.VidexplainError, match="not finished"):
+        vx.open_explanations(tmp_path / "data")
+    summary = annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "data", **SETTINGS)
+    assert summary.resumed == 32
+    whole, resumed = vx.open_explanations(tmp_path / "whole"), vx.open_explanations(tmp_path / "data")
+    for name in ("windows", "supervoxels"):
+        assert whole.table(name).equals(resumed.table(name))
+    for window in whole:
+        assert np.array_equal(window.labels, resumed.labels(window.start))
+
+
+def test_what_cannot_be_used_is_said(tmp_path: Path, source: Path, model: vx.Classifier) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("")
+    with pytest.raises(vx.VidexplainError, match="holds other files"):
+        annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "full", **SETTINGS)
+    with pytest.raises(vx.VidexplainError, match="holds no explanations"):
+        vx.open_explanations(tmp_path)
