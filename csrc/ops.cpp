@@ -160,6 +160,7 @@ Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, c
           "lab must be float64 (B, 3, T, H, W)");
   require(seeds_in.dim() == 2 && seeds_in.size(1) == 3 && seeds_in.scalar_type() == ScalarType::Double,
           "seeds must be float64 (K, 3)");
+  require(seeds_in.size(0) > 0, "there must be a seed");
   require(spacing.size() == 3 && reach.size() == 3, "spacing and reach must have 3 values");
   const Tensor lab = torch::stable::contiguous(lab_in), seeds = torch::stable::contiguous(seeds_in);
   const Shape shape = volume(lab, 2);
