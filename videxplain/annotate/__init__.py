@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from videxplain import __version__
+from videxplain.annotate.blend import Blender
 from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
@@ -134,9 +135,10 @@ def annotate(
         As for `render_explanation`; "side-by-side" doubles the width.
     stride, hop
         The network sees every `stride`-th frame; windows begin `hop` frames apart, by default where the last one ended.
-        Between windows that do not touch, frames are written as they are.
+        Between windows that do not touch, frames are written as they are; where windows overlap, the picture shows
+        their scores blended (see `Blender`).
     batch
-        Windows per forward pass.
+        Windows per forward pass; fewer where they are more than two spans apart, for the frames between them wait.
     stream
         Which of the video streams, counted from 0.
     codec, crf, preset, threads
@@ -205,7 +207,9 @@ def annotate(
             groups = pipeline.stage("segment", _segment(groups, model, stride, video, supervoxels), 1)
             groups = pipeline.stage("explain", _explain(groups, model, settings), 1)
             timeline = Timeline((video.height, video.width), writer.state.get("timeline"))
-            pictures = _render(groups, stride, top_k, style, summary, timeline, video.frame_count)
+            blender = Blender(stride)
+            blender.restore(writer.state)
+            pictures = _render(groups, stride, top_k, style, summary, timeline, video.frame_count, blender)
             began = perf_counter()
             for item in pipeline.stage("render", pictures, _PICTURES_AHEAD):
                 if isinstance(item, _Group):
@@ -243,7 +247,7 @@ def annotate(
 def _decode(video: Video, span: int, hop: int, batch: int, done: int, summary: Summary) -> Iterator[_Group]:
     """Groups of `batch` windows; those whose frames were written before are only counted."""
     end = fresh = 0
-    for windows in _batched(cut(video.frames(), span, hop), batch):
+    for windows in _batched(cut(video.frames(), span, hop), batch, 2 * batch * span):
         count = sum(len(window.written) for window in windows)
         end, fresh = end + count, fresh + count
         summary.windows += sum(bool(window.frames) for window in windows)
@@ -257,16 +261,17 @@ def _decode(video: Video, span: int, hop: int, batch: int, done: int, summary: S
         yield _Group(windows, end, last)
 
 
-def _batched(windows: Iterable[Window[Frame]], size: int) -> Iterator[list[Window[Frame]]]:
-    """Lists with `size` windows to explain each."""
+def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterator[list[Window[Frame]]]:
+    """Lists with `size` windows to explain each, or fewer where about so many `frames` would have to wait for more."""
     group: list[Window[Frame]] = []
-    room = size
+    room, waiting = size, 0
     for window in windows:
         group.append(window)
         room -= bool(window.frames)
-        if not room or not window.frames:
+        waiting += len(window.written)
+        if not room or waiting >= frames or room == size:
             yield group
-            group, room = [], size
+            group, room, waiting = [], size, 0
     if group:
         yield group
 
@@ -319,12 +324,14 @@ def _render(
     summary: Summary,
     timeline: Timeline,
     length: int | None,
+    blender: Blender,
 ) -> Iterator[Any]:
     """Pictures with their times and durations, and each group behind its own.
 
     The timeline is filled, and drawn, where the video's `length` in frames is known.
     """
     for group in groups:
+        clips = iter(group.clips)
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
                 for frame in window.written:
@@ -336,11 +343,12 @@ def _render(
                 begin, end = window.written[0].index / length, (window.written[-1].index + 1) / length
                 timeline.add(begin, end, explanation.target, explanation.probability)
             shown = timeline if length else None
-            draw = painter(explanation, top_k=top_k, style=style, timeline=shown)
+            blended = blender(next(clips).start, explanation)
+            draw = painter(blended, top_k=top_k, style=style, timeline=shown)
             for offset, frame in enumerate(window.written, window.first):
                 yield draw(frame.image, offset // stride), frame.time, frame.duration
         if group.last:
-            group.state["timeline"] = timeline.strip.copy()
+            group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
         yield group
 
 
