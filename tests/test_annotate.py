@@ -45,6 +45,8 @@ def test_every_frame_at_its_time(tmp_path: Path, model: vx.Classifier, count: in
 def test_windows_write_each_frame_once_and_see_what_they_write(length: int, span: int, hop: int) -> None:
     windows = list(cut(range(length), span, hop))
     assert [frame for window in windows for frame in window.written] == list(range(length))
+    starts = [window.frames[0] for window in windows if window.frames]
+    assert starts == sorted(set(starts)), "none is explained twice"
     for window in windows:
         assert len(window.frames) + len(window.written) <= 2 * span
         if not window.frames:

@@ -92,6 +92,18 @@ def build_parser() -> argparse.ArgumentParser:
     annotate.add_argument(
         "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
     )
+    annotate.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray spreads several videos over a cluster (default: %(default)s)",
+    )
+    annotate.add_argument(
+        "--workers",
+        type=_positive,
+        default=2,
+        help="videos at a time with --engine ray (default: %(default)s)",
+    )
     annotate.add_argument("--quiet", action="store_true", help="no progress bar")
     annotate.add_argument(
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
@@ -280,9 +292,14 @@ def _annotate(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in same} | _explanation_options(args)
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:
+        options |= {"engine": args.engine, "workers": args.workers}
         outcomes = annotate_many(_load(args), args.input, args.output, **options)
         print(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))
+    if args.engine != "local":
+        raise VidexplainError(
+            "one video is explained on one machine; --engine ray is for several, or a folder"
+        )
     summary = annotate(_load(args), args.input[0], args.output, **options)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
     print(f"{args.output}: {summary.frames} frames{resumed}, {summary.windows} windows explained")

@@ -10,11 +10,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from videxplain.annotate import Summary, annotate
-from videxplain.errors import VidexplainError
+from videxplain.annotate.cluster import on_ray
+from videxplain.errors import VidexplainError, unknown_name
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
+ENGINES = ("local", "ray")
 VIDEO_SUFFIXES = frozenset(
     {
         ".mp4",
@@ -63,6 +65,8 @@ def annotate_many(
     folder: str | os.PathLike[str],
     *,
     save: str | os.PathLike[str] | None = None,
+    engine: str = "local",
+    workers: int = 2,
     **options: Any,
 ) -> list[Outcome]:
     """Explains several videos into a folder, each under its own name with the ending .mp4.
@@ -75,6 +79,9 @@ def annotate_many(
         Made if there is none.
     save
         A folder for their data, each in a folder of its own in it.
+    engine, workers
+        "local" explains one after the other in this process, "ray" that many at a time over a Ray cluster, whose
+        machines have to share the folders.
     **options
         As for `annotate`.
 
@@ -86,8 +93,10 @@ def annotate_many(
     Raises
     ------
     VidexplainError
-        If the folder cannot be made, or two videos would get the same name.
+        If the folder cannot be made, two videos would get the same name, or the engine cannot work.
     """
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
     videos = find_videos(inputs)
     outputs = [Path(folder) / f"{video.stem}.mp4" for video in videos]
     for output in outputs:
@@ -101,18 +110,36 @@ def annotate_many(
         raise VidexplainError(
             f"the folder {os.fspath(folder)!r} cannot be made ({error.strerror})."
         ) from error
-    outcomes = []
-    for video, output in zip(videos, outputs, strict=True):
-        began = perf_counter()
-        outcome = Outcome(video, output, 0.0)
-        try:
-            own: dict[str, Any] = {"save": Path(save) / video.stem} if save is not None else {}
-            outcome.summary = annotate(model, video, output, **own, **options)
-        except VidexplainError as error:
-            outcome.error = str(error)
-        outcome.seconds = perf_counter() - began
-        outcomes.append(outcome)
-    return outcomes
+    jobs = [
+        (
+            Path(os.path.abspath(video)),
+            Path(os.path.abspath(output)),
+            options if save is None else options | {"save": Path(os.path.abspath(save)) / video.stem},
+        )
+        for video, output in zip(videos, outputs, strict=True)
+    ]
+    if engine == "local":
+        return [_outcome(model, job) for job in jobs]
+    gpu = model.device.type == "cuda"
+    jobs = [(video, output, own | {"progress": False}) for video, output, own in jobs]
+    found: dict[int, Outcome] = {}
+    for index, outcome in on_ray(_outcome, model, jobs, workers=workers, gpu=gpu):
+        lost = isinstance(outcome, str)
+        found[index] = Outcome(*jobs[index][:2], 0.0, error=outcome) if lost else outcome  # type: ignore[arg-type,assignment]
+    return [found[index] for index in range(len(jobs))]
+
+
+def _outcome(model: Classifier, job: tuple[Path, Path, dict[str, Any]]) -> Outcome:
+    """Explains one video."""
+    video, output, options = job
+    began = perf_counter()
+    outcome = Outcome(video, output, 0.0)
+    try:
+        outcome.summary = annotate(model, video, output, **options)
+    except VidexplainError as error:
+        outcome.error = str(error)
+    outcome.seconds = perf_counter() - began
+    return outcome
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

@@ -31,7 +31,11 @@ def cut(frames: Iterable[F], span: int, hop: int) -> Iterator[Window[F]]:
     fresh = 0  # where in it the frames not yet written begin
     gap = 0  # how many frames are to pass before the next window begins
     passing: list[F] = []
+    found: Window[F] | None = None  # waits until it is known whether it is the last
     for frame in frames:
+        if found:
+            yield found
+            found = None
         kept.append(frame)
         if gap:
             gap -= 1
@@ -42,10 +46,13 @@ def cut(frames: Iterable[F], span: int, hop: int) -> Iterator[Window[F]]:
                 yield Window([], 0, passing)
                 passing = []
         elif len(kept) - fresh == span:
-            yield Window(kept[fresh:], 0, kept[fresh : fresh + hop])
+            found = Window(kept[fresh:], 0, kept[fresh : fresh + hop])
             gap = max(0, hop - span)
             end = fresh + min(hop, span)
             kept, fresh = kept[max(0, end - span) :], min(span, end)
+    if found:
+        yield Window(found.frames, 0, found.frames)
+        return
     if passing:
         yield Window([], 0, passing)
     if len(kept) > fresh:
