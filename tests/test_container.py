@@ -31,7 +31,7 @@ def rotated(folder: Path) -> Path:
 
 
 def two_sounds(folder: Path) -> Path:
-    path = folder / "sounds.mkv"
+    path = folder / "sounds.mp4"
     maps = ("-map", 0, "-map", 1, "-map", 2, "-c:a:0", "aac", "-c:a:1", "libopus")
     oracle.run(*PICTURE, *SOUND, *SOUND, *maps, "-metadata:s:a:1", "language=fra", *X264, path)
     return path

@@ -92,3 +92,16 @@ def test_legend_fits_any_size(source: tuple[int, int]) -> None:
 def test_unknown_style_is_named() -> None:
     with pytest.raises(vx.VidexplainError, match="did you mean 'outline'"):
         render_explanation(explanation(), style="outlines")
+
+
+def test_crumbs_are_not_drawn() -> None:
+    clean = explanation()
+    labels = clean.labels.copy()
+    labels[:, 2, 2] = labels[:, 24, 20:23] = 1
+    assert np.array_equal(
+        render_explanation(explanation(labels=labels), legend=False), render_explanation(clean, legend=False)
+    )
+    labels[labels == 1] = 0
+    labels[:, 2, 2] = 1
+    alone = render_explanation(explanation(labels=labels), legend=False, top_k=1)
+    assert np.ptp(alone) > 0, "but for the only piece there is"

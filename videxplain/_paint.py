@@ -56,3 +56,14 @@ def light(
                 value += (full * (lit - value) + 128) >> 8
                 value += (rim * (colour[channel] - value) + 128) >> 8
                 picture[y, x, channel] = value
+
+
+@njit(cache=True, nogil=True)
+def over(picture: np.ndarray, pixels: np.ndarray, opacity: np.ndarray) -> None:
+    """Lays `pixels` over `picture`, both (h, w, 3) uint8; `opacity` (h, w) int32, of 256."""
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            for channel in range(3):
+                value = np.int32(picture[y, x, channel])
+                value += (opacity[y, x] * (np.int32(pixels[y, x, channel]) - value) + 128) >> 8
+                picture[y, x, channel] = value

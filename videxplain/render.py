@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
-from videxplain._paint import dim, light
+from videxplain._paint import dim, light, over
 from videxplain.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _CLASSES = (
     (204, 121, 167),
 )
 
+_CRUMB = 5  # pixels of the network's input below which a piece of a supervoxel is not drawn
 _DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
 
@@ -112,7 +114,8 @@ def painter(
     def draw(frame: np.ndarray, t: int) -> np.ndarray:
         picture = _light(frame, explanation.labels[t], colours, geometry, style)
         if strip is not None:
-            _blend(picture, *strip)
+            rows, pixels, opacity = strip
+            over(picture[rows], pixels, opacity)
         return np.concatenate([frame, picture], axis=1) if style == "side-by-side" else picture
 
     return draw
@@ -138,11 +141,22 @@ def _light(
     fill = np.clip(levels * scale + 0.5, 0, 1) * (style != "outline")
     rim, full = ((256 * opacity).round().astype(np.int32) for opacity in (edge, fill))
     for k, colour in colours.items():
-        found = _shape(labels == k, geometry)
+        found = _shape(_without_crumbs(labels == k), geometry)
         if found is not None:
             box, inside = found
             light(picture[box], frame[box], inside, colour.round().astype(np.int32), tint, full, rim)
     return picture
+
+
+def _without_crumbs(mask: np.ndarray) -> np.ndarray:
+    """The mask without pieces of a few pixels, for what holds together in time can be dust in one frame."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    large = sizes >= min(_CRUMB, sizes[1:].max())
+    large[0] = False
+    return large[pieces]
 
 
 def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], np.ndarray] | None:
@@ -183,7 +197,7 @@ def _points(size: tuple[int, int]) -> int:
 def _legend(
     explanation: Explanation, size: tuple[int, int], scored: bool, timeline: Timeline | None
 ) -> tuple[slice, np.ndarray, np.ndarray]:
-    """A strip for the foot of the frame: which rows, its colours (h, W, 3), its opacity (h, W, 1)."""
+    """A strip for the foot of the frame: which rows, its colours (h, W, 3), its opacity (h, W), of 256."""
     height, width = size
     points = _points(size)
     strip = min(height, round(points * 1.7))
@@ -206,14 +220,5 @@ def _legend(
         pixels[middle - points // 4 : middle + points // 4 + 1, left:right] = ramp
     if timeline is not None:
         pixels = np.concatenate([timeline.strip, pixels])[-height:]
-    lit = pixels.max(axis=2, keepdims=True) > 40
-    return (
-        slice(height - len(pixels), height),
-        pixels.astype(np.float32),
-        np.where(lit, 1.0, 0.6).astype(np.float32),
-    )
-
-
-def _blend(picture: np.ndarray, rows: slice, pixels: np.ndarray, opacity: np.ndarray) -> None:
-    under = picture[rows].astype(np.float32)
-    picture[rows] = (under + opacity * (pixels - under) + 0.5).astype(np.uint8)
+    opacity = np.where(pixels.max(axis=2) > 40, 256, 154).astype(np.int32)
+    return slice(height - len(pixels), height), pixels, opacity
