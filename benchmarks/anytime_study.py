@@ -33,7 +33,7 @@ from videxplain.evaluation.measures import agreement, best_first, localization, 
 from videxplain.evaluation.summary import bootstrap
 
 PASSES = (1, 2, 4, 8, 16, 32)
-SCHEDULE = {"stratified": PASSES, "arcsine": PASSES, "half": (1,)}
+SCHEDULE = {"centred": PASSES, "stratified": PASSES, "arcsine": PASSES, "half": (1,)}
 TRIAL_PASSES = 8
 LIME = (50, 100, 500, 1000)
 ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]

@@ -56,13 +56,12 @@ class MaskedClip:
         self.x = x
         self.labels = labels.long()
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
-        self.fill = make_fill(model, x, self.labels, num_segments, fill, seed)
-        self.contrast = x - self.fill
+        self.fill = _channels_last(make_fill(model, x, self.labels, num_segments, fill, seed))
+        self.contrast = _channels_last(x - self.fill)
         self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
 
     def compose(self, z: torch.Tensor) -> torch.Tensor:
         """Clips in which supervoxel k shows the share z[:, k] of itself: (m, K) -> (m, C, T, H, W)."""
-        # made with channels last, as `Classifier.prepare` makes clips: convolutions are faster on them
         fill, contrast = (part.permute(1, 2, 3, 0) for part in (self.fill, self.contrast))
         return torch.addcmul(fill, z[:, self.labels][..., None], contrast).permute(0, 4, 1, 2, 3)
 
@@ -88,6 +87,11 @@ class MaskedClip:
             slopes.append(sum_by_label(effect, self.labels.flatten(), self.num_segments))
             values.append(scores.detach().float())
         return torch.cat(values), torch.cat(slopes)
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    """The same values (C, T, H, W), laid out as `Classifier.prepare` does: convolutions are faster on them."""
+    return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
 def class_scores(model: Classifier, x: torch.Tensor, output: str) -> torch.Tensor:
