@@ -154,7 +154,7 @@ def explain_anytime(
     target: Target = None,
     *,
     passes: int = 64,
-    levels: str = "stratified",
+    levels: str = "centred",
     fill: str = "mean",
     output: Output = "probability",
     seed: int = 0,

@@ -13,7 +13,7 @@ from videxplain.attribution.anytime import LEVELS, estimates, region_gradient
 from videxplain.attribution.masking import MaskedClip
 
 K = 6
-RANDOM = ("uniform", "stratified", "arcsine")
+RANDOM = ("uniform", "centred", "stratified", "arcsine")
 
 
 class Multilinear(nn.Module):

@@ -120,7 +120,7 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def estimates(
-    clip: MaskedClip, passes: int, *, levels: str = "stratified", seed: int = 0, output: str = "probability"
+    clip: MaskedClip, passes: int, *, levels: str = "centred", seed: int = 0, output: str = "probability"
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
@@ -168,7 +168,7 @@ def region_gradient(
     *,
     passes: int = 16,
     until: float | None = None,
-    levels: str = "stratified",
+    levels: str = "centred",
     fill: str = "mean",
     output: str = "probability",
     seed: int = 0,
