@@ -174,14 +174,14 @@ def plot(args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.6 * len(found)), squeeze=False)
     for (key, rows), pair in zip(found.items(), axes, strict=True):
         for axis, column in zip(pair, ("overlap", "rank"), strict=True):
-            for family in ("lime", "stratified", "arcsine", "diagonal", "path"):
+            for family in ("lime", "centred", "stratified", "diagonal", "path"):
                 points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
                 values = [bootstrap([line[column] for line in own]) for own in points]
                 means = [v.mean for v in values]
                 errors = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
                 costs = [own[0]["cost"] for own in points]
                 axis.errorbar(costs, means, errors, marker="o", markersize=3, capsize=2, label=family)
-            for name in ("half-1", "vanilla", "guided", "grad-cam"):
+            for name in ("vanilla", "guided", "grad-cam"):
                 if name in rows:
                     axis.plot(3, np.mean([line[column] for line in rows[name]]), "x", label=name)
             axis.set(xscale="log", xlabel="cost, forward passes", ylabel=column)
