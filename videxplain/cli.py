@@ -197,6 +197,9 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cam-layer", metavar="NAME", help="layer for the CAM methods (default: the last one with a grid)"
     )
+    group.add_argument(
+        "--precision", help="float32 (default), or bfloat16: faster on GPUs and new CPUs, less exact"
+    )
 
 
 def _add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
@@ -271,7 +274,13 @@ def _load(args: argparse.Namespace) -> Any:
     from videxplain.models import load_model
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_model(args.model, weights=args.weights, device=device, cam_layer=args.cam_layer)
+    return load_model(
+        args.model,
+        weights=args.weights,
+        device=device,
+        cam_layer=args.cam_layer,
+        precision=args.precision,
+    )
 
 
 def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:

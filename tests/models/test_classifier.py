@@ -191,6 +191,18 @@ def test_networks_of_other_precision_work(dtype: torch.dtype) -> None:
     torch.testing.assert_close(logits, clips_model().logits(x), atol=2e-2, rtol=2e-2)
 
 
+def test_bfloat16_is_asked_for_and_weights_stay_as_they_are() -> None:
+    model = clips_model()
+    x = model.prepare(frames())
+    exact, before = model.logits(x), model.fingerprint()
+    lower = model.adapted(precision="bfloat16").logits(x)
+    assert lower.dtype == torch.float32
+    assert 0 < float((lower - exact).abs().max()) < 0.02 * float(exact.abs().max())
+    assert all(p.dtype == torch.float32 for p in model.net.parameters())
+    assert model.fingerprint() != before  # a long run does not go on in another precision
+    assert model.adapted(precision="float32").fingerprint() == before
+
+
 def test_clips_that_cannot_be_used_are_refused() -> None:
     model = clips_model()
     for clip, message in [
@@ -243,6 +255,7 @@ def test_input_of_another_size_is_named() -> None:
         ({"clip_length": 0}, "0 frames"),
         ({"cam_layer": "bodyy"}, "did you mean 'body'"),
         ({"device": "abacus"}, "abacus"),
+        ({"precision": "bfloat8"}, "bfloat8.*bfloat16"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -178,7 +177,7 @@ def annotate(
         "videxplain": __version__,
         "input": _identity(video.path),
         "stream": video.stream_index,
-        "model": [model.name, _digest(model)],
+        "model": [model.name, model.fingerprint()],
         "windows": [span, stride, hop, batch],
         "picture": [top_k, style],
         "settings": settings,
@@ -376,12 +375,3 @@ def _identity(path: str) -> list[Any]:
     """What tells one input from another: where it is, its size, and when it was changed."""
     status = os.stat(path) if os.path.exists(path) else None
     return [os.path.abspath(path), *((status.st_size, status.st_mtime_ns) if status else ())]
-
-
-def _digest(model: Classifier) -> str:
-    """A fingerprint of the weights, so that a run with others does not go on where this one stopped."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(model.net.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
-    return digest.hexdigest()

@@ -6,6 +6,7 @@ the score matters it is kept; a reduction over supervoxels takes absolute values
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,7 @@ def lrp_alpha_beta(model: Classifier, x: torch.Tensor, target: torch.Tensor, out
 
 
 def _lrp(model: Classifier, x: torch.Tensor, target: torch.Tensor, composite: Any) -> torch.Tensor:
+    model = copy.copy(model).adapted(precision="float32")  # zennit's rules do not mix precisions
     x = x.detach().clone().requires_grad_()
     with (
         torch.enable_grad(),

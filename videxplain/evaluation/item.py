@@ -105,7 +105,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """Where LIME references are kept: a folder, and the `weights_digest` of the network that they are for."""
+    """Where LIME references are kept: a folder, and the `fingerprint` of the network that they are for."""
 
     folder: Path
     digest: str
@@ -262,12 +262,3 @@ class Item:
             with whole_file(path) as scratch, scratch.open("wb") as file:
                 np.save(file, scores)
         return scores
-
-
-def weights_digest(model: Classifier) -> str:
-    """Hash of a network's weights and of how it takes its input."""
-    digest = hashlib.sha256(repr((model.name, model.size, model.mean, model.std, model.framing)).encode())
-    for name, tensor in model.net.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ from videxplain import __version__
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Dataset
 from videxplain.evaluation.experiments import EXPERIMENTS
-from videxplain.evaluation.item import Item, ReferenceCache, Settings, weights_digest
+from videxplain.evaluation.item import Item, ReferenceCache, Settings
 from videxplain.evaluation.store import Store
 from videxplain.models import Classifier
 
@@ -59,7 +59,7 @@ class Worker:
     ) -> None:
         self.experiment = EXPERIMENTS[experiment]
         self.model, self.dataset, self.settings = model, dataset, settings
-        digest = weights_digest(model)
+        digest = model.fingerprint()
         self.cache = None if cache is None else ReferenceCache(cache, digest)
         identity = {
             "experiment": experiment,

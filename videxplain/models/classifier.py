@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from videxplain.clip import Clip, Geometry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("BCTHW", "BTCHW", "BCHW")
 Target = int | str | None
 
@@ -49,6 +51,8 @@ class Classifier:
     layout : order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models.
     cam_layer : dotted name of the layer for class activation maps; found on its own when None.
     token_grid : (t, h, w) or `TokenGrid`, for layers that put out tokens; found on its own when None.
+    precision : "float32", or "bfloat16" for autocast to it: faster on GPUs and on CPUs with AVX-512-BF16 or AMX,
+        and less exact (docs/performance.md). Weights stay as they are.
     name : shown in listings and results.
     device : moves the network there; None leaves it where it is.
 
@@ -71,6 +75,7 @@ class Classifier:
         layout: str = "BCTHW",
         cam_layer: str | None = None,
         token_grid: TokenGrid | tuple[int, int, int] | None = None,
+        precision: str = "float32",
         name: str | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -96,17 +101,19 @@ class Classifier:
         self.layout = layout
         self.name = name or type(net).__name__
         self.device = _device_of(net)
-        self._cam_layer: str | None = None
+        self._cam_layer: str | None = None  # as asked for
+        self._found_cam_layer: str | None = None
         self._token_grid = TokenGrid.of(token_grid)
         self._labels: list[str] | None = None
         self._num_classes: int | None = None
-        self.adapted(labels=labels, cam_layer=cam_layer, device=device)
+        self.adapted(labels=labels, cam_layer=cam_layer, precision=precision, device=device)
 
     def adapted(
         self,
         *,
         labels: Sequence[str] | None = None,
         cam_layer: str | None = None,
+        precision: str | None = None,
         device: torch.device | str | None = None,
     ) -> Classifier:
         """Itself, with what is not None changed."""
@@ -117,6 +124,10 @@ class Classifier:
             if cam_layer not in modules:
                 raise unknown_name(f"layer of {self.name}", cam_layer, modules)
             self._cam_layer = cam_layer
+        if precision is not None:
+            if precision not in PRECISIONS:
+                raise unknown_name("precision", precision, PRECISIONS)
+            self.precision = precision
         if device is not None:
             try:
                 self.device = torch.device(device)
@@ -128,6 +139,15 @@ class Classifier:
     def __repr__(self) -> str:
         height, width = self.size
         return f"Classifier({self.name}, {self.clip_length}x{height}x{width}, {self.layout}, {self.device})"
+
+    def fingerprint(self) -> str:
+        """Hash of the weights and of all else that decides what the network answers; the same in every process."""
+        settings = (self.name, self.size, self.mean, self.std, self.framing, self.short_side, self.precision)
+        digest = hashlib.sha256(repr((*settings, self._cam_layer)).encode())
+        for name, tensor in sorted(self.net.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     # What the network is
 
@@ -156,11 +176,13 @@ class Classifier:
     @property
     def cam_layer(self) -> str:
         """Dotted name of the layer whose output makes class activation maps."""
-        if self._cam_layer is None:
+        if self._cam_layer is not None:
+            return self._cam_layer
+        if self._found_cam_layer is None:
             found = find_cam_layer(self)
-            self._cam_layer = found.name
+            self._found_cam_layer = found.name
             self._token_grid = self._token_grid or found.tokens
-        return self._cam_layer
+        return self._found_cam_layer
 
     @property
     def token_grid(self) -> TokenGrid | None:
@@ -259,7 +281,10 @@ class Classifier:
         elif self.layout == "BCHW":
             # a lone frame is taken out as it lies: flatten would hide from the convolutions that channels come last
             inputs = inputs.squeeze(2) if frames == 1 else inputs.transpose(1, 2).flatten(0, 1)
-        with evaluating(self.net):
+        # an autocast of the caller's own stays in force where none is asked for
+        lower = self.precision == "bfloat16"
+        cast = torch.autocast(x.device.type, torch.bfloat16) if lower else nullcontext()
+        with evaluating(self.net), cast:
             try:
                 output = self.net(inputs)
             except (RuntimeError, ValueError, TypeError) as error:

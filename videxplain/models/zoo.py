@@ -288,6 +288,7 @@ def load_model(
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     device: torch.device | str = "cpu",
     cam_layer: str | None = None,
+    precision: str | None = None,
 ) -> Classifier:
     """A network by name, ready to classify and to be explained.
 
@@ -301,6 +302,7 @@ def load_model(
     labels : class names, or a text file with one a line.
     device : where the network is put.
     cam_layer : layer for class activation maps; found on its own when None.
+    precision : "float32" or "bfloat16", see `Classifier`.
 
     Raises
     ------
@@ -328,7 +330,7 @@ def load_model(
         made.name = name
     else:
         made = MODELS[name].build(request)  # raises, with the nearest names
-    return made.adapted(labels=request.labels, cam_layer=cam_layer, device=device)
+    return made.adapted(labels=request.labels, cam_layer=cam_layer, precision=precision, device=device)
 
 
 def _read_labels(path: Path) -> list[str]:
