@@ -21,18 +21,29 @@ PHOTOGRAPHS = "photographs"
 _PHOTOGRAPHS = {
     "skimage": (
         "data/astronaut.png",
+        "data/brick.png",
         "data/camera.png",
+        "data/cell.png",
         "data/chelsea.png",
+        "data/clock_motion.png",
         "data/coffee.png",
         "data/coins.png",
+        "data/grass.png",
+        "data/gravel.png",
+        "data/hubble_deep_field.jpg",
+        "data/ihc.png",
         "data/moon.png",
         "data/motorcycle_left.png",
+        "data/page.png",
+        "data/retina.jpg",
         "data/rocket.jpg",
+        "data/text.png",
     ),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
     "matplotlib": ("mpl-data/sample_data/grace_hopper.jpg",),
 }
-"""Photographs in the wheels of packages that this one needs, or that evaluation needs."""
+"""Every photograph in the wheels of packages that this one needs, or that evaluation needs: also those that no class
+of ImageNet fits, through a microscope or a telescope or of a surface. Of the stereo pair of a motorcycle, one."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif", ".flv"})
 
