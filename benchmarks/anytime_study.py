@@ -1,7 +1,8 @@
-"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
+r"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
 
     python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
-    python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60
+    python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
+        --removal grey --levels centred stratified
     python benchmarks/anytime_study.py table RESULTS.jsonl
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
 
@@ -65,7 +66,7 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
     }
 
 
-def scored(item: Item, trying: bool) -> Iterator[Scores]:
+def scored(item: Item, schemes: list[str], trying: bool) -> Iterator[Scores]:
     """Every row's scores for one item, LIME first."""
     for samples in LIME:
         found = item.scored(f"lime-{samples}")
@@ -77,7 +78,7 @@ def scored(item: Item, trying: bool) -> Iterator[Scores]:
             continue
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
-    for levels in LEVELS:
+    for levels in schemes:
         for passes in SCHEDULE.get(levels, (4, 16)):
             start = time.perf_counter()
             *_, last = estimates(clip, passes, levels=levels, seed=item.seed(f"{levels}-{passes}"))
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
                 removal = item.masked()
                 item.settings = settings
             lines = []
-            for name, cost, scores, seconds in scored(item, args.trials):
+            for name, cost, scores, seconds in scored(item, args.levels, args.trials):
                 values = measured(item, scores, reference, removal)
                 line = {"item": key, "K": item.num_segments, "row": name, "cost": cost, "seconds": seconds}
                 lines.append(json.dumps({**line, **values}))
@@ -206,6 +207,7 @@ def main() -> None:
             command.add_argument("--fill", default="mean")
             command.add_argument("--reference", type=int, default=1000)
             command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
+            command.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
             command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")
         if work is plot:
             command.add_argument("picture")
