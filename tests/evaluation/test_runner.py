@@ -106,6 +106,16 @@ def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_pa
                     assert 0 <= row[measure] <= 1
 
 
+def test_thumbnails_show_the_best_row_and_each_item_once(model: Classifier, tmp_path: Path) -> None:
+    """Also a row with a number in its name, which no method of the registry bears."""
+    rows = settings("random", "lime-20", "region-gradient-2", reference=50)
+    results = evaluate("agreement", model, Blobs(5), tmp_path, rows)
+    page = write_report(results, model, Blobs(5), tmp_path).read_text()
+    assert "What region-gradient-2 explains best" in page and "LIME with 50 samples" in page
+    shown = re.findall(r"<figcaption>(blob \d)", page)
+    assert sorted(shown) == [f"blob {i}" for i in range(5)]
+
+
 def test_sweep_over_numbers_of_supervoxels(model: Classifier, tmp_path: Path) -> None:
     rows = Settings(rows=("random", "vanilla"), segments=(10, 40), segmentation="grid")
     results = evaluate("curves", model, Blobs(3), tmp_path, rows)

@@ -95,9 +95,10 @@ def run(args: argparse.Namespace, load: Callable[[argparse.Namespace], Any]) -> 
         workers=args.workers,
         progress=not args.quiet and sys.stderr.isatty(),
     )
+    compared = f", reference LIME-{settings.reference}" if args.experiment == "agreement" else ""
     print(
         f"{args.experiment}: {measured.summary}\n{results.model} on {results.data}; "
-        f"{results.items} of {results.wanted} items, fill {settings.fill}\n"
+        f"{results.items} of {results.wanted} items, fill {settings.fill}{compared}\n"
     )
     print(to_text(results))
     for caveat in caveats(results):

@@ -107,7 +107,7 @@ def _agreement(item: Item) -> Iterator[Row]:
 
 EXPERIMENTS.register("agreement")(
     Experiment(
-        "whether the top supervoxel is among the top 1 and top 5 of LIME with 1000 samples (section 4.2)",
+        "whether the top supervoxel is among the top 1 and top 5 of the reference, a LIME (section 4.2)",
         {
             "top1": Measure("k = 1"),
             "top5": Measure("k = 5"),

@@ -18,6 +18,7 @@ from videxplain.attribution.perturbation import lime_coefficients
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.evaluation.datasets import Sample, class_index
 from videxplain.explain import explain
+from videxplain.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
 from videxplain.segmentation import segment
@@ -198,31 +199,35 @@ class Item:
 
         The rows "lime-N" share their samples, the first N of one draw; with `alone`, for timing, they do not.
         """
-        options: dict[str, Any] = {}
-        if lime := _LIME.fullmatch(row):
-            if not alone:
-                return self._lime(int(lime[1]))
-            row, options = "lime-batched", {"samples": int(lime[1])}
-        elif package := _PACKAGE.fullmatch(row):
-            row, options = "lime", {"samples": int(package[1])}
-        elif passes := _PASSES.fullmatch(row):
-            row, options = "region-gradient", {"passes": int(passes[1])}
-        method = METHODS[row]
-        known = option_names(method)
-        shared: dict[str, Any] = {"seed": self.seed(row), "fill": self.settings.fill}
-        options |= {key: value for key, value in shared.items() if key in known}
+        if (lime := _LIME.fullmatch(row)) and not alone:
+            return self._lime(int(lime[1]))
         start = time.perf_counter()
-        explanation = explain(
+        explanation = self.explained(row)
+        seconds = time.perf_counter() - start
+        return Scored(np.asarray(explanation.scores, dtype=np.float64), seconds)
+
+    def explained(self, row: str) -> Explanation:
+        """A row's explanation of this item, from a seed of its own."""
+        options: dict[str, Any] = {}
+        name = row
+        if lime := _LIME.fullmatch(row):
+            name, options = "lime-batched", {"samples": int(lime[1])}
+        elif package := _PACKAGE.fullmatch(row):
+            name, options = "lime", {"samples": int(package[1])}
+        elif passes := _PASSES.fullmatch(row):
+            name, options = "region-gradient", {"passes": int(passes[1])}
+        known = option_names(METHODS[name])
+        shared: dict[str, Any] = {"seed": self.seed(name), "fill": self.settings.fill}
+        options |= {key: value for key, value in shared.items() if key in known}
+        return explain(
             self.model,
             self.clip,
-            method=row,
+            method=name,
             target=self.target,
             labels=self.labels,
             guided_any=self.settings.guided_any,
             **options,
         )
-        seconds = time.perf_counter() - start
-        return Scored(np.asarray(explanation.scores, dtype=np.float64), seconds)
 
     def _lime(self, samples: int) -> Scored:
         most = max([samples, *(int(m[1]) for r in self.settings.rows if (m := _LIME.fullmatch(r)))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,34 @@ OURS, LIME, RANDOM = "#1f6f8b", "#d1702a", "#888888"
 
 def _colour(method: str) -> str:
     return RANDOM if method == "random" else LIME if method.startswith("lime") else OURS
+
+
+def _marks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, dash and marker by method, no two alike: LIME in oranges, darker with its samples, chance in black."""
+    import matplotlib
+
+    methods = list(dict.fromkeys(methods))
+    lime = [name for name in methods if name.startswith("lime")]
+    marks = {}
+    for place, name in enumerate(lime):
+        colour = matplotlib.colormaps["Oranges"](0.35 + 0.6 * (place + 1) / len(lime))
+        marks[name] = {"color": colour, "linestyle": "--", "marker": "o"}
+    palette = [matplotlib.colormaps["tab10"](index) for index in range(10) if index != 1]  # 1 is orange
+    for place, name in enumerate(name for name in methods if name not in marks and name != "random"):
+        again, index = divmod(place, len(palette))
+        marks[name] = {
+            "color": palette[index],
+            "linestyle": ("-", "-.", ":")[again % 3],
+            "marker": "sDv^<>"[again % 6],
+        }
+    marks["random"] = {"color": "#000000", "linestyle": ":", "marker": "x"}
+    return {name: marks[name] | {"markersize": 5} for name in methods}
+
+
+def _legend(figure: Any, axis: Any) -> None:
+    """One legend for all axes, beside them: inside it would hide what fifteen methods draw."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=7)
 
 
 def plots(results: Results) -> dict[str, bytes]:
@@ -77,60 +106,53 @@ def _bars(results: Results, lines: list[Line]) -> bytes:
 
 
 def _survival(results: Results) -> bytes:
-    figure, axes = _figure(9, 3.6, 2)
+    figure, axes = _figure(10.5, 3.8, 2)
     grid = np.linspace(0, 1, 101)
+    marks = _marks(results.settings.rows)
     for axis, name in zip(axes, ("worst", "best"), strict=True):
         for method in results.settings.rows:
             shares = np.array([row[name] for row in results.rows if row["method"] == method])
             if len(shares):
                 kept = (shares[None] > grid[:, None]).mean(axis=1) * 100
-                axis.plot(
-                    grid * 100,
-                    kept,
-                    label=method,
-                    linestyle="--" if method.startswith("lime") else "-",
-                    color="#000000" if method == "random" else None,
-                )
+                axis.plot(grid * 100, kept, label=method, **(marks[method] | {"marker": None}))
         axis.set_xlabel(f"supervoxels removed, {name} first, %")
         axis.set_ylabel("items of unchanged class, %")
-    axes[1].legend(fontsize=6, ncols=2)
+    _legend(figure, axes[0])
     return _png(figure)
 
 
 def _against_time(results: Results, lines: list[Line]) -> bytes:
     measures = EXPERIMENTS[results.experiment].measures
-    figure, axes = _figure(1 + 4 * len(measures), 3.6, len(measures))
+    figure, axes = _figure(2.5 + 4 * len(measures), 3.8, len(measures))
+    marks = _marks(line.method for line in lines)
     for axis, (name, measure) in zip(axes, measures.items(), strict=True):
         scale = 100 if measure.percent else 1
         for line in lines:
-            value = line.values[name].mean * scale
-            axis.plot(line.seconds, value, "o", color=_colour(line.method))
-            axis.annotate(
-                line.method, (line.seconds, value), fontsize=6, xytext=(3, 3), textcoords="offset points"
-            )
+            mark = marks[line.method] | {"linestyle": "none"}
+            axis.plot(line.seconds, line.values[name].mean * scale, label=line.method, **mark)
         axis.set_xscale("log")
         axis.set_xlabel("seconds per explanation, segmentation left out")
         axis.set_ylabel(f"{measure.title}{', %' if measure.percent else ''}")
+    _legend(figure, axes[0])
     return _png(figure)
 
 
 def _against_segments(results: Results, lines: list[Line]) -> bytes:
     measures = EXPERIMENTS[results.experiment].measures
-    figure, axes = _figure(1 + 4 * (len(measures) + 1), 3.6, len(measures) + 1)
+    figure, axes = _figure(2.5 + 4 * (len(measures) + 1), 3.8, len(measures) + 1)
+    marks = _marks(results.settings.rows)
     for method in results.settings.rows:
         own = [line for line in lines if line.method == method]
         counts = [line.segments for line in own]
-        style = "--" if method.startswith("lime") else "-"
         for axis, (name, measure) in zip(axes, measures.items(), strict=False):
             scale = 100 if measure.percent else 1
-            axis.plot(
-                counts, [line.values[name].mean * scale for line in own], style, marker=".", label=method
-            )
+            means = [line.values[name].mean * scale for line in own]
+            axis.plot(counts, means, label=method, **marks[method])
             axis.set_ylabel(f"{measure.title}{', %' if measure.percent else ''}")
-        axes[-1].plot(counts, [line.seconds for line in own], style, marker=".", label=method)
+        axes[-1].plot(counts, [line.seconds for line in own], label=method, **marks[method])
     axes[-1].set_yscale("log")
     axes[-1].set_ylabel("seconds per explanation")
-    axes[-1].legend(fontsize=6, ncols=2)
+    _legend(figure, axes[-1])
     for axis in axes:
         axis.set_xlabel("supervoxels asked for")
     return _png(figure)
@@ -139,6 +161,7 @@ def _against_segments(results: Results, lines: list[Line]) -> bytes:
 def _by_layer(lines: list[Line]) -> bytes:
     layers = list(dict.fromkeys(line.layer for line in lines))
     figure, (axis,) = _figure(max(7, 0.35 * len(layers) + 3), 4)
+    marks = _marks(line.method for line in lines)
     for method in dict.fromkeys(line.method for line in lines):
         own = {line.layer: line.values["rank"] for line in lines if line.method == method}
         values = [own[layer] if layer in own else bootstrap([np.nan]) for layer in layers]
@@ -148,10 +171,10 @@ def _by_layer(lines: list[Line]) -> bytes:
             yerr=[[v.mean - v.low for v in values], [v.high - v.mean for v in values]],
             label=method,
             capsize=2,
-            marker=".",
+            **marks[method],
         )
     axis.axhline(0, color="#aaaaaa", linewidth=0.8)
     axis.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=7)
     axis.set_ylabel("rank correlation with the trained network's")
-    axis.legend(fontsize=7, ncols=2)
+    _legend(figure, axis)
     return _png(figure)

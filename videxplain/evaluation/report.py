@@ -20,22 +20,23 @@ from videxplain.evaluation.paper import network_of, published
 from videxplain.evaluation.plots import plots
 from videxplain.evaluation.runner import Results
 from videxplain.evaluation.summary import Line, caveats, show, summarise, to_csv
-from videxplain.explain import explain
 from videxplain.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
 
 THUMBNAILS = 3
-THUMBNAIL_WIDTH = 480
+THUMBNAIL_WIDTH = 448
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 78em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; }
 th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: bold; } td.paper, th.paper { color: #777; }
-img { max-width: 100%; } figure { display: inline-block; margin: .5em; vertical-align: top; }
-figcaption { font-size: 13px; max-width: 30em; }
+img { max-width: 100%; }
+.items { display: grid; grid-template-columns: repeat(auto-fill, minmax(22em, 1fr)); gap: 1.2em; }
+figure { margin: 0; } figure img { width: 100%; }
+figcaption { font-size: 13px; }
 """
 
 
@@ -69,11 +70,12 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
     facts = [
         f"What is measured: {EXPERIMENTS[results.experiment].summary}.",
         f"{results.items} of {results.wanted} items; {len(results.skipped)} skipped.",
-        f"Supervoxels asked for: {', '.join(map(str, settings.segments))}; "
-        f"segmentation {settings.segmentation or 'SLIC for clips, QuickShift for images'}.",
+        *_supervoxels(results, model),
         f"Hidden supervoxels are filled with: {settings.fill}. Seed {settings.seed}.",
         "Intervals are 95% bootstrap intervals of the mean over items (half their width is shown).",
     ]
+    if results.experiment == "agreement":
+        facts.insert(1, f"The reference is LIME with {settings.reference} samples of its own.")
     yield "<ul>" + "".join(f"<li>{html.escape(fact)}</li>" for fact in facts) + "</ul>"
     lines = summarise(results)
     for segments in settings.segments:
@@ -82,14 +84,16 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
         yield from _table(results, [line for line in lines if line.segments == segments], model)
     yield from (f"<p><strong>{html.escape(caveat)}</strong></p>" for caveat in caveats(results))
     shown = [row for row in settings.rows if row in CAVEATS and results.experiment != "sanity"]
-    yield from (f"<p>{html.escape(row)}: {html.escape(CAVEATS[row])}.</p>" for row in shown)
+    yield from (
+        f"<p>{html.escape(row)}: {html.escape(CAVEATS[row].removeprefix('note: '))}.</p>" for row in shown
+    )
     if network := _beside(results, model):
         yield (
             f"<p>Grey columns: the paper's figures for {network}, on other data, other weights and its own "
             "number of supervoxels. They are there to compare the order of the methods, not the values.</p>"
         )
     for caption, png in plots(results).items():
-        yield f"<h2>{html.escape(caption)}</h2>{_image(png)}"
+        yield f"<h2>{html.escape(caption)}</h2>{_image(png, caption)}"
     yield from _thumbnails(results, model, dataset)
     for heading, notes in (("Skipped items", results.skipped), ("Methods left out", results.notes.items())):
         if notes:
@@ -97,6 +101,19 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
             yield from (f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in notes)
             yield "</ul>"
     yield "</body></html>"
+
+
+def _supervoxels(results: Results, model: Classifier) -> Iterator[str]:
+    """How inputs were segmented, and into how many: QuickShift takes no number, and SLIC does not keep to it."""
+    settings = results.settings
+    method = settings.segmentation or ("quickshift" if model.is_image_model else "slic")
+    for wanted in settings.segments:
+        found = {row["item"]: row["supervoxels"] for row in results.rows if row["segments"] == wanted}
+        if found:
+            numbers = sorted(found.values())
+            middle = f"{np.median(numbers):.0f} (median; {numbers[0]} to {numbers[-1]})"
+            asked = "" if method == "quickshift" else f"; {wanted} asked for"
+            yield f"Supervoxels by {method}: {middle}{asked}."
 
 
 def _beside(results: Results, model: Classifier) -> str | None:
@@ -159,15 +176,23 @@ def _thumbnails(results: Results, model: Classifier, dataset: Dataset) -> Iterat
         if row["method"] == method and row["segments"] == results.settings.segments[0]
     ]
     rows.sort(key=lambda row: (sign * row[name], row["item"]))
-    for heading, chosen in (("Best", rows[:THUMBNAILS]), ("Worst", rows[::-1][:THUMBNAILS])):
-        yield f"<h2>{heading} explained by {html.escape(method)} ({html.escape(measure.title)})</h2>"
+    best = rows[:THUMBNAILS]
+    worst = rows[len(best) :][: -THUMBNAILS - 1 : -1]
+    better = "more is better" if measure.higher_is_better else "less is better"
+    for heading, chosen in (("best", best), ("worst", worst)):
+        if not chosen:
+            continue
+        yield f"<h2>What {html.escape(method)} explains {heading} ({html.escape(measure.title)}: {better})</h2>"
+        yield '<div class="items">'
         for row in chosen:
             picture, explanation = _picture(row, method, results, model, dataset)
+            value = f"{row[name]:.1%}" if measure.percent else f"{row[name]:.3g}"
             caption = (
                 f"{row['name']}: {explanation.target_name} {explanation.probability:.1%}; "
-                f"{measure.title} {row[name]:.3g}"
+                f"{measure.title}: {value}"
             )
-            yield f"<figure>{_image(picture)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            yield f"<figure>{_image(picture, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+        yield "</div>"
 
 
 def _picture(
@@ -175,22 +200,15 @@ def _picture(
 ) -> tuple[bytes, Explanation]:
     settings = results.settings
     sample = dataset.load(row["item"], clip_length=model.clip_length, stride=settings.stride)
-    item = Item(model, sample, row["name"], settings, row["segments"])
-    explanation = explain(
-        model,
-        item.clip,
-        method=method,
-        target=item.target,
-        labels=item.labels,
-        guided_any=settings.guided_any,
-    )
-    sheet = Image.fromarray(np.ascontiguousarray(explanation.sheet()))
+    explanation = Item(model, sample, row["name"], settings, row["segments"]).explained(method)
+    sheet = Image.fromarray(np.ascontiguousarray(explanation.sheet(legend=False)))
     sheet.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
     out = io.BytesIO()
     sheet.save(out, "JPEG", quality=85)
     return out.getvalue(), explanation
 
 
-def _image(data: bytes) -> str:
+def _image(data: bytes, title: str) -> str:
     kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
-    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{html.escape(title)}" src="{source}">'
