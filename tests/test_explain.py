@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from fractions import Fraction
@@ -118,6 +119,25 @@ def test_short_clip_is_held_and_long_clip_refused(model: vx.Classifier) -> None:
     assert np.array_equal(explanation.frames[4], explanation.frames[7])
     with pytest.raises(vx.VidexplainError, match="8 frames and this one has 9"):
         vx.explain(model, frames(9), "vanilla")
+
+
+def test_the_network_sees_what_is_segmented(model: vx.Classifier) -> None:
+    """Also where it crops: an explanation is of the picture that `predict` is given, not of a crop of the crop."""
+    cropping = vx.Classifier(model.net, clip_length=8, size=(32, 32), short_side=44, cam_layer="grid")
+    clip = vx.Clip.from_array(frames())
+    x = cropping.prepare(clip)
+    expected = cropping.predict(x)[0]
+    seen = cropping.geometry(clip.size).apply(clip.frames)
+    ready = dataclasses.replace(clip, frames=seen, geometry=cropping.geometry(clip.size))
+    assert torch.equal(cropping.prepare(ready), x)
+    dense = vx.pixel_scores(cropping, x, "vanilla", target=1).dense[0].double()
+    for given in (clip, ready):
+        found = vx.explain(cropping, given, "vanilla", target=1, n_segments=20)
+        assert found.probability == pytest.approx(expected[1].item(), rel=1e-6)
+        voxels = dense.abs().sum(dim=0).numpy().ravel()
+        np.testing.assert_allclose(found.scores, np.bincount(found.labels.ravel(), voxels), rtol=1e-5)
+    with pytest.raises(vx.VidexplainError, match="32x32, not 64x48"):
+        cropping.prepare(dataclasses.replace(clip, geometry=ready.geometry))
 
 
 def test_own_labels(model: vx.Classifier) -> None:

@@ -255,7 +255,10 @@ def _prepare(
     clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
     views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-    x = model.prepare(views)
+    # what is segmented is what the network sees
+    x = model.prepare(
+        [replace(c, frames=v, geometry=g) for c, v, g in zip(clips, views, geometries, strict=True)]
+    )
     if labels is not None:
         if len(labels) != len(views):
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")

@@ -207,7 +207,8 @@ class Classifier:
         Parameters
         ----------
         clips : a clip or a sequence of clips: `Clip`, or uint8 RGB (T, H, W, 3) or (H, W, 3). A clip for a
-            video model that is too short is prolonged by its last frame.
+            video model that is too short is prolonged by its last frame. A `Clip` with a geometry is at the
+            network's size already and is not cropped or scaled again.
 
         Returns
         -------
@@ -221,7 +222,10 @@ class Classifier:
         items: list[Any] = [clips] if single else list(clips)  # type: ignore[arg-type]
         if not items:
             raise VidexplainError("there is no clip to prepare.")
-        frames = [self._fit(getattr(item, "frames", item)) for item in items]
+        frames = [
+            self._fit(getattr(item, "frames", item), getattr(item, "geometry", None) is not None)
+            for item in items
+        ]
         lengths = {len(part) for part in frames}
         if len(lengths) > 1:
             raise VidexplainError(
@@ -230,7 +234,7 @@ class Classifier:
         batch = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 4, 1, 2, 3)
         return self.from_rgb(batch.to(torch.float32) / 255)
 
-    def _fit(self, frames: np.ndarray) -> np.ndarray:
+    def _fit(self, frames: np.ndarray, fitted: bool) -> np.ndarray:
         """uint8 (T, H, W, 3) of any size to the network's size and length."""
         if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
             kind = getattr(frames, "dtype", type(frames).__name__)
@@ -249,7 +253,14 @@ class Classifier:
             if missing:
                 frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
         height, width = frames.shape[1:3]
-        return self.geometry((height, width)).apply(frames)
+        if not fitted:
+            return self.geometry((height, width)).apply(frames)
+        if (height, width) != tuple(self.size):
+            raise VidexplainError(
+                f"a clip with a geometry has to be at the size of {self.name}, {self.size[1]}x{self.size[0]}, "
+                f"not {width}x{height}."
+            )
+        return frames
 
     def _scale(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1, 1)
