@@ -8,14 +8,19 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def dim(frame: np.ndarray, own: int, mean: int, out: np.ndarray) -> None:
-    """out = own / 256 of the pixel + mean / 256 of the sum of its channels; all (H, W, 3) uint8."""
+    """out = own / 256 of the pixel + mean / 256 of the sum of its channels; all (H, W, 3) uint8.
+
+    own + 3 * mean is at most 256, so that 16 bits hold every sum; in these it is half as fast again as in 32.
+    """
     flat, target = frame.reshape(-1), out.reshape(-1)
-    for i in range(0, flat.size, 3):
-        r, g, b = np.int32(flat[i]), np.int32(flat[i + 1]), np.int32(flat[i + 2])
-        grey = np.int32(mean) * (r + g + b) + np.int32(128)
-        target[i] = (np.int32(own) * r + grey) >> 8
-        target[i + 1] = (np.int32(own) * g + grey) >> 8
-        target[i + 2] = (np.int32(own) * b + grey) >> 8
+    u16 = np.uint16
+    a, b, half, eight = u16(own), u16(mean), u16(128), u16(8)
+    for i in range(flat.size // 3):
+        red, green, blue = u16(flat[3 * i]), u16(flat[3 * i + 1]), u16(flat[3 * i + 2])
+        grey = u16(b * u16(red + green + blue) + half)
+        target[3 * i] = u16(a * red + grey) >> eight
+        target[3 * i + 1] = u16(a * green + grey) >> eight
+        target[3 * i + 2] = u16(a * blue + grey) >> eight
 
 
 @njit(cache=True, nogil=True)

@@ -208,7 +208,9 @@ def annotate(
             timeline = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)
-            pictures = _render(groups, stride, top_k, style, summary, timeline, video.frame_count, blender)
+            pictures = _render(
+                groups, stride, top_k, style, summary, timeline, video.frame_count, blender, encoding
+            )
             began = perf_counter()
             for item in pipeline.stage("render", pictures, _PICTURES_AHEAD):
                 if isinstance(item, _Group):
@@ -324,8 +326,9 @@ def _render(
     timeline: Timeline,
     length: int | None,
     blender: Blender,
+    encoding: Encoding,
 ) -> Iterator[Any]:
-    """Pictures with their times and durations, and each group behind its own.
+    """Pictures as the encoder takes them, with their times and durations, and each group behind its own.
 
     The timeline is filled, and drawn, where the video's `length` in frames is known.
     """
@@ -335,7 +338,8 @@ def _render(
             if explanation is None:
                 for frame in window.written:
                     plain = [frame.image] * (2 if style == "side-by-side" else 1)
-                    yield np.concatenate(plain, axis=1), frame.time, frame.duration
+                    picture = np.concatenate(plain, axis=1)
+                    yield encoding.picture(picture), frame.time, frame.duration
                 continue
             summary.held += explanation.held
             if length:
@@ -345,7 +349,8 @@ def _render(
             blended = blender(next(clips).start, explanation)
             draw = painter(blended, top_k=top_k, style=style, timeline=shown)
             for offset, frame in enumerate(window.written, window.first):
-                yield draw(frame.image, offset // stride), frame.time, frame.duration
+                picture = draw(frame.image, offset // stride)
+                yield encoding.picture(picture), frame.time, frame.duration
         if group.last:
             group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
         yield group

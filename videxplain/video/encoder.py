@@ -83,6 +83,26 @@ class Encoding:
     def ticks(self, time: Fraction) -> int:
         return round(time / self.time_base)
 
+    def picture(self, image: npt.NDArray[np.uint8]) -> av.VideoFrame:
+        """An RGB picture, uint8 (H, W, 3), as the encoder takes it; any thread may make it."""
+        if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
+            expected = (self.height, self.width, 3)
+            raise ValueError(f"expected uint8 {expected}, got {image.dtype} {image.shape}")
+        width, height = self.padded
+        if (width, height) != (self.width, self.height):
+            image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
+        color = dict(self.color)
+        frame = reformatter().reformat(
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=_MATRICES.get(color.get("colorspace", 2), Colorspace.ITU601),
+            dst_color_range=2 if color.get("color_range") == 2 else 1,
+        )
+        for name, value in color.items():
+            with contextlib.suppress(AttributeError):
+                setattr(frame, name, value)
+        return frame
+
 
 class SegmentEncoder:
     """Encodes consecutive frames into an MP4 file of one track.
@@ -133,38 +153,21 @@ class SegmentEncoder:
         context.time_base = encoding.time_base
         stream.time_base = encoding.time_base
         context.thread_count = encoding.threads
+        context.thread_type = "AUTO"  # by frames as well; PyAV alone would have slices only, which is slower
         context.sample_aspect_ratio = encoding.sample_aspect_ratio
         for name, value in encoding.color:
             setattr(context, name, value)
         return stream
 
-    def write(self, image: npt.NDArray[np.uint8], time: Fraction) -> None:
-        """Add a frame, uint8 RGB (H, W, 3), shown from `time` (seconds, later than the frame before)."""
+    def write(self, image: npt.NDArray[np.uint8] | av.VideoFrame, time: Fraction) -> None:
+        """Add a frame, RGB or made by `Encoding.picture`, shown from `time` (seconds, later than the frame before)."""
         encoding = self.encoding
-        if image.shape != (encoding.height, encoding.width, 3) or image.dtype != np.uint8:
-            expected = (encoding.height, encoding.width, 3)
-            raise ValueError(f"expected uint8 {expected}, got {image.dtype} {image.shape}")
         ticks = encoding.ticks(time)
         if self._last is not None and ticks <= self._last:
             raise ValueError(
                 f"frame times must increase: {float(time):.6f} s does not come after the frame before"
             )
-        width, height = encoding.padded
-        if (width, height) != (encoding.width, encoding.height):
-            image = np.pad(
-                image, ((0, height - encoding.height), (0, width - encoding.width), (0, 0)), mode="edge"
-            )
-        color = dict(encoding.color)
-        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = reformatter().reformat(
-            rgb,
-            format="yuv420p",
-            dst_colorspace=_MATRICES.get(color.get("colorspace", 2), Colorspace.ITU601),
-            dst_color_range=2 if color.get("color_range") == 2 else 1,
-        )
-        for name, value in color.items():
-            with contextlib.suppress(AttributeError):
-                setattr(frame, name, value)
+        frame = image if isinstance(image, av.VideoFrame) else encoding.picture(image)
         frame.pts, frame.time_base = ticks, encoding.time_base
         self._last = ticks
         self._mux(self._stream.encode(frame))

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 
@@ -105,7 +106,9 @@ class ResumableWriter:
     def frames(self) -> int:
         return self._segments[-1].frames if self._segments else 0
 
-    def write(self, image: npt.NDArray[np.uint8], time: Fraction, duration: Fraction | None = None) -> None:
+    def write(
+        self, image: npt.NDArray[np.uint8] | av.VideoFrame, time: Fraction, duration: Fraction | None = None
+    ) -> None:
         """Add a frame, uint8 RGB (H, W, 3), shown from `time` on; `duration` counts if it is the last."""
         with self._told():
             if self._encoder is None:
