@@ -93,7 +93,8 @@ class Encoding:
             image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
         color = dict(self.color)
         frame = reformatter().reformat(
-            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24"),
+            # copied, into rows of FFmpeg's own length: swscale reads past the end of others
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
             format="yuv420p",
             dst_colorspace=_MATRICES.get(color.get("colorspace", 2), Colorspace.ITU601),
             dst_color_range=2 if color.get("color_range") == 2 else 1,
