@@ -38,6 +38,7 @@ _CLASSES = (
 )
 
 _CRUMB = 5  # pixels of the network's input below which a piece of a supervoxel is not drawn
+_CROSS = ndimage.generate_binary_structure(2, 1)
 _DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
 
@@ -150,7 +151,7 @@ def _light(
 
 def _without_crumbs(mask: np.ndarray) -> np.ndarray:
     """The mask without pieces of a few pixels, for what holds together in time can be dust in one frame."""
-    pieces, count = ndimage.label(mask)
+    pieces, count = ndimage.label(mask, _CROSS)
     if count < 2:
         return mask
     sizes = np.bincount(pieces.ravel())
