@@ -78,7 +78,9 @@ class Arguments:
             ops.slic(self.tensor(*voxels), grid, self.number(0.1, 10), spacing, self.number(1, 3), centres)
         elif which == 2:
             labels = self.tensor(self.batch, *self.shape, dtype=torch.int32)
-            ops.connect_segments(labels, self.tensor(*voxels), self.number(0, 1, 4, 1000))
+            policy = self.random.choice(("nearest", "scikit-image"))
+            most = None if policy == "nearest" or self.rarely() else self.number(1, 3, 30)
+            ops.connect_segments(labels, self.tensor(*voxels), self.number(0, 1, 4, 1000), policy, most)
         elif which == 3:
             labels = self.tensor(
                 self.batch, *self.shape, dtype=self.random.choice((torch.int32, torch.int64))
@@ -104,6 +106,7 @@ NAMES = (
         "iterations",
         "centres",
         "min_size",
+        "max_size",
     ),
     *("dense", "cam", "num_segments", "unknown reduction"),
 )

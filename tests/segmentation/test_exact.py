@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from skimage.color import rgb2lab
 from skimage.data import astronaut, cat, chelsea, coffee, rocket
 from skimage.segmentation import slic
+from skimage.segmentation._slic import _enforce_label_connectivity_cython
 from skimage.util import img_as_float
 
 import videxplain as vx
+from videxplain import ops
 from videxplain.evaluation import moving_objects
 from videxplain.ops import _library, _numba_exact
 from videxplain.segmentation import exact
@@ -37,6 +39,15 @@ def assert_same(frames: np.ndarray, n: int, compactness: float, spacing=(1.0, 1.
             )
         ours = exact.slic(frames, n, compactness, spacing, connect=connect)
         assert np.array_equal(ours, theirs.reshape(ours.shape)), f"connect={connect}"
+
+
+def test_connectivity_alone() -> None:
+    """Our labels connected by scikit-image's rule, against its own function for that."""
+    frames = torch.from_numpy(moving_objects.generate(3, size=56, frames=8).frames)[None]
+    labels, _ = ops.slic(ops.rgb_to_lab(frames.permute(0, 4, 1, 2, 3)), (2, 5, 5), 10.0)
+    found = ops.connect_segments(labels, None, 40, policy="scikit-image")
+    expected = _enforce_label_connectivity_cython(labels[0].numpy().astype(np.intp), 40, 240, start_label=0)
+    assert np.array_equal(found[0].numpy(), expected)
 
 
 @pytest.mark.parametrize("n", [1, 20, 100, 400])

@@ -17,6 +17,7 @@ from videxplain.ops import _library
 from videxplain.ops.reference import distance_weights
 
 __all__ = [
+    "CONNECT_POLICIES",
     "REDUCTIONS",
     "backends",
     "connect_segments",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 REDUCTIONS = {"sum": _library.SUM, "mean": _library.MEAN, "max": _library.MAX}
+CONNECT_POLICIES = ("nearest", "scikit-image")
 _LARGEST = 2**31 - 1  # voxels are numbered by 32-bit integers
 
 
@@ -171,27 +173,53 @@ def _slic_arguments(
     return list(grid), weight.tolist(), reach.tolist()
 
 
-def connect_segments(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> torch.Tensor:
+def connect_segments(
+    labels: torch.Tensor,
+    lab: torch.Tensor | None,
+    min_size: int,
+    policy: str = "nearest",
+    max_size: int | None = None,
+) -> torch.Tensor:
     """Makes every segment one face-connected component of at least `min_size` voxels.
-
-    Smaller components join the neighbour nearest in mean colour, all at once, until none is left.
 
     Parameters
     ----------
     labels
         (B, T, H, W) int32.
     lab
-        (B, 3, T, H, W) float32.
+        (B, 3, T, H, W) float32; "scikit-image" does not look at it.
+    policy
+        Whom smaller components join: "nearest", the neighbour nearest in mean colour, all at once, until none is
+        left; or "scikit-image", the neighbour seen last, voxel for voxel as `skimage.segmentation.slic` has it.
+    max_size
+        For "scikit-image": components end at so many voxels; by default at 6 times `min_size`, as there.
 
     Returns
     -------
     (B, T, H, W) int32, ids 0..K_b-1 without holes in the order of their first voxels
+
+    Raises
+    ------
+    VidexplainError
+        Names the argument that is wrong.
     """
     labels = _check_labels(labels)
+    if policy not in CONNECT_POLICIES:
+        raise unknown_name("policy", policy, CONNECT_POLICIES)
+    _check_integer("min_size", min_size)
+    if policy == "scikit-image":
+        if max_size is None:
+            max_size = max(1, 6 * min_size)
+        _check_integer("max_size", max_size, max(1, min_size))
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < _LARGEST:
+            raise VidexplainError("labels must not be negative, nor 2^31 - 1")
+        return torch.ops.videxplain.connect_exact(labels, min_size, max_size)
+    if max_size is not None:
+        raise VidexplainError("max_size means something to the policy 'scikit-image' only")
     _check_clip("lab", lab, torch.float32)
+    assert lab is not None
     if lab.shape[2:] != labels.shape[1:] or len(lab) != len(labels):
         raise VidexplainError(f"lab {tuple(lab.shape)} is not of the labels' size {tuple(labels.shape)}")
-    _check_integer("min_size", min_size)
     return torch.ops.videxplain.connect_segments(labels, lab, min_size)
 
 
@@ -279,7 +307,7 @@ def backends() -> dict[str, tuple[str, str]]:
     return found
 
 
-def _check_clip(name: str, clip: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+def _check_clip(name: str, clip: torch.Tensor | None, dtype: torch.dtype | None = None) -> None:
     if not isinstance(clip, torch.Tensor) or clip.ndim != 5 or clip.shape[1] != 3 or 0 in clip.shape[2:]:
         found = tuple(clip.shape) if isinstance(clip, torch.Tensor) else type(clip).__name__
         raise VidexplainError(f"{name} must be a tensor (B, 3, T, H, W), not {found}")
