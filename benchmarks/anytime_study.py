@@ -177,6 +177,8 @@ def plot(args: argparse.Namespace) -> None:
         for axis, column in zip(pair, ("overlap", "rank"), strict=True):
             for family in ("lime", "centred", "stratified", "diagonal", "path"):
                 points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
+                if not points:
+                    continue
                 values = [bootstrap([line[column] for line in own]) for own in points]
                 means = [v.mean for v in values]
                 errors = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
@@ -186,7 +188,9 @@ def plot(args: argparse.Namespace) -> None:
                 if name in rows:
                     axis.plot(3, np.mean([line[column] for line in rows[name]]), "x", label=name)
             axis.set(xscale="log", xlabel="cost, forward passes", ylabel=column)
-            axis.set_title(f"{key[0]}, {key[1]} supervoxels, {len(rows['lime-50'])} items", fontsize=9)
+            own = rows["lime-50"]
+            regions = np.median([line["K"] for line in own])
+            axis.set_title(f"{key[0]}, about {regions:.0f} supervoxels, {len(own)} items", fontsize=9)
     axes[0, 0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(args.picture, dpi=110)
