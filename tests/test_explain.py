@@ -113,6 +113,24 @@ def test_several_methods_share_the_supervoxels(model: vx.Classifier) -> None:
     assert both["random"].method == "random"
 
 
+@pytest.mark.parametrize("source", ["gradient", "both"])
+def test_supervoxels_from_the_gradient(model: vx.Classifier, source: str) -> None:
+    """The same supervoxels as of a picture made here from the gradient that `keep_maps` gives."""
+    clip = frames()
+    found = vx.explain(
+        model, clip, "vanilla", segments_from=source, n_segments=12, reduction="mean", target=1
+    )
+    own = vx.explain(model, clip, "vanilla", n_segments=12, keep_maps=True, target=1)
+    assert found.settings["segments_from"] == source and own.settings["segments_from"] == "image"
+    assert not np.array_equal(found.labels, own.labels)
+    size = np.sqrt(np.abs(own.dense).sum(axis=0))
+    grey = 255 * np.minimum(size / np.sort(size.ravel())[round(0.99 * size.size) - 1], 1)[..., None]
+    shown = own.geometry.apply(clip)
+    picture = grey + 0 * shown if source == "gradient" else (grey + shown) / 2
+    expected = vx.segment((picture + 0.5).astype(np.uint8), n_segments=12)
+    assert np.mean(found.labels == expected) > 0.99
+
+
 def test_short_clip_is_held_and_long_clip_refused(model: vx.Classifier) -> None:
     explanation = vx.explain(model, frames(5), "vanilla")
     assert explanation.held == 3 and len(explanation.frames) == 8

@@ -135,6 +135,11 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--segmentation", help="slic (default for clips), quickshift (default for images) or grid"
     )
+    explain.add_argument(
+        "--segments-from",
+        default="image",
+        help="what is cut into supervoxels: image (default), gradient, or both",
+    )
     _add_model(explain)
     _add_explanation(explain, n_segments=200)
     _add_picture(explain)
@@ -222,6 +227,12 @@ def _add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
         "--compactness", type=float, default=10.0, help="shape against colour in SLIC (default: %(default)s)"
     )
     group.add_argument(
+        "--reduction",
+        default="sum",
+        help="of voxel scores in a supervoxel: sum (default), mean or max",
+    )
+    group.add_argument("--signed", action="store_true", help="keep the sign of voxel scores")
+    group.add_argument(
         "--guided-any", action="store_true", help="let guided methods treat GELU, SiLU and the like as ReLU"
     )
     group = command.add_argument_group("options of some methods")
@@ -289,6 +300,8 @@ def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
         "target": args.target,
         "n_segments": args.segments,
         "compactness": args.compactness,
+        "reduction": args.reduction,
+        "signed": args.signed,
         "guided_any": args.guided_any,
     } | {name: value for name in METHOD_OPTIONS if (value := getattr(args, name)) is not None}
 
@@ -336,7 +349,13 @@ def _explain(args: argparse.Namespace) -> None:
         raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
     model = _load(args)
     clip = _read_clip(args, model)
-    explanation = explain(model, clip, segmentation=args.segmentation, **_explanation_options(args))
+    explanation = explain(
+        model,
+        clip,
+        segmentation=args.segmentation,
+        segments_from=args.segments_from,
+        **_explanation_options(args),
+    )
     with whole_file(args.output) as scratch:
         Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
     if args.save:

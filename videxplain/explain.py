@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ClipLike: TypeAlias = "Clip | np.ndarray"
 NUM_PREDICTIONS = 5  # kept in an Explanation
 REDUCTIONS = ("sum", "mean", "max")
+SEGMENTS_FROM = ("image", "gradient", "both")
 
 
 def explain(
@@ -35,6 +37,7 @@ def explain(
     *,
     methods: Sequence[str] | None = None,
     segmentation: str | None = None,
+    segments_from: str = "image",
     n_segments: int = 200,
     compactness: float = 10.0,
     labels: np.ndarray | Sequence[np.ndarray] | None = None,
@@ -62,6 +65,10 @@ def explain(
         Several methods instead of one, over the same supervoxels; pixel methods share one forward pass.
     segmentation
         "slic" (the default for clips), "quickshift" (the default for images, as in the paper) or "grid".
+    segments_from
+        What is cut: the "image" (the paper), the "gradient" of the target as grey levels, or "both", half and half.
+        The last two are the idea of SWAG (Hartley et al., WACV 2021), whose `reduction` is "mean"; they cost one
+        forward and backward pass more.
     n_segments, compactness
         About how many supervoxels, and how much their shape counts against their colour (SLIC).
     labels
@@ -94,7 +101,12 @@ def explain(
     single = not isinstance(clip, (list, tuple))
     batch: Any = [clip] if single else clip
     given: Any = [labels] if single and labels is not None else labels
-    inputs = _prepare(model, batch, given, segmentation, n_segments, compactness)
+    if segments_from not in SEGMENTS_FROM:
+        raise unknown_name("source of segments", segments_from, SEGMENTS_FROM)
+    pictures = partial(_pictures, model, segments_from, target, output)
+    inputs = _prepare(model, batch, given, segmentation, n_segments, compactness, pictures)
+    if labels is None:
+        inputs.settings["segments_from"] = segments_from
     x, segments = inputs.x, inputs.segments
     regions = torch.from_numpy(np.stack(segments)).to(x.device)
     count = int(regions.max()) + 1
@@ -250,8 +262,9 @@ def _prepare(
     segmentation: str | None,
     n_segments: int,
     compactness: float,
+    pictures: Callable[[torch.Tensor, list[np.ndarray]], list[np.ndarray]] = lambda _, views: views,
 ) -> _Inputs:
-    """Brings clips to the network's input and segments them, or checks the `labels` given."""
+    """Brings clips to the network's input and segments the `pictures` of them, or checks the `labels` given."""
     clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
     views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
@@ -266,8 +279,37 @@ def _prepare(
         return _Inputs(clips, geometries, x, segments, {"segmentation": "given"})
     how = segmentation or ("slic" if x.shape[2] > 1 else "quickshift")
     settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
-    segments = [segment(v, how, n_segments=n_segments, compactness=compactness) for v in views]
+    cut = pictures(x, views)
+    segments = [segment(v, how, n_segments=n_segments, compactness=compactness) for v in cut]
     return _Inputs(clips, geometries, x, segments, settings)
+
+
+def _pictures(
+    model: Classifier,
+    source: str,
+    target: Target,
+    output: Output,
+    x: torch.Tensor,
+    views: list[np.ndarray],
+) -> list[np.ndarray]:
+    """What is cut into supervoxels: the views, or those with the gradient, or the gradient alone."""
+    if source == "image":
+        return views
+    dense = pixel_scores_of(model, x, ["vanilla"], target, output=output)["vanilla"].dense
+    assert dense is not None
+    share = 1.0 if source == "gradient" else 0.5
+    return [_with_gradient(view, own, share) for view, own in zip(views, dense, strict=True)]
+
+
+def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.ndarray:
+    """(T, h, w, 3) uint8: the frames and, to a `share`, the size of the gradient (C, T, h, w) as grey levels.
+
+    The root spreads what is small, and one in a hundred voxels is white, so that a few do not leave the rest black.
+    """
+    size = dense.abs().sum(dim=0).sqrt()
+    white = size.flatten().kthvalue(max(1, round(0.99 * size.numel()))).values.clamp(min=1e-30)
+    grey = 255 * (size / white).clamp(max=1)[..., None].cpu().numpy()
+    return ((1 - share) * view + share * grey + 0.5).astype(np.uint8)
 
 
 def _whole(model: Classifier, clip: Clip) -> Clip:
