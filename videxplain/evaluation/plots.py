@@ -60,12 +60,15 @@ def plots(results: Results) -> dict[str, bytes]:
     if experiment.by_layer:
         found["Rank correlation while layers become random, from the last to the first"] = _by_layer(lines)
         return found
-    first = [line for line in lines if line.segments == lines[0].segments]
-    found["Means and 95% bootstrap intervals"] = _bars(results, first)
+    fewest = lines[0].segments
+    first = [line for line in lines if line.segments == fewest]
+    sweep = f", {fewest} supervoxels" if len(results.settings.segments) > 1 else ""
+    found[f"Means and 95% bootstrap intervals{sweep}"] = _bars(results, first)
     if results.experiment == "removal":
-        found["Share of items that keep their class while supervoxels are removed"] = _survival(results)
+        kept = "Share of items that keep their class while supervoxels are removed"
+        found[f"{kept}{sweep}"] = _survival(results, fewest)
     if results.experiment != "timing":
-        found["What a method buys per second"] = _against_time(results, first)
+        found[f"What a method buys per second{sweep}"] = _against_time(results, first)
     if len(results.settings.segments) > 1:
         found["Against the number of supervoxels"] = _against_segments(results, lines)
     return found
@@ -105,13 +108,14 @@ def _bars(results: Results, lines: list[Line]) -> bytes:
     return _png(figure)
 
 
-def _survival(results: Results) -> bytes:
+def _survival(results: Results, segments: int) -> bytes:
     figure, axes = _figure(10.5, 3.8, 2)
     grid = np.linspace(0, 1, 101)
     marks = _marks(results.settings.rows)
     for axis, name in zip(axes, ("worst", "best"), strict=True):
         for method in results.settings.rows:
-            shares = np.array([row[name] for row in results.rows if row["method"] == method])
+            own = [row for row in results.rows if (row["method"], row["segments"]) == (method, segments)]
+            shares = np.array([row[name] for row in own])
             if len(shares):
                 kept = (shares[None] > grid[:, None]).mean(axis=1) * 100
                 axis.plot(grid * 100, kept, label=method, **(marks[method] | {"marker": None}))
