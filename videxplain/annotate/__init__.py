@@ -256,9 +256,6 @@ def _decode(video: Video, span: int, hop: int, batch: int, done: int, summary: S
         fresh = 0 if last else fresh
         if end <= done:
             continue
-        for window in windows:
-            for frame in (*window.frames, *window.written):
-                frame.image  # noqa: B018  converts, here and not in the thread that asks next
         yield _Group(windows, end, last)
 
 
@@ -301,7 +298,7 @@ def _clip(window: Window[Frame], stride: int, geometry: Geometry, source: str) -
     """What the network sees of a window."""
     chosen = window.frames[::stride]
     return Clip(
-        np.stack([geometry.apply(frame.image) for frame in chosen]),
+        np.stack([geometry.apply(frame.rgb()) for frame in chosen]),
         tuple(frame.time for frame in chosen),
         start=chosen[0].index,
         stride=stride,
@@ -337,7 +334,7 @@ def _render(
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
                 for frame in window.written:
-                    plain = [frame.image] * (2 if style == "side-by-side" else 1)
+                    plain = [frame.rgb()] * (2 if style == "side-by-side" else 1)
                     picture = np.concatenate(plain, axis=1)
                     yield encoding.picture(picture), frame.time, frame.duration
                 continue
@@ -349,7 +346,7 @@ def _render(
             blended = blender(next(clips).start, explanation)
             draw = painter(blended, top_k=top_k, style=style, timeline=shown)
             for offset, frame in enumerate(window.written, window.first):
-                picture = draw(frame.image, offset // stride)
+                picture = draw(frame.rgb(), offset // stride)
                 yield encoding.picture(picture), frame.time, frame.duration
         if group.last:
             group.state |= {"timeline": timeline.strip.copy(), **blender.state()}

@@ -64,6 +64,13 @@ class Frame:
             self._decoded = None
         return self._image
 
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """`image` without keeping it: a decoded frame takes half the memory while it waits."""
+        if self._image is not None:
+            return self._image
+        assert self._decoded is not None
+        return to_rgb(self._decoded, self._size, self._orientation)
+
     def __repr__(self) -> str:
         return f"Frame(index={self.index}, time={float(self.time):.6f})"
 
