@@ -71,6 +71,21 @@ def test_sound_size_and_odd_sizes_are_kept(tmp_path: Path, model: vx.Classifier)
         assert len(list(after.frames())) == len(list(before.frames()))
 
 
+def test_the_timeline_can_be_left_out(tmp_path: Path, model: vx.Classifier) -> None:
+    source = tmp_path / "in.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", 16, *X264, source)
+    last = {}
+    for choice in ("--no-timeline", "--quiet"):
+        out = tmp_path / f"{choice}.mp4"
+        assert main(["annotate", str(source), "-o", str(out), "--segments", "12", "--quiet", choice]) == 0
+        with vx.open_video(out) as video:
+            last[choice] = list(video.frames())[-1].image.astype(int)
+    rows = np.abs(last["--no-timeline"] - last["--quiet"]).max(axis=(1, 2)) > 60
+    places = np.nonzero(rows)[0]
+    assert 4 <= len(places) <= 8, "a strip as high as half a letter"
+    assert places.min() > 200, "at the foot"
+
+
 def test_image_model_explains_frames(tmp_path: Path) -> None:
     model = vx.load_model("resnet18", weights="random")
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"

@@ -78,6 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explanation(annotate, n_segments=200)
     _add_picture(annotate)
     annotate.add_argument(
+        "--no-timeline",
+        dest="timeline",
+        action="store_false",
+        help="leave out the strip of the classes so far",
+    )
+    annotate.add_argument(
         "--stride", type=_positive, default=1, help="take every N-th frame into a clip (default: %(default)s)"
     )
     annotate.add_argument(
@@ -310,7 +316,19 @@ def _annotate(args: argparse.Namespace) -> int:
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
 
-    same = ("top_k", "style", "stride", "hop", "batch", "stream", "codec", "crf", "preset", "save")
+    same = (
+        "top_k",
+        "style",
+        "timeline",
+        "stride",
+        "hop",
+        "batch",
+        "stream",
+        "codec",
+        "crf",
+        "preset",
+        "save",
+    )
     options = {name: getattr(args, name) for name in same} | _explanation_options(args)
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:

@@ -104,6 +104,7 @@ def annotate(
     guided_any: bool = False,
     top_k: int = 5,
     style: str = "heat",
+    timeline: bool = True,
     stride: int = 1,
     hop: int | None = None,
     batch: int = 1,
@@ -132,6 +133,8 @@ def annotate(
         As for `explain`.
     top_k, style
         As for `render_explanation`; "side-by-side" doubles the width.
+    timeline
+        Draw the classes of the windows so far along the foot, where the container tells how long the video is.
     stride, hop
         The network sees every `stride`-th frame; windows begin `hop` frames apart, by default where the last one ended.
         Between windows that do not touch, frames are written as they are; where windows overlap, the picture shows
@@ -179,7 +182,7 @@ def annotate(
         "stream": video.stream_index,
         "model": [model.name, model.fingerprint()],
         "windows": [span, stride, hop, batch],
-        "picture": [top_k, style],
+        "picture": [top_k, style, timeline],
         "settings": settings,
         "segmentation": cutting,
         "encoding": vars(encoding),
@@ -205,12 +208,11 @@ def annotate(
             groups = pipeline.stage("decode", groups, 1)
             groups = pipeline.stage("segment", _segment(groups, model, stride, video, supervoxels), 1)
             groups = pipeline.stage("explain", _explain(groups, model, settings), 1)
-            timeline = Timeline((video.height, video.width), writer.state.get("timeline"))
+            length = video.frame_count if timeline else None
+            strip = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)
-            pictures = _render(
-                groups, stride, top_k, style, summary, timeline, video.frame_count, blender, encoding
-            )
+            pictures = _render(groups, stride, top_k, style, summary, strip, length, blender, encoding)
             began = perf_counter()
             for item in pipeline.stage("render", pictures, _PICTURES_AHEAD):
                 if isinstance(item, _Group):
