@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from videxplain import __version__
+from videxplain.arguments import (
+    add_explanation,
+    add_model,
+    add_picture,
+    explanation_options,
+    load,
+    positive,
+)
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.evaluation.command import add_arguments as add_evaluation
 
-DEFAULT_MODEL = "c3d-motion"
-METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "seed")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -74,9 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     annotate.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.mp4", help="for several videos a folder"
     )
-    _add_model(annotate)
-    _add_explanation(annotate, n_segments=200)
-    _add_picture(annotate)
+    add_model(annotate)
+    add_explanation(annotate, n_segments=200)
+    add_picture(annotate)
     annotate.add_argument(
         "--no-timeline",
         dest="timeline",
@@ -84,13 +90,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="leave out the strip of the classes so far",
     )
     annotate.add_argument(
-        "--stride", type=_positive, default=1, help="take every N-th frame into a clip (default: %(default)s)"
+        "--stride", type=positive, default=1, help="take every N-th frame into a clip (default: %(default)s)"
     )
     annotate.add_argument(
-        "--hop", type=_positive, help="frames from one clip to the next (default: a clip's span)"
+        "--hop", type=positive, help="frames from one clip to the next (default: a clip's span)"
     )
     annotate.add_argument(
-        "--batch", type=_positive, default=1, help="clips per forward pass (default: %(default)s)"
+        "--batch", type=positive, default=1, help="clips per forward pass (default: %(default)s)"
     )
     annotate.add_argument(
         "--stream", type=int, help="which video stream, counted from 0, where there are several"
@@ -106,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     annotate.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         default=2,
         help="videos at a time with --engine ray (default: %(default)s)",
     )
@@ -131,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     explain.add_argument(
         "--stride",
-        type=_positive,
+        type=positive,
         default=1,
         help="take every N-th frame into the clip (default: %(default)s)",
     )
@@ -146,9 +152,9 @@ def build_parser() -> argparse.ArgumentParser:
         default="image",
         help="what is cut into supervoxels: image (default), gradient, or both",
     )
-    _add_model(explain)
-    _add_explanation(explain, n_segments=200)
-    _add_picture(explain)
+    add_model(explain)
+    add_explanation(explain, n_segments=200)
+    add_picture(explain)
 
     evaluate = _command(
         commands,
@@ -157,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
         "rerun the paper's experiments, and newer ones, on a network and data",
     )
     add_evaluation(evaluate)
-    _add_model(evaluate)
+    add_model(evaluate)
 
     models = _command(commands, "models", _models, "list the networks that can be explained")
     models.add_argument(
@@ -185,133 +191,6 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
     return command
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _add_model(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("network")
-    group.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help="a name from `videxplain models`, or module:factory (default: %(default)s)",
-    )
-    group.add_argument(
-        "--weights", help='a .safetensors or .pt file, or "random"; by default the network\'s own'
-    )
-    group.add_argument(
-        "--device", default=None, help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
-    )
-    group.add_argument(
-        "--cam-layer", metavar="NAME", help="layer for the CAM methods (default: the last one with a grid)"
-    )
-    group.add_argument(
-        "--precision", help="float32 (default), or bfloat16: faster on GPUs and new CPUs, less exact"
-    )
-
-
-def _add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
-    group = command.add_argument_group("explanation")
-    group.add_argument(
-        "--method", default="guided", help="a name from `videxplain methods` (default: %(default)s)"
-    )
-    group.add_argument(
-        "--target",
-        help='class to explain: a name, an index, or a rank such as "#2" (default: the predicted class)',
-    )
-    group.add_argument(
-        "--segments",
-        type=_positive,
-        default=n_segments,
-        metavar="N",
-        help="about how many supervoxels (default: %(default)s)",
-    )
-    group.add_argument(
-        "--compactness", type=float, default=10.0, help="shape against colour in SLIC (default: %(default)s)"
-    )
-    group.add_argument(
-        "--reduction",
-        default="sum",
-        help="of voxel scores in a supervoxel: sum (default), mean or max",
-    )
-    group.add_argument("--signed", action="store_true", help="keep the sign of voxel scores")
-    group.add_argument(
-        "--guided-any", action="store_true", help="let guided methods treat GELU, SiLU and the like as ReLU"
-    )
-    group = command.add_argument_group("options of some methods")
-    group.add_argument(
-        "--samples", type=_positive, metavar="N", help="masks of LIME, KernelSHAP and RISE, noise draws"
-    )
-    group.add_argument(
-        "--passes", type=_positive, metavar="N", help="at most so many passes of region-gradient"
-    )
-    group.add_argument(
-        "--until",
-        type=float,
-        metavar="ERROR",
-        help="stop region-gradient at this error, in units of the top score",
-    )
-    group.add_argument("--steps", type=_positive, metavar="N", help="steps of integrated-gradients")
-    group.add_argument("--fill", help="what hides a supervoxel: mean, grey, black, blur or noise")
-    group.add_argument("--seed", type=int, help="of whatever is drawn at random")
-
-
-def _add_picture(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("picture")
-    group.add_argument(
-        "--top-k", type=_positive, default=5, help="how many supervoxels to light (default: %(default)s)"
-    )
-    style = group.add_mutually_exclusive_group()
-    style.add_argument(
-        "--heatmap",
-        dest="style",
-        action="store_const",
-        const="heat",
-        help="colour supervoxels by score (default)",
-    )
-    style.add_argument(
-        "--style", choices=("heat", "outline", "spotlight", "side-by-side"), help="how to draw"
-    )
-    style.add_argument(
-        "--outline",
-        dest="style",
-        action="store_const",
-        const="outline",
-        help="outline the top supervoxels only",
-    )
-    group.set_defaults(style="heat")
-
-
-def _load(args: argparse.Namespace) -> Any:
-    import torch
-
-    from videxplain.models import load_model
-
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_model(
-        args.model,
-        weights=args.weights,
-        device=device,
-        cam_layer=args.cam_layer,
-        precision=args.precision,
-    )
-
-
-def _explanation_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "method": args.method,
-        "target": args.target,
-        "n_segments": args.segments,
-        "compactness": args.compactness,
-        "reduction": args.reduction,
-        "signed": args.signed,
-        "guided_any": args.guided_any,
-    } | {name: value for name in METHOD_OPTIONS if (value := getattr(args, name)) is not None}
-
-
 def _annotate(args: argparse.Namespace) -> int:
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
@@ -329,18 +208,18 @@ def _annotate(args: argparse.Namespace) -> int:
         "preset",
         "save",
     )
-    options = {name: getattr(args, name) for name in same} | _explanation_options(args)
+    options = {name: getattr(args, name) for name in same} | explanation_options(args)
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:
         options |= {"engine": args.engine, "workers": args.workers}
-        outcomes = annotate_many(_load(args), args.input, args.output, **options)
+        outcomes = annotate_many(load(args), args.input, args.output, **options)
         print(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))
     if args.engine != "local":
         raise VidexplainError(
             "one video is explained on one machine; --engine ray is for several, or a folder"
         )
-    summary = annotate(_load(args), args.input[0], args.output, **options)
+    summary = annotate(load(args), args.input[0], args.output, **options)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
     print(f"{args.output}: {summary.frames} frames{resumed}, {summary.windows} windows explained")
     for note in summary.notes:
@@ -365,14 +244,14 @@ def _explain(args: argparse.Namespace) -> None:
 
     if args.output.suffix.lower() != ".png":
         raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
-    model = _load(args)
+    model = load(args)
     clip = _read_clip(args, model)
     explanation = explain(
         model,
         clip,
         segmentation=args.segmentation,
         segments_from=args.segments_from,
-        **_explanation_options(args),
+        **explanation_options(args),
     )
     with whole_file(args.output) as scratch:
         Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
@@ -420,7 +299,7 @@ def _read_clip(args: argparse.Namespace, model: Any) -> Any:
 def _evaluate(args: argparse.Namespace) -> None:
     from videxplain.evaluation.command import run
 
-    run(args, _load)
+    run(args, load)
 
 
 def _models(args: argparse.Namespace) -> None:
