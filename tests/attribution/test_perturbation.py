@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,7 +116,29 @@ def test_gradient_is_the_derivative_by_z(model: vx.Classifier, x: torch.Tensor) 
         shift = torch.zeros(K)
         shift[k] = step
         difference = (clip.probability(z + shift) - clip.probability(z - shift)) / (2 * step)
-        torch.testing.assert_close(slopes[:, k], difference, atol=2e-4, rtol=1e-2)
+        torch.testing.assert_close(slopes[:, k], difference.float(), atol=2e-4, rtol=1e-2)
+
+
+def test_a_confident_network_answers_beyond_float32(model: vx.Classifier, x: torch.Tensor) -> None:
+    """Probabilities that float32 rounds to 1 still tell what a supervoxel does: it lowers what is missing to 1."""
+    clip = MaskedClip(model, x[0], blocks(), K, 0)
+    z = torch.rand(20, K, generator=torch.Generator().manual_seed(0))
+
+    def sure(x: torch.Tensor) -> torch.Tensor:
+        logits = x.new_zeros(len(x), 1, 2)
+        logits[:, 0, 0] = 20 + x.mean(dim=(1, 2, 3, 4))
+        return logits
+
+    clip.model = SimpleNamespace(frame_logits=sure)
+    values, slopes = clip.gradient(z)
+    assert (values.float() == 1).all()
+    margin = 20 + clip.compose(z).double().mean(dim=(1, 2, 3, 4))
+    torch.testing.assert_close(1 - values, torch.sigmoid(-margin), rtol=1e-4, atol=0)
+    torch.testing.assert_close(values, clip.probability(z), rtol=0, atol=0)
+    effect = torch.stack([clip.contrast[:, blocks() == k].double().sum() for k in range(K)]) / x[0].numel()
+    torch.testing.assert_close(
+        slopes.double(), torch.sigmoid(-margin)[:, None] * effect, rtol=1e-3, atol=1e-14
+    )
 
 
 def test_shapley_regression_equals_the_definition() -> None:
@@ -171,7 +194,7 @@ def test_rise_by_its_definition(model: vx.Classifier, x: torch.Tensor) -> None:
     values = MaskedClip(model, x[0], blocks(), K, 0).probability(masks)
     for k in range(K):
         torch.testing.assert_close(
-            scores[k], values[masks[:, k] > 0].mean() - values.mean(), atol=1e-6, rtol=1e-4
+            scores[k].double(), values[masks[:, k] > 0].mean() - values.mean(), atol=1e-6, rtol=1e-4
         )
 
 

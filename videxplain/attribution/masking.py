@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from videxplain.errors import VidexplainError
-from videxplain.models.classifier import evaluating
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -66,26 +65,33 @@ class MaskedClip:
         return torch.addcmul(fill, z[:, self.labels][..., None], contrast).permute(0, 4, 1, 2, 3)
 
     def probability(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
-        """The target's probability for each row of z: (m, K) -> (m,) float32."""
+        """The target's probability for each row of z: (m, K) -> (m,) float64."""
         return self.probabilities(z, progress=progress)[:, self.target]
 
     def probabilities(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
-        """All classes' probabilities for each row of z: (m, K) -> (m, classes) float32."""
+        """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64.
+
+        In double precision from the logits on: a confident network's probability differs from 1 by less than float32
+        can tell, and what a supervoxel does to it would be rounded away.
+        """
         batches = z.split(self.batch_size)
-        found = [self.model.predict(self.compose(part)) for part in _counted(batches, progress)]
-        return torch.cat(found).float()
+        found = []
+        with torch.no_grad():
+            for part in _counted(batches, progress):
+                found.append(class_scores(self.model, self.compose(part), "probability"))
+        return torch.cat(found)
 
     def gradient(self, z: torch.Tensor, *, output: str = "probability") -> tuple[torch.Tensor, torch.Tensor]:
-        """The target's score and its derivatives by z: (m, K) -> (m,), (m, K) float32; one backward pass a batch."""
+        """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch."""
         values, slopes = [], []
         for part in z.split(self.batch_size):
             x = self.compose(part).requires_grad_()
-            with torch.enable_grad(), evaluating(self.model.net):
+            with torch.enable_grad():
                 scores = class_scores(self.model, x, output)[:, self.target]
             (gradient,) = torch.autograd.grad(scores.sum(), x)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
             slopes.append(sum_by_label(effect, self.labels.flatten(), self.num_segments))
-            values.append(scores.detach().float())
+            values.append(scores.detach())
         return torch.cat(values), torch.cat(slopes)
 
 
@@ -95,13 +101,10 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
 
 
 def class_scores(model: Classifier, x: torch.Tensor, output: str) -> torch.Tensor:
-    """Differentiable probabilities or logits (B, classes); an image model's are the mean over the clip's frames."""
+    """Differentiable probabilities or logits (B, classes) float64; an image model's are the mean over the frames."""
     if output == "logit":
-        return model.logits(x)
-    if not model.is_image_model:
-        return model.logits(x).float().softmax(dim=1)
-    frames = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-    return model.logits(frames).float().softmax(dim=1).unflatten(0, (x.shape[0], x.shape[2])).mean(dim=1)
+        return model.logits(x).double()
+    return model.frame_logits(x).double().softmax(dim=-1).mean(dim=1)
 
 
 def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:

@@ -198,9 +198,9 @@ def rise(
         masks = (torch.rand(samples, num_segments, generator=generator) < shown).to(x)
         values = clip.probability(masks, progress="RISE" if progress else None)
         shown_count = masks.sum(dim=0)
-        mean_shown = (masks.T @ values) / shown_count.clamp(min=1)
+        mean_shown = (masks.T.to(values) @ values) / shown_count.clamp(min=1)
         rows.append(torch.where(shown_count > 0, mean_shown - values.mean(), 0.0))
-    return torch.stack(rows)
+    return torch.stack(rows).float()
 
 
 def occlusion(
@@ -222,7 +222,7 @@ def occlusion(
         masks = masks[: 1 + clip.segments_here]
         values = clip.probability(masks, progress="occlusion" if progress else None)
         rows.append(_padded((values[0] - values[1:])[None], num_segments)[0])
-    return torch.stack(rows)
+    return torch.stack(rows).float()
 
 
 def _clips(
