@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 _RECTIFIERS: frozenset[Callable[..., Any]] = frozenset(
     {F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, F.relu6}
 )
+_OWN_RESULT = frozenset({"ReluBackward0", "HardtanhBackward0"})
+"""Nodes of rectifiers with a derivative of 0 or 1 and one input, for which dropping may as well come after them."""
 _SMOOTH: dict[Callable[..., Any], str] = {
     F.gelu: "GELU",
     F.silu: "SiLU",
@@ -28,9 +30,9 @@ _SMOOTH: dict[Callable[..., Any], str] = {
 class GuidedRule(TorchFunctionMode):
     """Context manager around a forward pass; while `active`, backward passes through it obey the guided rule.
 
-    A rectifier's output gets a gradient hook that drops negative gradients, so that with the rectifier's own
-    derivative a value passes back only where both the gradient and the input were positive. The hooks belong to
-    the autograd graph, not to the model: they vanish with the graph, whatever happens.
+    A rectifier gets a gradient hook that drops negative gradients, so that with the rectifier's own derivative, 0 or
+    1, a value passes back only where both the gradient and the input were positive. The hooks belong to the autograd
+    graph, not to the model: they vanish with the graph, whatever happens.
 
     Works on calls, not on modules: `nn.ReLU`, `nn.ReLU6`, `F.relu`, `torch.relu`, `Tensor.relu`, their in-place
     forms, rectifiers built inside `forward`, and one module used many times.
@@ -72,11 +74,20 @@ class GuidedRule(TorchFunctionMode):
 
     def _guide(self, output: torch.Tensor) -> None:
         self.rectifiers += 1
-        if output.requires_grad:
+        if not output.requires_grad:
+            return
+        node = output.grad_fn
+        if node is not None and node.name() in _OWN_RESULT:
+            node.register_hook(self._drop_negative_after)
+        else:
             output.register_hook(self._drop_negative)
 
     def _drop_negative(self, gradient: torch.Tensor) -> torch.Tensor:
         return gradient.clamp(min=0) if self.active else gradient
+
+    def _drop_negative_after(self, results: tuple[torch.Tensor, ...], _: Any) -> tuple[torch.Tensor] | None:
+        """After the rectifier's own backward pass, whose result is new: it may be changed where it lies."""
+        return (results[0].clamp_(min=0),) if self.active else None
 
 
 def _is_relu6(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from videxplain.attribution.fast_layers import FastLayers
 from videxplain.attribution.guided import GuidedRule
-from videxplain.attribution.linear import SparseLinear
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
 
@@ -91,7 +91,7 @@ class ForwardPass:
                 self._outputs = stack.enter_context(_captured(layer, cut=cut))
             if self._rule is not None:
                 stack.enter_context(self._rule)
-            stack.enter_context(SparseLinear())
+            stack.enter_context(FastLayers())
             if needs_input_gradient:
                 self.x.requires_grad_()
             self.logits = model.logits(self.x)

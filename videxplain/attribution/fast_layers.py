@@ -1,0 +1,150 @@
+"""Layers that torch serves slowly on a CPU where only the gradient of the input is wanted, done faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+
+_LARGE = 1 << 20
+"""Weights from which on a linear layer's time is that of reading them."""
+_BAGS = 32
+_FEW_CHANNELS = 4
+"""Input channels up to which a convolution's backward pass fills less than half of a vector."""
+
+
+class FastLayers(TorchFunctionMode):
+    """Context manager around a forward pass; it changes how long passes through it take, not their values.
+
+    **Large linear layers, one sample.** The weights are too many for a cache, and each is used once, so that reading
+    them is what the layer costs, there and back. Where a ReLU follows, half of the outputs or more have no gradient,
+    and the rows of weights that belong to them need not be read on the way back.
+
+    **The first 3-D convolution.** Its gradient has three channels, a fifth of a vector. Done as a 2-D convolution of
+    all frames at once, with the kernel's steps in time for further channels, it has nine. And torch sends a single
+    clip of few channels to a slow implementation, by a rule that counts all its sizes but the width.
+
+    Only in float32 on a CPU; every other call is left alone.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and not kwargs and _is_large_linear(*args):
+            return _Linear.apply(*args)
+        if func is F.conv3d and not kwargs and _is_first_convolution(*args):
+            return _FirstConvolution.apply(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _is_plain(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    return (
+        x.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and x.device.type == weight.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+    )
+
+
+def _is_large_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> bool:
+    return (
+        x.ndim == 2
+        and len(x) == 1
+        and _is_plain(x, weight)
+        and weight.numel() >= _LARGE
+        and weight.is_contiguous()
+    )
+
+
+def _is_first_convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> bool:
+    return (
+        x.ndim == 5
+        and _is_plain(x, weight)
+        and weight.shape[1] <= _FEW_CHANNELS
+        and weight.shape[2] > 1
+        and groups == 1
+        and all(isinstance(value, tuple) for value in (stride, padding, dilation))
+        and dilation == (1, 1, 1)
+        and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
+    )
+
+
+class _Linear(torch.autograd.Function):
+    """`F.linear` without gradients for its weights, which explanations never ask for."""
+
+    @staticmethod
+    def forward(
+        context: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        context.save_for_backward(weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (weight,) = context.saved_tensors
+        rows = gradient[0].nonzero()[:, 0]
+        if len(rows) > 0.75 * len(weight):
+            return gradient @ weight, None, None
+        # An embedding bag is a weighted sum of rows that copies none; bags are what its threads share.
+        starts = torch.arange(_BAGS) * len(rows) // _BAGS
+        bags = F.embedding_bag(rows, weight, starts, mode="sum", per_sample_weights=gradient[0, rows])
+        return bags.sum(dim=0, keepdim=True), None, None
+
+
+class _FirstConvolution(torch.autograd.Function):
+    """`F.conv3d` without gradients for its weights."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> torch.Tensor:
+        context.save_for_backward(weight)
+        context.input_size, context.stride, context.padding = x.shape, stride, padding
+        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (weight,) = context.saved_tensors
+        batch, channels, frames, *size = context.input_size
+        (step, *stride), (before, *padding) = context.stride, context.padding
+        taps = weight.shape[2]
+        # What a transposed convolution cannot tell from its own sizes: rows and columns that no stride reached.
+        rest = [
+            (full + 2 * pad - kernel) % each
+            for full, pad, kernel, each in zip(size, padding, weight.shape[3:], stride, strict=True)
+        ]
+        each_tap = F.conv_transpose2d(
+            gradient.transpose(1, 2).flatten(0, 1),
+            weight.transpose(1, 2).flatten(1, 2),
+            stride=stride,
+            padding=padding,
+            output_padding=rest,
+        )
+        each_tap = each_tap.view(batch, -1, taps, channels, *size)
+        total = gradient.new_zeros(batch, frames + 2 * before, channels, *size)
+        last = (each_tap.shape[1] - 1) * step + 1
+        for tap in range(taps):
+            total[:, tap : tap + last : step] += each_tap[:, :, tap]
+        return total[:, before : before + frames].transpose(1, 2), *[None] * 6
