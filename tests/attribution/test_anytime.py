@@ -104,12 +104,47 @@ def test_stratified_levels_are_a_latin_hypercube_and_err_less() -> None:
     assert error["stratified"] < 0.5 * error["uniform"]
 
 
-def test_path_is_complete() -> None:
+@pytest.mark.parametrize("passes", [1, 2, 5, 8, 32])
+def test_arcsine_levels_are_a_quadrature_of_mirrored_passes(passes: int) -> None:
+    """Fejer's rule is exact for polynomials of lower degree than it has nodes."""
+    z, weights = LEVELS["arcsine"](passes, 4, torch.Generator().manual_seed(0))
+    assert z.shape == weights.shape == (passes, 4)
+    assert not passes > 2 or not torch.equal(z[:, 0], z[:, 1])
+    for degree in range(passes):
+        integral = (weights * z**degree).mean(dim=0)
+        torch.testing.assert_close(integral, torch.full((4,), 1 / (degree + 1), dtype=torch.float64))
+    pairs = passes // 2
+    torch.testing.assert_close(z[: 2 * pairs : 2], 1 - z[1 : 2 * pairs : 2])
+    torch.testing.assert_close(weights[: 2 * pairs : 2], weights[1 : 2 * pairs : 2])
+    assert passes % 2 == 0 or torch.allclose(z[-1], torch.tensor(0.5, dtype=torch.float64))
+
+
+def test_mirrored_passes_are_exact_where_regions_interact_in_pairs() -> None:
+    """Without the product of three: the derivatives are linear in the others' levels, and cancel in each pair."""
+    clip = masked()
+    with torch.no_grad():
+        clip.model.net.c.zero_()
+    torch.testing.assert_close(last(clip, 8, output="logit").scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_levels_are_no_error() -> None:
+    """Where derivatives are constant the weighted mean is exact, and says so."""
+    clip = masked()
+    with torch.no_grad():
+        clip.model.net.b.zero_()
+        clip.model.net.c.zero_()
+    estimate = last(clip, 8, output="logit")
+    assert estimate.precision < 1e-5
+    torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["probability", "log-odds"])
+def test_path_is_complete(output: str) -> None:
     """Segment-wise integrated gradients sum to f(clip) - f(fill)."""
     clip = masked()
-    ends = torch.stack([torch.zeros(K), torch.ones(K)])
-    empty, whole = clip.probability(ends).tolist()
-    scores = last(clip, 64, levels="path").scores
+    ends = clip.probability(torch.stack([torch.zeros(K), torch.ones(K)]))
+    empty, whole = (ends if output == "probability" else ends.logit()).tolist()
+    scores = last(clip, 64, levels="path", output=output).scores
     assert abs(scores.sum().item() - (whole - empty)) < 0.01 * abs(whole - empty)
 
 
@@ -146,6 +181,8 @@ def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
     assert not torch.equal(last(clip, 4, seed=1).scores, last(clip, 4, seed=2).scores)
     with pytest.raises(vx.VidexplainError, match="did you mean 'uniform'"):
         last(clip, 4, levels="unifrom")
+    with pytest.raises(vx.VidexplainError, match="did you mean 'log-odds'"):
+        last(clip, 4, output="log_odds")
     with pytest.raises(vx.VidexplainError, match="passes"):
         last(clip, 0)
 

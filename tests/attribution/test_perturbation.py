@@ -106,16 +106,21 @@ def test_composition_by_hand(model: vx.Classifier, x: torch.Tensor, fill: str) -
             torch.testing.assert_close(clip.fill[c][where], x[0, c][where].mean().expand(int(where.sum())))
 
 
-def test_gradient_is_the_derivative_by_z(model: vx.Classifier, x: torch.Tensor) -> None:
+@pytest.mark.parametrize("output", ["probability", "log-odds"])
+def test_gradient_is_the_derivative_by_z(model: vx.Classifier, x: torch.Tensor, output: str) -> None:
     clip = MaskedClip(model, x[0], blocks(), K, 0)
+
+    def score(z: torch.Tensor) -> torch.Tensor:
+        return clip.probability(z) if output == "probability" else clip.probability(z).logit()
+
     z = torch.rand(3, K)
-    values, slopes = clip.gradient(z)
-    torch.testing.assert_close(values, clip.probability(z))
+    values, slopes = clip.gradient(z, output=output)
+    torch.testing.assert_close(values, score(z))
     step = 1e-2
     for k in range(K):
         shift = torch.zeros(K)
         shift[k] = step
-        difference = (clip.probability(z + shift) - clip.probability(z - shift)) / (2 * step)
+        difference = (score(z + shift) - score(z - shift)) / (2 * step)
         torch.testing.assert_close(slopes[:, k], difference.float(), atol=2e-4, rtol=1e-2)
 
 

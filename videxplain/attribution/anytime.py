@@ -1,7 +1,7 @@
 """Region gradients: every supervoxel's effect from each backward pass, averaged until the answer is good enough.
 
 Let z in [0, 1]^K dim every supervoxel between its content (1) and its fill (0): x(z) = fill + z * (x - fill). One
-backward pass at z gives the derivative of the class probability by every z_k, where a LIME sample gives one number for
+backward pass at z gives the derivative of the class's log-odds by every z_k, where a LIME sample gives one number for
 all of them. Over z with independent coordinates, uniform in [0, 1], the mean of the k-th derivative is the mean change
 that showing supervoxel k makes while the others are dimmed at random: for a multilinear f the Banzhaf value, which
 is also what LIME's regression over random masks tends to.
@@ -78,10 +78,21 @@ def _centred(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Ten
 
 
 def _arcsine(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stratified levels of the arcsine law, near 0 or 1 as masks are, the derivatives weighted back to uniform ones."""
-    (places, _) = _stratified(passes, k, generator)
-    z = torch.sin(0.5 * math.pi * places).square()
-    return z, math.pi * (z * (1 - z)).sqrt()
+    """Chebyshev nodes, most of them near 0 or 1 as LIME's masks are, with Fejer's weights; one pass is at one half.
+
+    A supervoxel's nodes and weights integrate its own derivative over uniform levels, while those around it are more
+    nearly hidden or shown than uniform levels would have them. Every pass but an odd one has its mirror image 1 - z,
+    which has the same weights: what is linear in the others' levels cancels in spite of the weights.
+    """
+    angles = (torch.arange(passes, dtype=torch.float64) + 0.5) * (math.pi / passes)
+    waves = torch.arange(1, passes // 2 + 1, dtype=torch.float64)
+    fejer = 1 - 2 * (torch.cos(2 * angles[:, None] * waves) / (4 * waves**2 - 1)).sum(dim=1)
+    pair = torch.rand(passes // 2, k, generator=generator).argsort(dim=0)
+    pair = torch.where(torch.rand(pair.shape, generator=generator) < 0.5, pair, passes - 1 - pair)
+    node = torch.stack([pair, passes - 1 - pair], dim=1).flatten(0, 1)
+    if passes % 2:
+        node = torch.cat([node, torch.full((1, k), passes // 2)])
+    return torch.sin(angles / 2).square()[node], fejer[node]
 
 
 def _half(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,10 +112,10 @@ def _diagonal(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Te
 
 
 LEVELS: dict[str, Draw] = {
+    "arcsine": _arcsine,
     "centred": _centred,
     "stratified": _stratified,
     "uniform": _uniform,
-    "arcsine": _arcsine,
     "half": _half,
     "path": _path,
     "diagonal": _diagonal,
@@ -120,9 +131,12 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def estimates(
-    clip: MaskedClip, passes: int, *, levels: str = "centred", seed: int = 0, output: str = "probability"
+    clip: MaskedClip, passes: int, *, levels: str = "arcsine", seed: int = 0, output: str = "log-odds"
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
+
+    It is the weighted mean of the derivatives; the standard error takes passes for independent, and so errs on the
+    safe side where levels are spread evenly or mirrored.
 
     Parameters
     ----------
@@ -133,7 +147,8 @@ def estimates(
     levels
         How z is drawn, a key of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
     output
-        Take derivatives of the "probability" or of the "logit".
+        Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
+        of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
 
     Raises
     ------
@@ -145,17 +160,18 @@ def estimates(
     if passes < 1:
         raise VidexplainError(f"passes must be at least 1, not {passes}")
     z, weights = LEVELS[levels](passes, clip.num_segments, torch.Generator().manual_seed(seed))
-    total = torch.zeros(clip.num_segments, dtype=torch.float64)
-    squares = torch.zeros_like(total)
+    # sums over passes of w, w g, w^2, w^2 g and (w g)^2, w the weights and g the derivatives
+    sums = torch.zeros(5, clip.num_segments, dtype=torch.float64)
     done = 0
     for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
         _, slopes = clip.gradient(part.to(clip.x), output=output)
-        weighted = slopes.double().cpu() * weight
-        total += weighted.sum(dim=0)
-        squares += weighted.square().sum(dim=0)
+        slope = slopes.double().cpu()
+        w = weight.expand_as(slope)
+        sums += torch.stack([v.sum(dim=0) for v in (w, w * slope, w**2, w**2 * slope, (w * slope) ** 2)])
         done += len(part)
-        mean = total / done
-        variance = (squares / done - mean.square()).clamp(min=0) / (done - 1) if done > 1 else mean + math.inf
+        mean = sums[1] / sums[0]
+        spread = (sums[4] - 2 * mean * sums[3] + mean**2 * sums[2]).clamp(min=0) / sums[0] ** 2
+        variance = spread * done / (done - 1) if done > 1 else mean + math.inf
         yield Estimate(mean, variance.sqrt(), done)
 
 
@@ -168,14 +184,14 @@ def region_gradient(
     *,
     passes: int = 16,
     until: float | None = None,
-    levels: str = "centred",
+    levels: str = "arcsine",
     fill: str = "mean",
-    output: str = "probability",
+    output: str = "log-odds",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
 ) -> torch.Tensor:
-    """Mean derivative of the class probability by each supervoxel's visibility: (B, K) float32, signed.
+    """Mean derivative of the class's log-odds by each supervoxel's visibility: (B, K) float32, signed.
 
     Stops before `passes` once the largest standard error is below `until` times the largest score.
     """

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, unknown_name
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 """Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
 FILLS = ("mean", "grey", "black", "blur", "noise")
+OUTPUTS = ("log-odds", "probability", "logit")
 
 
 class MaskedClip:
@@ -74,20 +75,23 @@ class MaskedClip:
         In double precision from the logits on: a confident network's probability differs from 1 by less than float32
         can tell, and what a supervoxel does to it would be rounded away.
         """
-        batches = z.split(self.batch_size)
         found = []
         with torch.no_grad():
-            for part in _counted(batches, progress):
-                found.append(class_scores(self.model, self.compose(part), "probability"))
+            for part in _counted(z.split(self.batch_size), progress):
+                logits = self.model.frame_logits(self.compose(part))
+                found.append(logits.double().softmax(dim=-1).mean(dim=1))
         return torch.cat(found)
 
     def gradient(self, z: torch.Tensor, *, output: str = "probability") -> tuple[torch.Tensor, torch.Tensor]:
-        """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch."""
+        """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch.
+
+        `output` says which score, as `target_score` has it.
+        """
         values, slopes = [], []
         for part in z.split(self.batch_size):
             x = self.compose(part).requires_grad_()
             with torch.enable_grad():
-                scores = class_scores(self.model, x, output)[:, self.target]
+                scores = target_score(self.model, x, self.target, output)
             (gradient,) = torch.autograd.grad(scores.sum(), x)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
             slopes.append(sum_by_label(effect, self.labels.flatten(), self.num_segments))
@@ -100,11 +104,22 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
-def class_scores(model: Classifier, x: torch.Tensor, output: str) -> torch.Tensor:
-    """Differentiable probabilities or logits (B, classes) float64; an image model's are the mean over the frames."""
+def target_score(model: Classifier, x: torch.Tensor, target: int, output: str) -> torch.Tensor:
+    """The target's "probability", its "log-odds" log(p / (1 - p)) or its "logit", differentiable: (B,) float64.
+
+    An image model's is the mean over the clip's frames.
+    """
+    logits = model.frame_logits(x).double()
     if output == "logit":
-        return model.logits(x).double()
-    return model.frame_logits(x).double().softmax(dim=-1).mean(dim=1)
+        score = logits[..., target]
+    elif output == "log-odds":
+        others = torch.cat([logits[..., :target], logits[..., target + 1 :]], dim=-1)
+        score = logits[..., target] - others.logsumexp(dim=-1)
+    elif output == "probability":
+        score = logits.softmax(dim=-1)[..., target]
+    else:
+        raise unknown_name("output", output, OUTPUTS)
+    return score.mean(dim=1)
 
 
 def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
