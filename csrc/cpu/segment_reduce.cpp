@@ -1,7 +1,6 @@
 // One pass over the voxels: blend the map's rows, multiply, add up by label. The map is never brought to full size.
 // Compiled once for each instruction set.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -50,116 +49,198 @@ struct Upsampling {
   }
 };
 
-// The scores of a row's voxels: |up * sum |dense||, or with their signs.
-void voxel_scores(const float* dense, int64_t channels, int64_t step, const float* up, bool keep_sign, int64_t width,
-                  float* values) {
-  std::fill(values, values + width, channels == 0 ? 1.0f : 0.0f);
-  for (int64_t c = 0; c < channels; ++c) {
-    const float* own = dense + c * step;
-    if (keep_sign)
-      for (int64_t x = 0; x < width; ++x) values[x] += own[x];
-    else
-      for (int64_t x = 0; x < width; ++x) values[x] += std::fabs(own[x]);
-  }
-  if (up == nullptr) return;  // a sum of absolute values is one already
-  if (keep_sign)
-    for (int64_t x = 0; x < width; ++x) values[x] *= up[x];
-  else
-    for (int64_t x = 0; x < width; ++x) values[x] = std::fabs(values[x] * up[x]);
-}
+// What a row's voxels score: |up * sum |dense||, or with their signs.
+struct VoxelScores {
+  const float* dense;          // the row's first channel
+  int64_t channels, step;      // a channel's distance from the next
+  const float *upper, *lower;  // the map's rows around this one, as wide as the clip; null without a map
+  float of_upper, of_lower;
+  bool keep_sign;
 
-constexpr int kCopies = 4;  // of each accumulator, so that neighbouring voxels need not wait for each other
-
-struct Accumulators {
-  std::vector<double> values;   // (segments, kCopies)
-  std::vector<int32_t> counts;  // the same, where they matter
-
-  Accumulators(int64_t segments, Reduction reduction)
-      : values(segments * kCopies, reduction == Reduction::kMax ? -std::numeric_limits<double>::infinity() : 0.0),
-        counts(reduction == Reduction::kSum ? 0 : segments * kCopies) {}
-
-  template <bool kMaximum, bool kCounted>
-  void add(const int32_t* labels, const float* scores, int64_t width) {
-    const auto add_one = [&](int64_t x, int64_t copy) {
-      const int64_t slot = int64_t{labels[x]} * kCopies + copy;
-      const double score = scores[x];
-      values[slot] = kMaximum ? std::max(values[slot], score) : values[slot] + score;
-      if (kCounted) ++counts[slot];
+  // Of kLanes voxels, or of one.
+  template <typename Values, typename Load, typename Magnitude>
+  Values at(int64_t x, const Load& load, const Magnitude& magnitude) const {
+    const auto channel = [&](int64_t c) {
+      const Values values = load(dense + c * step + x);
+      return keep_sign ? values : magnitude(values);
     };
-    int64_t x = 0;
-    for (; x + kCopies <= width; x += kCopies)
-      for (int64_t copy = 0; copy < kCopies; ++copy) add_one(x + copy, copy);
-    for (int64_t copy = 0; x < width; ++x, ++copy) add_one(x, copy);
+    Values sum = Values{} + 1;
+    if (channels == 3)
+      sum = channel(0) + channel(1) + channel(2);
+    else if (channels > 0) {
+      sum = channel(0);
+      for (int64_t c = 1; c < channels; ++c) sum += channel(c);
+    }
+    if (upper == nullptr) return sum;  // a sum of absolute values is one already
+    sum *= load(upper + x) * of_upper + load(lower + x) * of_lower;
+    return keep_sign ? sum : magnitude(sum);
   }
-
-  void merge(const Accumulators& other, bool maximum) {
-    for (size_t i = 0; i < values.size(); ++i)
-      values[i] = maximum ? std::max(values[i], other.values[i]) : values[i] + other.values[i];
-    for (size_t i = 0; i < counts.size(); ++i) counts[i] += other.counts[i];
+  void prefetch(int64_t x) const {
+    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + x);
   }
-
-  float result(int64_t k, Reduction reduction) const {
-    const double* own = values.data() + k * kCopies;
-    const double sum = (own[0] + own[1]) + (own[2] + own[3]);
-    if (reduction == Reduction::kSum) return static_cast<float>(sum);
-    int64_t count = 0;
-    for (int copy = 0; copy < kCopies; ++copy) count += counts[k * kCopies + copy];
-    if (count == 0) return 0.0f;
-    if (reduction == Reduction::kMax) return static_cast<float>(*std::max_element(own, own + kCopies));
-    return static_cast<float>(sum / static_cast<double>(count));
+  Floats lanes(int64_t x) const {
+    return at<Floats>(x, [](const float* from) { return load(from); }, [](Floats values) { return absolute(values); });
+  }
+  float one(int64_t x) const {
+    return at<float>(x, [](const float* from) { return *from; }, [](float value) { return std::fabs(value); });
   }
 };
 
-bool all_below(const int32_t* labels, int64_t count, int64_t limit) {
-  uint32_t largest = 0;  // negative ones are large
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint32_t>(labels[i]));
-  return largest < limit;
+constexpr int kCopies = 4;        // of each accumulator, so that runs that end together need not wait for each other
+constexpr int64_t kAhead = 512;   // voxels; what is asked for earlier than the processor would by itself
+constexpr int64_t kRunRows = 32;  // most voxels that are added up in single precision
+
+// Scores by label. A label mostly goes on from row to row, so that each column adds up its own voxels for as long as
+// it does, many columns at a time, and a label's accumulator is touched once a run.
+template <bool kMaximum>
+class Accumulators {
+ public:
+  Accumulators(int64_t segments, int64_t width)
+      : segments_(segments),
+        values_(segments * kCopies, kNothing),
+        runs_(width, kNothing),
+        ended_(width + kLanes),
+        labels_(width + kLanes) {}
+
+  // A row; `before` are the labels of the one before it.
+  void add(const int32_t* labels, const int32_t* before, const VoxelScores scores) {
+    float *const runs = runs_.data(), *ended = ended_.data();  // in registers, whatever is written to
+    int32_t* of_ended = labels_.data();
+    const int64_t width = runs_.size();
+    int64_t x = 0;
+    for (; x + kLanes <= width; x += kLanes) {
+      scores.prefetch(x + kAhead);
+      __builtin_prefetch(labels + x + kAhead);
+      const Ints now = load(labels + x), last = load(before + x);
+      const uint32_t ends = different(now, last);
+      Floats run = load(runs + x);
+      const int more = pack(run, last, ends, ended, of_ended);
+      ended += more, of_ended += more;
+      run = now == last ? run : all(kNothing);
+      const Floats own = scores.lanes(x);
+      store(runs + x, kMaximum ? (own > run ? own : run) : run + own);
+    }
+    for (; x < width; ++x) {
+      if (labels[x] != before[x]) {
+        *ended++ = runs[x], *of_ended++ = before[x];
+        runs[x] = kNothing;
+      }
+      runs[x] = static_cast<float>(joined(runs[x], scores.one(x)));
+    }
+    take(labels_.data(), ended_.data(), ended - ended_.data());
+  }
+
+  // After the last row, or between two; `labels` are the last row's.
+  void end_runs(const int32_t* labels) {
+    take(labels, runs_.data(), runs_.size());
+    std::fill(runs_.begin(), runs_.end(), kNothing);
+  }
+
+  void merge(const Accumulators& other) {
+    for (size_t i = 0; i < values_.size(); ++i) values_[i] = joined(values_[i], other.values_[i]);
+    good_ = good_ && other.good_;
+  }
+
+  double result(int64_t k) const {
+    const double* own = &values_[k * kCopies];
+    return joined(joined(own[0], own[1]), joined(own[2], own[3]));
+  }
+
+  // Whether every label met was one of 0..segments-1.
+  bool good() const { return good_; }
+
+ private:
+  static constexpr float kNothing = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0f;
+
+  static double joined(double a, double b) { return kMaximum ? std::max(a, b) : a + b; }
+
+  void take(const int32_t* labels, const float* runs, int64_t count) {
+    double* const values = values_.data();
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t label = labels[i];  // negative ones are large
+      if (label >= segments_) {
+        good_ = false;
+        return;
+      }
+      double& own = values[label * kCopies + i % kCopies];
+      own = joined(own, runs[i]);
+    }
+  }
+
+  int64_t segments_;
+  bool good_ = true;
+  std::vector<double> values_;   // (segments, kCopies)
+  std::vector<float> runs_;      // of each column
+  std::vector<float> ended_;     // runs that end with the row before
+  std::vector<int32_t> labels_;  // theirs
+};
+
+// The map at one moment, its rows brought to the clip's width: once a frame instead of once a row.
+void widen(const float* below, const float* above, float of_below, float of_above, Shape small, const Upsampling& in_x,
+           float* wide) {
+  std::vector<float> row(small.width);
+  const int64_t width = in_x.of_low.size();
+  for (int64_t y = 0; y < small.height; ++y) {
+    for (int64_t i = 0; i < small.width; ++i)
+      row[i] = below[y * small.width + i] * of_below + above[y * small.width + i] * of_above;
+    in_x.row(row.data(), wide + y * width);
+  }
+}
+
+template <bool kMaximum>
+bool reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape, const ReduceSettings& settings,
+            double* found, const ParallelFor& parallel) {
+  const int64_t voxels = shape.voxels(), channels = dense == nullptr ? 0 : settings.channels;
+  const Shape small = cam == nullptr ? Shape{1, 1, 1} : settings.cam;
+  const Upsampling in_t(small.frames, shape.frames), in_y(small.height, shape.height), in_x(small.width, shape.width);
+  const auto near_t = in_t.of_places(), near_y = in_y.of_places();
+  // Each frame has accumulators of its own, merged in order: the sum does not depend on who did what.
+  std::vector<Accumulators<kMaximum>> frames(shape.frames, {settings.num_segments, shape.width});
+  parallel(shape.frames, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> wide(small.height * shape.width);
+    for (int64_t t = begin; t < end; ++t) {
+      if (cam != nullptr)
+        widen(cam + near_t[t].low * small.height * small.width, cam + near_t[t].high * small.height * small.width,
+              in_t.of_low[t], in_t.of_high[t], small, in_x, wide.data());
+      Accumulators<kMaximum>& own = frames[t];
+      const int32_t* before = labels + t * shape.height * shape.width;
+      for (int64_t y = 0; y < shape.height; ++y) {
+        const int64_t first = (t * shape.height + y) * shape.width;
+        VoxelScores scores{dense + first, channels, voxels, nullptr, nullptr, 0, 0, settings.keep_sign};
+        if (cam != nullptr) {
+          scores.upper = wide.data() + near_y[y].low * shape.width, scores.of_upper = in_y.of_low[y];
+          scores.lower = wide.data() + near_y[y].high * shape.width, scores.of_lower = in_y.of_high[y];
+        }
+        if (y > 0 && y % kRunRows == 0) own.end_runs(before);
+        own.add(labels + first, before, scores);
+        before = labels + first;
+      }
+      own.end_runs(before);
+    }
+  });
+  for (int64_t t = 1; t < shape.frames; ++t) frames[0].merge(frames[t]);
+  for (int64_t k = 0; k < settings.num_segments; ++k) found[k] = frames[0].result(k);
+  return frames[0].good();
 }
 
 }  // namespace
 
 bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
                     const ReduceSettings& settings, float* scores, const ParallelFor& parallel) {
-  const int64_t voxels = shape.voxels(), channels = dense == nullptr ? 0 : settings.channels;
-  const Shape small = cam == nullptr ? Shape{1, 1, 1} : settings.cam;
-  const Upsampling in_t(small.frames, shape.frames), in_y(small.height, shape.height), in_x(small.width, shape.width);
-  const auto near_t = in_t.of_places(), near_y = in_y.of_places();
-  const auto add = settings.reduction == Reduction::kSum    ? &Accumulators::add<false, false>
-                   : settings.reduction == Reduction::kMean ? &Accumulators::add<false, true>
-                                                            : &Accumulators::add<true, true>;
-  // Each frame has accumulators of its own, merged in order: the sum does not depend on who did what.
-  std::vector<Accumulators> frames(shape.frames, Accumulators(settings.num_segments, settings.reduction));
-  std::atomic<bool> good{true};
-  parallel(shape.frames, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> row(small.width), up(shape.width), values(shape.width);
-    for (int64_t t = begin; t < end; ++t) {
-      if (!all_below(labels + t * shape.height * shape.width, shape.height * shape.width, settings.num_segments)) {
-        good = false;
-        continue;
-      }
-      const float* below = cam + near_t[t].low * small.height * small.width;
-      const float* above = cam + near_t[t].high * small.height * small.width;
-      const float of_below = in_t.of_low[t], of_above = in_t.of_high[t];
-      for (int64_t y = 0; y < shape.height; ++y) {
-        const int64_t first = (t * shape.height + y) * shape.width;
-        if (cam != nullptr) {
-          const int64_t low = near_y[y].low * small.width, high = near_y[y].high * small.width;
-          for (int64_t i = 0; i < small.width; ++i) {
-            const float upper = below[low + i] * of_below + above[low + i] * of_above;
-            const float lower = below[high + i] * of_below + above[high + i] * of_above;
-            row[i] = upper * in_y.of_low[y] + lower * in_y.of_high[y];
-          }
-          in_x.row(row.data(), up.data());
-        }
-        voxel_scores(dense + first, channels, voxels, cam == nullptr ? nullptr : up.data(), settings.keep_sign,
-                     shape.width, values.data());
-        (frames[t].*add)(labels + first, values.data(), shape.width);
-      }
+  std::vector<double> found(settings.num_segments);
+  const auto run = settings.reduction == Reduction::kMax ? &reduce<true> : &reduce<false>;
+  if (!run(labels, dense, cam, shape, settings, found.data(), parallel)) return false;
+  if (settings.reduction != Reduction::kSum) {
+    std::vector<int64_t> counts(settings.num_segments);
+    for (int64_t i = 0; i < shape.voxels(); ++i) ++counts[labels[i]];
+    for (int64_t k = 0; k < settings.num_segments; ++k) {
+      if (counts[k] == 0)
+        found[k] = 0;
+      else if (settings.reduction == Reduction::kMean)
+        found[k] /= static_cast<double>(counts[k]);
     }
-  });
-  if (!good) return false;
-  for (int64_t t = 1; t < shape.frames; ++t) frames[0].merge(frames[t], settings.reduction == Reduction::kMax);
-  for (int64_t k = 0; k < settings.num_segments; ++k) scores[k] = frames[0].result(k, settings.reduction);
+  }
+  std::copy(found.begin(), found.end(), scores);
   return true;
 }
 

@@ -31,9 +31,17 @@ inline Floats load(const float* from) {
   return values;
 }
 
+inline Ints load(const int32_t* from) {
+  Ints values;
+  std::memcpy(&values, from, sizeof values);
+  return values;
+}
+
 inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof values); }
 inline void store(int32_t* to, Ints values) { std::memcpy(to, &values, sizeof values); }
 inline Floats all(float value) { return value - Floats{}; }
+
+inline Floats absolute(Floats values) { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(values) & 0x7fffffff); }
 
 // A bit for each lane in which the two differ.
 inline uint32_t different(Ints a, Ints b) {
@@ -46,6 +54,42 @@ inline uint32_t different(Ints a, Ints b) {
   uint32_t bits = 0;
   for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(a[i] != b[i]) << i;
   return bits;
+#endif
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// For each byte the numbers of the bits that are set in it, in order.
+struct SetBits {
+  uint8_t of[256][8] = {};
+  constexpr SetBits() {
+    for (int byte = 0; byte < 256; ++byte)
+      for (int bit = 0, found = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte][found++] = static_cast<uint8_t>(bit);
+  }
+};
+inline constexpr SetBits kSetBits;
+#endif
+
+// Puts the lanes with a bit side by side and says how many; writes kLanes values to both places all the same.
+inline int pack(Floats values, Ints also, uint32_t bits, float* to, int32_t* also_to) {
+#if defined(__AVX512F__)
+  const __mmask16 mask = static_cast<__mmask16>(bits);
+  store(to, reinterpret_cast<Floats>(_mm512_maskz_compress_ps(mask, values)));
+  store(also_to, reinterpret_cast<Ints>(_mm512_maskz_compress_epi32(mask, reinterpret_cast<__m512i>(also))));
+  return __builtin_popcount(bits);
+#elif defined(__AVX2__)
+  const __m128i lanes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kSetBits.of[bits]));
+  const __m256i order = _mm256_cvtepu8_epi32(lanes);
+  store(to, reinterpret_cast<Floats>(_mm256_permutevar8x32_ps(values, order)));
+  store(also_to, reinterpret_cast<Ints>(_mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(also), order)));
+  return __builtin_popcount(bits);
+#else
+  int found = 0;
+  for (int i = 0; i < kLanes; ++i) {  // no branch that could be guessed wrong
+    to[found] = values[i], also_to[found] = also[i];
+    found += bits >> i & 1;
+  }
+  return found;
 #endif
 }
 

@@ -73,6 +73,15 @@ def test_equals_scipy() -> None:
         np.testing.assert_allclose(found, oracle(values, ids, np.arange(9)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean", "max"])
+def test_runs_longer_than_what_is_added_up_at_once(reduction: str) -> None:
+    labels, dense, cam = example(1, 2, (2, 150, 37), segments=5)
+    labels[:, :, 3:, :30] = labels[:, :, 3:4, :30]  # columns of one label
+    expected = by_torch(labels, dense, cam, 5, reduction, False)
+    found = ops.segment_reduce(labels, dense, cam, 5, reduction)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
+
+
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 12), st.integers(1, 40)),
     cam=st.tuples(st.integers(1, 7), st.integers(1, 14), st.integers(1, 50)),
