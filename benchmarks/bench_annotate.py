@@ -63,7 +63,13 @@ def main() -> None:
             plain = perf_counter() - began
             began = perf_counter()
             summary = annotate(
-                model, source, folder / "out.mp4", method="vanilla", preset=args.preset, threads=args.threads
+                model,
+                source,
+                folder / "out.mp4",
+                method="vanilla",
+                crf=20,
+                preset=args.preset,
+                threads=args.threads,
             )
             own = perf_counter() - began
             if round_:  # the first one warms up

@@ -105,3 +105,15 @@ def test_crumbs_are_not_drawn() -> None:
     labels[:, 2, 2] = 1
     alone = render_explanation(explanation(labels=labels), legend=False, top_k=1)
     assert np.ptp(alone) > 0, "but for the only piece there is"
+
+
+def test_each_frame_decides_on_its_own_what_is_a_crumb() -> None:
+    labels = explanation().labels.copy()
+    labels[0][labels[0] == 1] = 0
+    labels[:, 2, 18:20] = 1  # all there is in the first frame, dust beside a large piece in the second
+    pictures = render_explanation(explanation(labels=labels), legend=False, top_k=1)
+    spot = explanation().geometry.to_source((3, 19)).astype(int)
+    untouched = render_explanation(explanation(), legend=False, top_k=1)
+    assert not np.array_equal(pictures[0], untouched[0]) and np.ptp(pictures[0]) > 0
+    assert pictures[0][tuple(spot)].max() > untouched[0][tuple(spot)].max()
+    assert np.array_equal(pictures[1], untouched[1])

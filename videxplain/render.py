@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ _CLASSES = (
 )
 
 _CRUMB = 5  # pixels of the network's input below which a piece of a supervoxel is not drawn
-_CROSS = ndimage.generate_binary_structure(2, 1)
+_CROSS = np.zeros((3, 3, 3), bool)  # a voxel's neighbours in its own frame
+_CROSS[1] = ndimage.generate_binary_structure(2, 1)
 _DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
 
@@ -108,12 +110,18 @@ def painter(
         raise unknown_name("style", style, STYLES)
     top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
     largest = float(explanation.scores[top[0]]) if top else 1.0
-    colours = {k: _COLOURS[round(255 * float(explanation.scores[k]) / largest)] for k in top}
+    lit = [
+        (
+            _without_crumbs(explanation.labels == k),
+            _COLOURS[round(255 * float(explanation.scores[k]) / largest)].round().astype(np.int32),
+        )
+        for k in top
+    ]
     geometry = explanation.geometry
     strip = _legend(explanation, geometry.source, bool(top), timeline) if legend else None
 
     def draw(frame: np.ndarray, t: int) -> np.ndarray:
-        picture = _light(frame, explanation.labels[t], colours, geometry, style)
+        picture = _light(frame, [(masks[t], colour) for masks, colour in lit], geometry, style)
         if strip is not None:
             rows, pixels, opacity = strip
             over(picture[rows], pixels, opacity)
@@ -123,9 +131,9 @@ def painter(
 
 
 def _light(
-    frame: np.ndarray, labels: np.ndarray, colours: dict[int, np.ndarray], geometry: Geometry, style: str
+    frame: np.ndarray, regions: list[tuple[np.ndarray, np.ndarray]], geometry: Geometry, style: str
 ) -> np.ndarray:
-    """One frame with the supervoxels of `colours` lit."""
+    """One frame with regions lit: masks (h, w) uint8 of 0 and 255, and colours (3,) int32."""
     height, width = geometry.source
     scale = max(1.0, 1 / geometry.y.scale, 1 / geometry.x.scale)
     thickness = max(1.0, min(height, width) / 240)
@@ -141,48 +149,61 @@ def _light(
     edge[[0, 255]] = 0  # where the source is small the band would never end
     fill = np.clip(levels * scale + 0.5, 0, 1) * (style != "outline")
     rim, full = ((256 * opacity).round().astype(np.int32) for opacity in (edge, fill))
-    for k, colour in colours.items():
-        found = _shape(_without_crumbs(labels == k), geometry)
+    for mask, colour in regions:
+        found = _shape(mask, geometry)
         if found is not None:
             box, inside = found
-            light(picture[box], frame[box], inside, colour.round().astype(np.int32), tint, full, rim)
+            light(picture[box], frame[box], inside, colour, tint, full, rim)
     return picture
 
 
-def _without_crumbs(mask: np.ndarray) -> np.ndarray:
-    """The mask without pieces of a few pixels, for what holds together in time can be dust in one frame."""
-    pieces, count = ndimage.label(mask, _CROSS)
-    if count < 2:
-        return mask
-    sizes = np.bincount(pieces.ravel())
-    large = sizes >= min(_CRUMB, sizes[1:].max())
-    large[0] = False
-    return large[pieces]
+def _without_crumbs(region: np.ndarray) -> np.ndarray:
+    """A region (T, h, w) bool as 0 and 255, without pieces of a few pixels in a frame.
+
+    What holds together in time can be dust in one frame; where there is nothing else, it stays.
+    """
+    ever = np.asarray(region.any(axis=0))
+    rows, columns = np.nonzero(ever.any(axis=1))[0], np.nonzero(ever.any(axis=0))[0]
+    box = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    pieces, count = ndimage.label(region[box], _CROSS)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    shown = np.zeros(count + 1, np.uint8)
+    first = 1
+    for last in pieces.max(axis=(1, 2)).tolist():  # pieces are numbered from frame to frame
+        if last:
+            own = sizes[first : last + 1]
+            shown[first : last + 1][own >= min(_CRUMB, int(own.max()))] = 255
+            first = last + 1
+    masks = np.zeros(region.shape, np.uint8)
+    masks[box] = shown[pieces]
+    return masks
 
 
 def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], np.ndarray] | None:
     """Where a mask of the network's size lies in the source: a box, and in it how far inside each pixel is, of 255."""
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    if not len(rows):
-        return None
-    # one cell of margin, in which the edge fades
-    y0, y1 = max(rows[0] - 1, 0), min(rows[-1] + 2, mask.shape[0])
-    x0, x1 = max(columns[0] - 1, 0), min(columns[-1] + 2, mask.shape[1])
-    top, left = np.floor(geometry.to_source((y0, x0))).astype(int)
-    bottom, right = np.ceil(geometry.to_source((y1, x1))).astype(int)
-    top, left = max(top, 0), max(left, 0)
-    bottom, right = min(bottom, geometry.source[0]), min(right, geometry.source[1])
-    if bottom <= top or right <= left:
-        return None
-    (v0, u0), (v1, u1) = geometry.to_network((top, left)), geometry.to_network((bottom, right))
-    limits = (mask.shape[1], mask.shape[0], mask.shape[1], mask.shape[0])
-    box = tuple(
-        min(max(float(v), 0.0), float(limit)) for v, limit in zip((u0, v0, u1, v1), limits, strict=True)
+    axes = (geometry.y, geometry.x)
+    slices, parts = [], []
+    for n, (axis, size) in enumerate(zip(axes, geometry.source, strict=True)):
+        cells = np.nonzero(mask.any(axis=1 - n))[0]
+        if not len(cells):
+            return None
+        # one cell of margin, in which the edge fades
+        first, last = max(int(cells[0]) - 1, 0), min(int(cells[-1]) + 2, mask.shape[n])
+        start = max(math.floor((first - axis.offset) / axis.scale), 0)
+        stop = min(math.ceil((last - axis.offset) / axis.scale), size)
+        if stop <= start:
+            return None
+        slices.append(slice(start, stop))
+        ends = (axis.scale * place + axis.offset for place in (start, stop))
+        parts.append([min(max(end, 0.0), float(mask.shape[n])) for end in ends])
+    (top, bottom), (left, right) = parts
+    rows, columns = slices
+    inside = Image.fromarray(mask).resize(
+        (columns.stop - columns.start, rows.stop - rows.start),
+        Image.Resampling.BILINEAR,
+        box=(left, top, right, bottom),
     )
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    size = (int(right - left), int(bottom - top))
-    inside = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))  # type: ignore[arg-type]
-    return (slice(top, bottom), slice(left, right)), inside
+    return (rows, columns), np.asarray(inside)
 
 
 @lru_cache(maxsize=8)

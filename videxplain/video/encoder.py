@@ -19,8 +19,9 @@ from videxplain.errors import VidexplainError
 from videxplain.video.frames import reformatter
 
 DEFAULT_CODEC = "libx264"
-_CRF = {"libx264": 20, "libx265": 22, "libvpx-vp9": 30, "libsvtav1": 30}
-_PRESET = {"libx264": "medium", "libx265": "medium", "libsvtav1": "8"}
+# libx264: "veryfast" at 18 looks like "medium" at 20, in under half of the time and a ninth to a fifth more bytes
+_CRF = {"libx264": 18, "libx265": 22, "libvpx-vp9": 30, "libsvtav1": 30}
+_PRESET = {"libx264": "veryfast", "libx265": "medium", "libsvtav1": "8"}
 # AVColorSpace to the names of PyAV's reformatter; what is not tagged is BT.601, as in swscale
 _MATRICES = {
     1: Colorspace.ITU709,
