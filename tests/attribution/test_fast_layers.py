@@ -66,6 +66,7 @@ def test_first_convolutions(monkeypatch, kernel, stride, padding, channels_last:
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
     with FastLayers():
+        alone = layer(x)
         found = layer(x.requires_grad_())
     weights = torch.randn_like(found)
     (gradient,) = torch.autograd.grad((found * weights).sum(), x)
@@ -74,6 +75,7 @@ def test_first_convolutions(monkeypatch, kernel, stride, padding, channels_last:
     expected = layer.double()(exact)
     (reference,) = torch.autograd.grad((expected * weights.double()).sum(), exact)
     assert calls
+    assert torch.equal(alone, found)
     assert torch.allclose(found.double(), expected, atol=1e-5)
     assert torch.allclose(gradient.double(), reference, atol=1e-5 * reference.abs().max())
 

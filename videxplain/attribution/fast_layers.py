@@ -36,18 +36,20 @@ class FastLayers(TorchFunctionMode):
         if func is F.linear and not kwargs and _is_large_linear(*args):
             return _Linear.apply(*args)
         if func is F.conv3d and not kwargs and _is_first_convolution(*args):
-            return _FirstConvolution.apply(*args)
+            return _FirstConvolution.apply(*args) if _is_differentiated(args[0]) else _convolution(*args)
         return func(*args, **(kwargs or {}))
 
 
 def _is_plain(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
-        x.requires_grad
-        and torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
+        not torch.is_autocast_enabled("cpu")
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
     )
+
+
+def _is_differentiated(x: torch.Tensor) -> bool:
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def _is_large_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> bool:
@@ -55,6 +57,7 @@ def _is_large_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
         x.ndim == 2
         and len(x) == 1
         and _is_plain(x, weight)
+        and _is_differentiated(x)
         and weight.numel() >= _LARGE
         and weight.is_contiguous()
     )
@@ -80,6 +83,18 @@ def _is_first_convolution(
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )
+
+
+def _convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:
+    return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
 
 
 class _Linear(torch.autograd.Function):
@@ -121,7 +136,7 @@ class _FirstConvolution(torch.autograd.Function):
     ) -> torch.Tensor:
         context.save_for_backward(weight)
         context.input_size, context.stride, context.padding = x.shape, stride, padding
-        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
+        return _convolution(x, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
