@@ -1,9 +1,10 @@
 r"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
 
-    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
+    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey --levels arcsine
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
-        --removal grey --levels centred stratified
+        --removal grey --levels arcsine centred
     python benchmarks/anytime_study.py table RESULTS.jsonl
+    python benchmarks/anytime_study.py differences RESULTS.jsonl arcsine-8/lime-500 arcsine-32/lime-1000
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
 
 `run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
@@ -16,6 +17,7 @@ multiplications.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +29,7 @@ import torch
 
 import videxplain as vx
 from videxplain.attribution.anytime import LEVELS, estimates
-from videxplain.attribution.masking import MaskedClip
+from videxplain.attribution.masking import OUTPUTS, MaskedClip
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
 from videxplain.evaluation.measures import agreement, best_first, localization, removed_until_change
@@ -66,23 +68,27 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
     }
 
 
-def scored(item: Item, schemes: list[str], trying: bool) -> Iterator[Scores]:
+def scored(
+    item: Item, methods: list[str], schemes: list[str], outputs: list[str], trying: bool
+) -> Iterator[Scores]:
     """Every row's scores for one item, LIME first."""
     for samples in LIME:
         found = item.scored(f"lime-{samples}")
         yield f"lime-{samples}", samples, found.scores, found.seconds
-    for name in ONE_PASS:
+    for name in methods:
         try:
             found = item.scored(name)
         except vx.VidexplainError:  # a method that this network cannot serve
             continue
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
-    for levels in schemes:
+    for levels, output in itertools.product(schemes, outputs):
+        name = levels if output == "log-odds" else f"{levels}/{output}"
         for passes in SCHEDULE.get(levels, (4, 16)):
             start = time.perf_counter()
-            *_, last = estimates(clip, passes, levels=levels, seed=item.seed(f"{levels}-{passes}"))
-            yield f"{levels}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
+            seed = item.seed(f"{levels}-{passes}")
+            *_, last = estimates(clip, passes, levels=levels, output=output, seed=seed)
+            yield f"{name}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
     tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if trying else {}
     for name, score in tried.items():
         start = time.perf_counter()
@@ -108,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.results)
     lines = path.read_text().splitlines() if path.exists() else []
     done = {tuple(json.loads(line)["item"]) for line in lines}
-    for index in range(len(data)):
+    for index in range(args.first, len(data)):
         for segments in args.segments:
             key = (args.model, data.name(index), segments, args.fill, args.reference, args.removal)
             if key in done:
@@ -124,7 +130,9 @@ def run(args: argparse.Namespace) -> None:
                 removal = item.masked()
                 item.settings = settings
             lines = []
-            for name, cost, scores, seconds in scored(item, args.levels, args.trials):
+            for name, cost, scores, seconds in scored(
+                item, args.methods, args.levels, args.outputs, args.trials
+            ):
                 values = measured(item, scores, reference, removal)
                 line = {"item": key, "K": item.num_segments, "row": name, "cost": cost, "seconds": seconds}
                 lines.append(json.dumps({**line, **values}))
@@ -165,6 +173,20 @@ def table(args: argparse.Namespace) -> None:
             print(f"| {name} | {own[0]['cost']} | {seconds:.3g} | " + " | ".join(cells) + " |")
 
 
+def differences(args: argparse.Namespace) -> None:
+    """Paired differences, item by item, with bootstrap intervals."""
+    for (model, segments, *_), rows in groups(args.results).items():
+        for pair in args.pairs:
+            first, second = (rows[name] for name in pair.split("/"))
+            cells = []
+            for column in COLUMNS:
+                if column in first[0] and column in second[0]:
+                    theirs = {line["item"][1]: line[column] for line in second}
+                    found = bootstrap([line[column] - theirs[line["item"][1]] for line in first])
+                    cells.append(f"{column} {found.mean:+.2f} ({found.low:.2f} to {found.high:.2f})")
+            print(f"{model}, {segments}, {len(first)} items, {pair}: " + " | ".join(cells))
+
+
 def plot(args: argparse.Namespace) -> None:
     import matplotlib
 
@@ -175,7 +197,7 @@ def plot(args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.6 * len(found)), squeeze=False)
     for (key, rows), pair in zip(found.items(), axes, strict=True):
         for axis, column in zip(pair, ("overlap", "rank"), strict=True):
-            for family in ("lime", "centred", "stratified", "diagonal", "path"):
+            for family in ("lime", "arcsine", "centred", "stratified", "diagonal", "path"):
                 points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
                 if not points:
                     continue
@@ -199,7 +221,7 @@ def plot(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for work in (run, table, plot):
+    for work in (run, table, differences, plot):
         command = commands.add_parser(work.__name__)
         command.add_argument("results")
         command.set_defaults(work=work)
@@ -207,12 +229,17 @@ def main() -> None:
             command.add_argument("--model", default="c3d-motion")
             command.add_argument("--data", default="generated")
             command.add_argument("--clips", type=int, default=100)
+            command.add_argument("--first", type=int, default=0, help="clips before this one are left out")
             command.add_argument("--segments", type=int, nargs="+", default=[100])
             command.add_argument("--fill", default="mean")
             command.add_argument("--reference", type=int, default=1000)
             command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
             command.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+            command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["log-odds"])
+            command.add_argument("--methods", nargs="*", default=ONE_PASS, help="methods of one pass")
             command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")
+        if work is differences:
+            command.add_argument("pairs", nargs="+", metavar="ROW/ROW")
         if work is plot:
             command.add_argument("picture")
     args = parser.parse_args()
