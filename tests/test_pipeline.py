@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -74,14 +77,31 @@ def test_time_goes_to_whom_it_belongs() -> None:
             yield i
 
     with Pipeline() as pipeline:
-        began = time.perf_counter()
-        list(pipeline.stage("two", slow(pipeline.stage("one", range(20), 1)), 1))
-        pipeline.consumer("three", time.perf_counter() - began, 20)
+        two = pipeline.stage("two", slow(pipeline.stage("one", range(20), 1)), 1)
+        list(pipeline.stage("three", (i for i in two), 1))
     one, two, three = pipeline.times
     assert two.busy >= 0.4 and two.busy > 5 * max(one.busy, three.busy)
     assert one.blocked > 5 * one.busy
     assert three.starved > 5 * three.busy
     assert two.items == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_all_stages_but_the_first_in_rank_yield_to_it() -> None:
+    def nice(items: Iterator[Any]) -> Iterator[list[int]]:
+        for found in items:
+            yield [*found, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())]
+
+    def run(first: str | None) -> list[int]:
+        with Pipeline(first) as pipeline:
+            one = pipeline.stage("one", nice(iter([[]])), 1)
+            return next(pipeline.stage("two", nice(one), 1))
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert run(None) == [own, own]
+    lower, kept = run("two")
+    assert kept == own and lower == min(own + 10, 19)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
 
 
 def test_profile_names_the_slowest_stage() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -202,7 +201,7 @@ def annotate(
                 desc=os.path.basename(output),
                 disable=not progress,
             ) as bar,
-            Pipeline() as pipeline,
+            Pipeline(first="explain" if model.device.type == "cpu" else None) as pipeline,
         ):
             groups = _decode(video, span, hop or span, batch, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1)
@@ -213,24 +212,9 @@ def annotate(
             blender = Blender(stride)
             blender.restore(writer.state)
             pictures = _render(groups, stride, top_k, style, summary, strip, length, blender, encoding)
-            began = perf_counter()
-            for item in pipeline.stage("render", pictures, _PICTURES_AHEAD):
-                if isinstance(item, _Group):
-                    if saver is not None:
-                        item.save(saver)
-                    if item.last:
-                        if saver is not None:
-                            saver.commit(item.end)
-                        writer.commit(item.end, item.state)
-                    continue
-                writer.write(*item)
-                summary.frames += 1
+            pictures = pipeline.stage("render", pictures, _PICTURES_AHEAD)
+            for _ in pipeline.stage("encode", _encode(pictures, writer, saver, summary), 1):
                 bar.update()
-            if saver is not None:
-                saver.commit(summary.frames)
-            if summary.frames > writer.frames:
-                writer.commit(summary.frames, {})
-            pipeline.consumer("encode", perf_counter() - began, summary.frames - summary.resumed)
             summary.times = pipeline.times
         if saver is not None:
             saver.finish(
@@ -353,6 +337,28 @@ def _render(
         if group.last:
             group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
         yield group
+
+
+def _encode(
+    pictures: Iterable[Any], writer: ResumableWriter, saver: Saver | None, summary: Summary
+) -> Iterator[int]:
+    """Writes what `_render` made, and ends a segment where one is full; yields the number of frames so far."""
+    for item in pictures:
+        if not isinstance(item, _Group):
+            writer.write(*item)
+            summary.frames += 1
+            yield summary.frames
+            continue
+        if saver is not None:
+            item.save(saver)
+        if item.last:
+            if saver is not None:
+                saver.commit(item.end)
+            writer.commit(item.end, item.state)
+    if saver is not None:
+        saver.commit(summary.frames)
+    if summary.frames > writer.frames:
+        writer.commit(summary.frames, {})
 
 
 def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:

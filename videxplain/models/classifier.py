@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("BCTHW", "BTCHW", "BCHW")
 Target = int | str | None
+
+
+def _hash(tensor: torch.Tensor) -> bytes:
+    data = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+    return hashlib.sha256(data.numpy()).digest()  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -144,9 +150,10 @@ class Classifier:
         """Hash of the weights and of all else that decides what the network answers; the same in every process."""
         settings = (self.name, self.size, self.mean, self.std, self.framing, self.short_side, self.precision)
         digest = hashlib.sha256(repr((*settings, self._cam_layer)).encode())
-        for name, tensor in sorted(self.net.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        state = sorted(self.net.state_dict().items())
+        with ThreadPoolExecutor(2) as pool:  # hashing leaves Python's lock
+            for (name, _), own in zip(state, pool.map(_hash, (t for _, t in state)), strict=True):
+                digest.update(name.encode() + own)
         return digest.hexdigest()
 
     # What the network is
