@@ -211,6 +211,18 @@ def test_cam_only_methods_do_no_work_before_the_cam_layer() -> None:
     assert recorded == [False, True]
 
 
+def test_a_confident_networks_gradient_keeps_the_part_of_the_targets_logit() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 2 * 4 * 4, 5))
+    x = torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net[1].bias += 21 * torch.eye(5)[2] - net(x)[0]
+        assert net(x).softmax(1)[0, 2] == 1, "float32 does not tell the probability from 1"
+    found = vx.pixel_scores(vx.Classifier(net, clip_length=2, size=(4, 4)), x, "vanilla", 2).dense
+    exact, point = copy.deepcopy(net).double(), x.double().requires_grad_()
+    (expected,) = torch.autograd.grad(exact(point).softmax(1)[0, 2], point)
+    assert relative_error(found, expected.float()) < 1e-5
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [

@@ -62,7 +62,7 @@ class ForwardPass:
     Attributes
     ----------
     logits, probabilities
-        (B, classes).
+        (B, classes); the probabilities float64.
     activation
         (B, C, t, h, w), the output of the CAM layer, or None.
     """
@@ -95,10 +95,8 @@ class ForwardPass:
             if needs_input_gradient:
                 self.x.requires_grad_()
             self.logits = model.logits(self.x)
-            # In float32 at least, for a softmax in half precision loses the small classes.
-            self.probabilities = self.logits.to(
-                torch.promote_types(self.logits.dtype, torch.float32)
-            ).softmax(1)
+            # In float32 a confident network's probability is 1, and its derivative by the target's own logit nothing.
+            self.probabilities = self.logits.double().softmax(1)
         if needs_cam and not self._outputs:
             raise VidexplainError(
                 f"the CAM layer {model.cam_layer!r} was not used in the forward pass; name another layer"

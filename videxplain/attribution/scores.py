@@ -118,7 +118,7 @@ def pixel_scores_of(
         needs_guided=any(m.dense == "guided" for m in one_pass),
         guided_any=guided_any,
     )
-    probabilities = run.probabilities.detach()
+    probabilities = run.probabilities.detach().float()
     if per_frame:
         probabilities = probabilities.unflatten(0, (batch, frames)).mean(dim=1)
     classes = model.resolve_target(target, probabilities)
