@@ -93,7 +93,7 @@ class Encoding:
         if (width, height) != (self.width, self.height):
             image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
         color = dict(self.color)
-        frame = reformatter().reformat(
+        frame = reformatter("yuv420p").reformat(
             # copied, into rows of FFmpeg's own length: swscale reads past the end of others
             av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
             format="yuv420p",

@@ -75,11 +75,11 @@ class Frame:
         return f"Frame(index={self.index}, time={float(self.time):.6f})"
 
 
-def reformatter() -> VideoReformatter:
-    """This thread's colour converter: it keeps its tables from frame to frame, and is not thread-safe."""
-    if not hasattr(_local, "reformatter"):
-        _local.reformatter = VideoReformatter()
-    return _local.reformatter
+def reformatter(target: str) -> VideoReformatter:
+    """This thread's converter to a pixel format: it keeps the tables of its last conversion, and is not thread-safe."""
+    if not hasattr(_local, "reformatters"):
+        _local.reformatters = {}
+    return _local.reformatters.setdefault(target, VideoReformatter())
 
 
 def to_rgb(
@@ -87,7 +87,7 @@ def to_rgb(
 ) -> npt.NDArray[np.uint8]:
     """Upright RGB (H, W, 3) of a decoded frame, scaled to `size` (stored height, width) if that differs."""
     height, width = size or (frame.height, frame.width)
-    rgb = reformatter().reformat(frame, width=width, height=height, format="rgb24")
+    rgb = reformatter("rgb24").reformat(frame, width=width, height=height, format="rgb24")
     return orient(plane_array(rgb.planes[0], width, height), orientation)
 
 
