@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 import videxplain as vx
 from videxplain.clip import Geometry
-from videxplain.render import STYLES, render_explanation
+from videxplain.render import STYLES, Painter, Timeline, Untouched, render_explanation
+from videxplain.video.encoder import Encoding
+from videxplain.video.frames import planes, to_rgb
 
 
 def explanation(
@@ -117,3 +121,66 @@ def test_each_frame_decides_on_its_own_what_is_a_crumb() -> None:
     assert not np.array_equal(pictures[0], untouched[0]) and np.ptp(pictures[0]) > 0
     assert pictures[0][tuple(spot)].max() > untouched[0][tuple(spot)].max()
     assert np.array_equal(pictures[1], untouched[1])
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """A colourful picture (height, width, 3) without fine detail, which half the resolution in colour keeps."""
+    y, x = np.linspace(0, 3, height)[:, None], np.linspace(0, 4, width)[None]
+    waves = np.stack([np.sin(x + y), np.cos(x - y), np.sin(2 * x) * np.cos(y)], axis=-1)
+    return (128 + 70 * waves).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "color", [{}, {"colorspace": 1, "color_range": 1}, {"colorspace": 5, "color_range": 2}]
+)
+@pytest.mark.parametrize("style", STYLES)
+def test_planes_are_drawn_on_like_rgb(style: str, color: dict[str, int]) -> None:
+    e = explanation((120, 160))
+    twice = 2 if style == "side-by-side" else 1
+    encoding = Encoding(160 * twice, 120, Fraction(1, 25), Fraction(25), color=tuple(color.items()))
+    strip = Timeline((120, 160))
+    strip.add(0, 0.5, 3, 0.8)
+    painter = Painter(e, style=style, timeline=strip, convert=encoding.planes)
+    frame = replace(encoding, width=160).picture(smooth(120, 160))
+    assert encoding.takes(frame)
+    picture = encoding.blank()
+    painter.on_planes(planes(frame), planes(picture), 1)
+    expected = encoding.picture(painter(to_rgb(frame), 1))
+    for n, (found, wanted) in enumerate(zip(planes(picture), planes(expected), strict=True)):
+        error = np.abs(found.astype(int) - wanted)
+        assert (
+            error.mean() < (0.8 if n else 1.3) and np.quantile(error, 0.95) <= 3
+        )  # 1 is lost on the way by RGB
+    if style == "outline":
+        rows = slice(0, 15)  # above all that is drawn
+        assert np.array_equal(planes(picture)[0][rows], planes(frame)[0][rows]), (
+            "no conversion there and back"
+        )
+    if style == "side-by-side":
+        assert all(
+            np.array_equal(p[:, : q.shape[1]], q) for p, q in zip(planes(picture), planes(frame), strict=True)
+        )
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_frames_without_explanation_stay_as_they_are(style: str) -> None:
+    frame = Encoding(32, 24, Fraction(1, 25), Fraction(25)).picture(smooth(24, 32))
+    twice = 2 if style == "side-by-side" else 1
+    encoding = Encoding(32 * twice, 24, Fraction(1, 25), Fraction(25))
+    picture = encoding.blank()
+    Untouched(style).on_planes(planes(frame), planes(picture), 0)
+    assert all(
+        np.array_equal(p, np.tile(q, twice)) for p, q in zip(planes(picture), planes(frame), strict=True)
+    )
+    image = smooth(24, 32)
+    assert np.array_equal(Untouched(style)(image, 0), np.tile(image, (1, twice, 1)))
+
+
+def test_what_means_something_else_in_the_track_is_not_taken_as_it_is() -> None:
+    narrow = Encoding(32, 24, Fraction(1, 25), Fraction(25), color=(("color_range", 1), ("colorspace", 1)))
+    full = replace(narrow, color=(("color_range", 2), ("colorspace", 1)))
+    other = replace(narrow, color=(("color_range", 1), ("colorspace", 5)))
+    frame = narrow.picture(smooth(24, 32))
+    assert narrow.takes(frame) and not full.takes(frame) and not other.takes(frame)
+    assert not narrow.takes(frame.reformat(format="yuv444p"))
+    assert not narrow.takes(av.VideoFrame(31, 24, "yuv420p"))

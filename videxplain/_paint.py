@@ -7,20 +7,32 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def dim(frame: np.ndarray, own: int, mean: int, out: np.ndarray) -> None:
-    """out = own / 256 of the pixel + mean / 256 of the sum of its channels; all (H, W, 3) uint8.
+def dim(frame: np.ndarray, own: int, grey: tuple[int, int, int], out: np.ndarray) -> None:
+    """out = own / 256 of the pixel + its grey, which is the sum of its channels, `grey` / 256 of each.
 
-    own + 3 * mean is at most 256, so that 16 bits hold every sum; in these it is half as fast again as in 32.
+    Both pictures are RGB (H, W, 3) uint8. own + sum(grey) is at most 256, so that 16 bits hold every sum; in these it
+    is half as fast again as in 32.
     """
     flat, target = frame.reshape(-1), out.reshape(-1)
     u16 = np.uint16
-    a, b, half, eight = u16(own), u16(mean), u16(128), u16(8)
+    a, half, eight = u16(own), u16(128), u16(8)
+    of_red, of_green, of_blue = u16(grey[0]), u16(grey[1]), u16(grey[2])
     for i in range(flat.size // 3):
         red, green, blue = u16(flat[3 * i]), u16(flat[3 * i + 1]), u16(flat[3 * i + 2])
-        grey = u16(b * u16(red + green + blue) + half)
-        target[3 * i] = u16(a * red + grey) >> eight
-        target[3 * i + 1] = u16(a * green + grey) >> eight
-        target[3 * i + 2] = u16(a * blue + grey) >> eight
+        level = u16(of_red * red + of_green * green + of_blue * blue + half)
+        target[3 * i] = u16(a * red + level) >> eight
+        target[3 * i + 1] = u16(a * green + level) >> eight
+        target[3 * i + 2] = u16(a * blue + level) >> eight
+
+
+@njit(cache=True, nogil=True)
+def fade(plane: np.ndarray, share: int, centre: int, out: np.ndarray) -> None:
+    """out = a plane (h, w) uint8 with its values `share` / 256 as far from `centre`."""
+    u16 = np.uint16
+    a, b, eight = u16(share), u16(centre * (256 - share) + 128), u16(8)
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            out[y, x] = u16(a * u16(plane[y, x]) + b) >> eight
 
 
 @njit(cache=True, nogil=True)
@@ -38,23 +50,32 @@ def light(
     Parameters
     ----------
     picture, frame
-        (h, w, 3) uint8, the same part of both.
+        (h, w, C) uint8, the same part of both.
     inside
-        (h, w) uint8, how far inside the region a pixel is.
+        How far inside the region a pixel is, uint8: (h, w), or (2 * h, 2 * w) for planes of half the size.
     colour
-        (3,) int32.
+        (C,) int32.
     tint
         How much of the colour is in the region, of 256.
     fill, edge
         (256,) int32, the opacity of region and edge, of 256, for each value of `inside`.
     """
-    for y in range(inside.shape[0]):
-        for x in range(inside.shape[1]):
-            level = inside[y, x]
-            if level == 0:
-                continue
-            full, rim = fill[level], edge[level]
-            for channel in range(3):
+    halved = inside.shape[0] > picture.shape[0]
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            if halved:
+                a, b = inside[2 * y, 2 * x], inside[2 * y, 2 * x + 1]
+                c, d = inside[2 * y + 1, 2 * x], inside[2 * y + 1, 2 * x + 1]
+                if a == 0 and b == 0 and c == 0 and d == 0:
+                    continue
+                full = (fill[a] + fill[b] + fill[c] + fill[d] + 2) >> 2
+                rim = (edge[a] + edge[b] + edge[c] + edge[d] + 2) >> 2
+            else:
+                a = inside[y, x]
+                if a == 0:
+                    continue
+                full, rim = fill[a], edge[a]
+            for channel in range(picture.shape[2]):
                 value = np.int32(picture[y, x, channel])
                 own = np.int32(frame[y, x, channel])
                 lit = own + ((tint * (colour[channel] - own) + 128) >> 8)
@@ -65,10 +86,10 @@ def light(
 
 @njit(cache=True, nogil=True)
 def over(picture: np.ndarray, pixels: np.ndarray, opacity: np.ndarray) -> None:
-    """Lays `pixels` over `picture`, both (h, w, 3) uint8; `opacity` (h, w) int32, of 256."""
+    """Lays `pixels` over `picture`, both (h, w, C) uint8; `opacity` (h, w) int32, of 256."""
     for y in range(picture.shape[0]):
         for x in range(picture.shape[1]):
-            for channel in range(3):
+            for channel in range(picture.shape[2]):
                 value = np.int32(picture[y, x, channel])
                 value += (opacity[y, x] * (np.int32(pixels[y, x, channel]) - value) + 128) >> 8
                 picture[y, x, channel] = value

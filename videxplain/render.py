@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from videxplain._paint import dim, light, over
+from videxplain._paint import dim, fade, light, over
 from videxplain.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _CROSS = np.zeros((3, 3, 3), bool)  # a voxel's neighbours in its own frame
 _CROSS[1] = ndimage.generate_binary_structure(2, 1)
 _DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
+_GREY = (0.299, 0.587, 0.114)  # what red, green and blue add to the lightness, as in BT.601
+
+Planes = Sequence[np.ndarray]  # Y (h, w), U and V (h / 2, w / 2) of a picture with even sides, uint8
 
 
 def render_explanation(
@@ -66,8 +69,8 @@ def render_explanation(
     -------
     (T, H, W, 3) uint8; twice as wide for "side-by-side"
     """
-    draw = painter(explanation, top_k=top_k, style=style, legend=legend)
-    return np.stack([draw(frame, t) for t, frame in enumerate(explanation.frames)])
+    paint = Painter(explanation, top_k=top_k, style=style, legend=legend)
+    return np.stack([paint(frame, t) for t, frame in enumerate(explanation.frames)])
 
 
 class Timeline:
@@ -82,7 +85,7 @@ class Timeline:
     """
 
     def __init__(self, size: tuple[int, int], strip: np.ndarray | None = None) -> None:
-        height, width = _points(size) // 2, size[1]
+        height, width = _even(_points(size) // 2), size[1]
         self.strip = np.zeros((height, width, 3), np.uint8) if strip is None else strip.copy()
 
     def add(self, begin: float, end: float, target: int, probability: float) -> None:
@@ -94,67 +97,128 @@ class Timeline:
         self.strip[top:, left : max(right, left + 1)] = _CLASSES[target % len(_CLASSES)]
 
 
-def painter(
-    explanation: Explanation,
-    *,
-    top_k: int = 5,
-    style: str = "heat",
-    legend: bool = True,
-    timeline: Timeline | None = None,
-) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A function (frame (H, W, 3) uint8, index into the labels) -> picture, for frames that are not kept together.
+class Painter:
+    """Draws one explanation over frames that are not kept together.
 
-    The `timeline`, as it is now, stands above the legend.
+    Frames are RGB, or planes of half the resolution in colour, as videos have them: these are drawn on as they are,
+    which spares both conversions and changes nothing where nothing is drawn.
+
+    Parameters
+    ----------
+    explanation, top_k, style, legend
+        As for `render_explanation`.
+    timeline
+        As it is now it stands above the legend.
+    convert
+        From RGB (h, w, 3) uint8 with even sides to planes Y, U and V, where such are drawn on.
     """
-    if style not in STYLES:
-        raise unknown_name("style", style, STYLES)
-    top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
-    largest = float(explanation.scores[top[0]]) if top else 1.0
-    lit = [
-        (
-            _without_crumbs(explanation.labels == k),
-            _COLOURS[round(255 * float(explanation.scores[k]) / largest)].round().astype(np.int32),
-        )
-        for k in top
-    ]
-    geometry = explanation.geometry
-    strip = _legend(explanation, geometry.source, bool(top), timeline) if legend else None
 
-    def draw(frame: np.ndarray, t: int) -> np.ndarray:
-        picture = _light(frame, [(masks[t], colour) for masks, colour in lit], geometry, style)
-        if strip is not None:
-            rows, pixels, opacity = strip
+    def __init__(
+        self,
+        explanation: Explanation,
+        *,
+        top_k: int = 5,
+        style: str = "heat",
+        legend: bool = True,
+        timeline: Timeline | None = None,
+        convert: Callable[[np.ndarray], Planes] | None = None,
+    ) -> None:
+        if style not in STYLES:
+            raise unknown_name("style", style, STYLES)
+        self.style = style
+        self._geometry = explanation.geometry
+        top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
+        largest = float(explanation.scores[top[0]]) if top else 1.0
+        self._masks = [_without_crumbs(explanation.labels == k) for k in top]
+        colours = [_COLOURS[round(255 * float(explanation.scores[k]) / largest)].round() for k in top]
+        self._strip = _legend(explanation, self._geometry.source, bool(top), timeline) if legend else None
+        self._tint = round(256 * _TINT[style])
+        self._own = round(128 * _DIMMED[style])
+        red, green, blue = (round(128 * _DIMMED[style] * part) for part in _GREY)
+        self._grey = (red, green, blue)
+        # inside a region levels run from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
+        scale = max(1.0, 1 / self._geometry.y.scale, 1 / self._geometry.x.scale)
+        thickness = max(1.0, min(self._geometry.source) / 240)
+        levels = np.linspace(0, 1, 256) - 0.5
+        edge = np.clip(1.5 - np.abs(levels) * (2 * scale / thickness), 0, 1)
+        edge[[0, 255]] = 0  # where the source is small the band would never end
+        fill = np.clip(levels * scale + 0.5, 0, 1) * (style != "outline")
+        self._edge, self._fill = ((256 * opacity).round().astype(np.int32) for opacity in (edge, fill))
+        self._inks = np.stack([np.zeros(3), *colours]).astype(np.int32)
+        self._convert = convert
+
+    def __call__(self, frame: np.ndarray, t: int) -> np.ndarray:
+        """The picture over an RGB frame (H, W, 3) uint8, by the labels of index `t`."""
+        if (
+            _DIMMED[self.style] < 1
+        ):  # a little greyer as well, so that the lit parts stand out in dark scenes too
+            picture = np.empty_like(frame)
+            dim(np.ascontiguousarray(frame), self._own, self._grey, picture)
+        else:
+            picture = frame.copy()
+        for box, inside, k in self._shapes(t):
+            light(picture[box], frame[box], inside, self._inks[k], self._tint, self._fill, self._edge)
+        if self._strip is not None:
+            rows, pixels, opacity = self._strip
             over(picture[rows], pixels, opacity)
-        return np.concatenate([frame, picture], axis=1) if style == "side-by-side" else picture
+        return np.concatenate([frame, picture], axis=1) if self.style == "side-by-side" else picture
 
-    return draw
+    def on_planes(self, frame: Planes, picture: Planes, t: int) -> None:
+        """Draws into the planes of `picture` what `__call__` would return; the frame has even sides."""
+        inks, strips = self._planar
+        untouched = _DIMMED[self.style] == 1
+        shapes = list(self._shapes(t))
+        for n, (own, out) in enumerate(zip(frame, picture, strict=True)):
+            if self.style == "side-by-side":
+                out[:, : own.shape[1]] = own
+                out = out[:, own.shape[1] :]
+            step = 2 if n else 1
+            share = 256 if untouched else self._own + (0 if n else sum(self._grey))
+            fade(own, share, int(inks[0, n]), out)
+            own, out = own[:, :, None], out[:, :, None]
+            for box, inside, k in shapes:
+                part = tuple(slice(side.start // step, side.stop // step) for side in box)
+                light(out[part], own[part], inside, inks[k, n : n + 1], self._tint, self._fill, self._edge)
+            if strips:
+                rows, pixels, opacity = strips[n]
+                over(out[rows], pixels[:, :, None], opacity)
+
+    @cached_property
+    def _planar(self) -> tuple[np.ndarray, list[tuple[slice, np.ndarray, np.ndarray]]]:
+        """Inks (K + 1, 3) and legend as they are drawn on planes."""
+        assert self._convert is not None
+        count = len(self._inks)
+        luma, *chroma = self._convert(np.tile(self._inks.astype(np.uint8).repeat(2, axis=0), (2, 1, 1)))
+        inks = np.stack([luma[0, : 2 * count : 2], *(plane[0, :count] for plane in chroma)], axis=1)
+        if self._strip is None:
+            return inks.astype(np.int32), []
+        rows, pixels, opacity = self._strip
+        height, width = opacity.shape
+        halved = opacity.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3), dtype=np.int32) // 4
+        luma, *chroma = self._convert(pixels)
+        half = slice(rows.start // 2, rows.stop // 2)
+        return inks.astype(np.int32), [(rows, luma, opacity), *((half, plane, halved) for plane in chroma)]
+
+    def _shapes(self, t: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray, int]]:
+        """What is lit in frame `t`: the box, how far inside the region its pixels are, and the number of the ink."""
+        for k, masks in enumerate(self._masks, 1):
+            found = _shape(masks[t], self._geometry)
+            if found is not None:
+                yield *found, k
 
 
-def _light(
-    frame: np.ndarray, regions: list[tuple[np.ndarray, np.ndarray]], geometry: Geometry, style: str
-) -> np.ndarray:
-    """One frame with regions lit: masks (h, w) uint8 of 0 and 255, and colours (3,) int32."""
-    height, width = geometry.source
-    scale = max(1.0, 1 / geometry.y.scale, 1 / geometry.x.scale)
-    thickness = max(1.0, min(height, width) / 240)
-    dimmed, tint = _DIMMED[style], round(256 * _TINT[style])
-    if dimmed < 1:  # a little greyer as well, so that the lit parts stand out in dark scenes too
-        picture = np.empty_like(frame)
-        dim(np.ascontiguousarray(frame), round(128 * dimmed), round(128 * dimmed / 3), picture)
-    else:
-        picture = frame.copy()
-    # inside runs from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
-    levels = np.linspace(0, 1, 256) - 0.5
-    edge = np.clip(1.5 - np.abs(levels) * (2 * scale / thickness), 0, 1)
-    edge[[0, 255]] = 0  # where the source is small the band would never end
-    fill = np.clip(levels * scale + 0.5, 0, 1) * (style != "outline")
-    rim, full = ((256 * opacity).round().astype(np.int32) for opacity in (edge, fill))
-    for mask, colour in regions:
-        found = _shape(mask, geometry)
-        if found is not None:
-            box, inside = found
-            light(picture[box], frame[box], inside, colour, tint, full, rim)
-    return picture
+class Untouched:
+    """Draws frames as they are, where there is nothing to explain; called like a `Painter`."""
+
+    def __init__(self, style: str) -> None:
+        self._times = 2 if style == "side-by-side" else 1
+
+    def __call__(self, frame: np.ndarray, t: int) -> np.ndarray:
+        return np.concatenate([frame] * self._times, axis=1)
+
+    def on_planes(self, frame: Planes, picture: Planes, t: int) -> None:
+        for own, out in zip(frame, picture, strict=True):
+            out[:] = np.tile(own, self._times)
 
 
 def _without_crumbs(region: np.ndarray) -> np.ndarray:
@@ -189,8 +253,8 @@ def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], n
             return None
         # one cell of margin, in which the edge fades
         first, last = max(int(cells[0]) - 1, 0), min(int(cells[-1]) + 2, mask.shape[n])
-        start = max(math.floor((first - axis.offset) / axis.scale), 0)
-        stop = min(math.ceil((last - axis.offset) / axis.scale), size)
+        start = max(math.floor((first - axis.offset) / axis.scale), 0) // 2 * 2
+        stop = min(_even(math.ceil((last - axis.offset) / axis.scale)), size)
         if stop <= start:
             return None
         slices.append(slice(start, stop))
@@ -211,6 +275,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+def _even(length: int) -> int:
+    """The next even number: colour has half the resolution where frames are drawn on as planes."""
+    return length + length % 2
+
+
 def _points(size: tuple[int, int]) -> int:
     """Size of letters for a picture (height, width)."""
     return max(9, round(min(size) / 18))
@@ -222,7 +291,7 @@ def _legend(
     """A strip for the foot of the frame: which rows, its colours (h, W, 3), its opacity (h, W), of 256."""
     height, width = size
     points = _points(size)
-    strip = min(height, round(points * 1.7))
+    strip = min(height, _even(round(points * 1.7)))
     image = Image.new("RGB", (width, strip), (0, 0, 0))
     draw = ImageDraw.Draw(image)
     bar = width // 5 if scored else 0

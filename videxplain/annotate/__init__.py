@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 from tqdm import tqdm
 
@@ -19,9 +20,10 @@ from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explain import explain
-from videxplain.render import STYLES, Timeline, painter
+from videxplain.render import STYLES, Painter, Timeline, Untouched
 from videxplain.video import Frame, Video, check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding
+from videxplain.video.frames import planes
 from videxplain.video.segments import ResumableWriter, State
 
 if TYPE_CHECKING:
@@ -315,14 +317,13 @@ def _render(
 
     The timeline is filled, and drawn, where the video's `length` in frames is known.
     """
+    untouched = Untouched(style)
     for group in groups:
         clips = iter(group.clips)
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
                 for frame in window.written:
-                    plain = [frame.rgb()] * (2 if style == "side-by-side" else 1)
-                    picture = np.concatenate(plain, axis=1)
-                    yield encoding.picture(picture), frame.time, frame.duration
+                    yield _picture(frame, untouched, 0, encoding), frame.time, frame.duration
                 continue
             summary.held += explanation.held
             if length:
@@ -330,13 +331,22 @@ def _render(
                 timeline.add(begin, end, explanation.target, explanation.probability)
             shown = timeline if length else None
             blended = blender(next(clips).start, explanation)
-            draw = painter(blended, top_k=top_k, style=style, timeline=shown)
+            painter = Painter(blended, top_k=top_k, style=style, timeline=shown, convert=encoding.planes)
             for offset, frame in enumerate(window.written, window.first):
-                picture = draw(frame.rgb(), offset // stride)
-                yield encoding.picture(picture), frame.time, frame.duration
+                yield _picture(frame, painter, offset // stride, encoding), frame.time, frame.duration
         if group.last:
             group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
         yield group
+
+
+def _picture(frame: Frame, painter: Painter | Untouched, t: int, encoding: Encoding) -> av.VideoFrame:
+    """A frame as the encoder takes it, drawn on by the labels of index `t`."""
+    stored = frame.stored()
+    if stored is None or not encoding.takes(stored):
+        return encoding.picture(painter(frame.rgb(), t))
+    picture = encoding.blank()
+    painter.on_planes(planes(stored), planes(picture), t)
+    return picture
 
 
 def _encode(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from av.video.reformatter import Colorspace
 
 from videxplain.errors import VidexplainError
-from videxplain.video.frames import reformatter
+from videxplain.video.frames import planes, reformatter
 
 DEFAULT_CODEC = "libx264"
 # libx264: "veryfast" at 18 looks like "medium" at 20, in under half of the time and a ninth to a fifth more bytes
@@ -92,15 +92,44 @@ class Encoding:
         width, height = self.padded
         if (width, height) != (self.width, self.height):
             image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
-        color = dict(self.color)
-        frame = reformatter("yuv420p").reformat(
+        return self._tagged(self._converted(image))
+
+    def planes(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+        """The planes that an RGB image, uint8 (h, w, 3) with even sides, has in the track."""
+        return planes(self._converted(image))
+
+    def takes(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame's samples mean in the track what they mean in the frame."""
+        return (
+            frame.format.name in ("yuv420p", "yuvj420p")
+            and not (frame.width % 2 or frame.height % 2)
+            and _MATRICES.get(frame.colorspace, Colorspace.ITU601) == self._matrix
+            and (frame.color_range == 2 or frame.format.name == "yuvj420p") == self._full_range
+        )
+
+    def blank(self) -> av.VideoFrame:
+        """A picture to be drawn: its samples are undefined."""
+        return self._tagged(av.VideoFrame(*self.padded, "yuv420p"))
+
+    @property
+    def _matrix(self) -> Colorspace:
+        return _MATRICES.get(dict(self.color).get("colorspace", 2), Colorspace.ITU601)
+
+    @property
+    def _full_range(self) -> bool:
+        return dict(self.color).get("color_range") == 2
+
+    def _converted(self, image: npt.NDArray[np.uint8]) -> av.VideoFrame:
+        return reformatter("yuv420p").reformat(
             # copied, into rows of FFmpeg's own length: swscale reads past the end of others
             av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
             format="yuv420p",
-            dst_colorspace=_MATRICES.get(color.get("colorspace", 2), Colorspace.ITU601),
-            dst_color_range=2 if color.get("color_range") == 2 else 1,
+            dst_colorspace=self._matrix,
+            dst_color_range=2 if self._full_range else 1,
         )
-        for name, value in color.items():
+
+    def _tagged(self, frame: av.VideoFrame) -> av.VideoFrame:
+        for name, value in self.color:
             with contextlib.suppress(AttributeError):
                 setattr(frame, name, value)
         return frame

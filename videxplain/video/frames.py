@@ -71,6 +71,13 @@ class Frame:
         assert self._decoded is not None
         return to_rgb(self._decoded, self._size, self._orientation)
 
+    def stored(self) -> av.VideoFrame | None:
+        """As it was decoded, if nobody has asked for `image`, and neither turning nor scaling is called for."""
+        frame = self._decoded
+        if frame is None or self._orientation != UPRIGHT:
+            return None
+        return frame if self._size in (None, (frame.height, frame.width)) else None
+
     def __repr__(self) -> str:
         return f"Frame(index={self.index}, time={float(self.time):.6f})"
 
@@ -88,14 +95,18 @@ def to_rgb(
     """Upright RGB (H, W, 3) of a decoded frame, scaled to `size` (stored height, width) if that differs."""
     height, width = size or (frame.height, frame.width)
     rgb = reformatter("rgb24").reformat(frame, width=width, height=height, format="rgb24")
-    return orient(plane_array(rgb.planes[0], width, height), orientation)
+    rows = np.ascontiguousarray(_samples(rgb.planes[0])[:, : 3 * width])  # a copy only where they are padded
+    return orient(rows.reshape(height, width, 3), orientation)
 
 
-def plane_array(plane: Any, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """A packed RGB plane as an array (H, W, 3): a view where the rows are not padded, else a copy."""
-    flat = np.frombuffer(plane, np.uint8)
-    rows = flat[: plane.line_size * height].reshape(height, plane.line_size)
-    return np.ascontiguousarray(rows[:, : 3 * width]).reshape(height, width, 3)
+def planes(frame: av.VideoFrame) -> list[npt.NDArray[np.uint8]]:
+    """Views (h, w) of the planes of a frame that has them apart, with 8 bits a sample."""
+    return [_samples(plane)[:, : plane.width] for plane in frame.planes]
+
+
+def _samples(plane: Any) -> npt.NDArray[np.uint8]:
+    """A plane's rows, and what FFmpeg pads them with."""
+    return np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, -1)
 
 
 def orient(image: npt.NDArray[np.uint8], orientation: Orientation) -> npt.NDArray[np.uint8]:
