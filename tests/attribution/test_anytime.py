@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.anytime import LEVELS, estimates, region_gradient
+from videxplain.attribution.anytime import TANGENTS, estimates, region_gradient, rings
 from videxplain.attribution.masking import MaskedClip
 
 K = 6
-RANDOM = ("uniform", "centred", "stratified", "arcsine")
+RANDOM = ("secants", "uniform", "centred", "stratified", "arcsine")
 
 
 class Multilinear(nn.Module):
@@ -89,7 +89,7 @@ def test_stated_error_is_the_true_one_and_falls_with_the_root_of_the_passes() ->
 
 
 def test_stratified_levels_are_a_latin_hypercube_and_err_less() -> None:
-    z, weights = LEVELS["stratified"](32, 5, torch.Generator().manual_seed(0))
+    z, weights = TANGENTS["stratified"](32, 5, torch.Generator().manual_seed(0))
     assert (weights == 1).all()
     for k in range(5):
         assert sorted((z[:, k] * 32).floor().int().tolist()) == list(range(32))
@@ -107,7 +107,7 @@ def test_stratified_levels_are_a_latin_hypercube_and_err_less() -> None:
 @pytest.mark.parametrize("passes", [1, 2, 5, 8, 32])
 def test_arcsine_levels_are_a_quadrature_of_mirrored_passes(passes: int) -> None:
     """Fejer's rule is exact for polynomials of lower degree than it has nodes."""
-    z, weights = LEVELS["arcsine"](passes, 4, torch.Generator().manual_seed(0))
+    z, weights = TANGENTS["arcsine"](passes, 4, torch.Generator().manual_seed(0))
     assert z.shape == weights.shape == (passes, 4)
     assert not passes > 2 or not torch.equal(z[:, 0], z[:, 1])
     for degree in range(passes):
@@ -119,12 +119,78 @@ def test_arcsine_levels_are_a_quadrature_of_mirrored_passes(passes: int) -> None
     assert passes % 2 == 0 or torch.allclose(z[-1], torch.tensor(0.5, dtype=torch.float64))
 
 
-def test_mirrored_passes_are_exact_where_regions_interact_in_pairs() -> None:
+@pytest.mark.parametrize("levels", ["arcsine", "secants"])
+def test_mirrored_passes_are_exact_where_regions_interact_in_pairs(levels: str) -> None:
     """Without the product of three: the derivatives are linear in the others' levels, and cancel in each pair."""
     clip = masked()
     with torch.no_grad():
         clip.model.net.c.zero_()
-    torch.testing.assert_close(last(clip, 8, output="logit").scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
+    estimate = last(clip, 8, levels=levels, output="logit")
+    torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3, 4, 5, 9, 32])
+def test_rings_hide_and_show_every_supervoxel_once_around(passes: int) -> None:
+    made = list(rings(passes, 50, torch.Generator().manual_seed(0)))
+    assert sum(map(len, made)) == passes and max(map(len, made)) <= 4
+    for z in made:
+        if passes == 1:
+            assert (z == 0.5).all()
+            continue
+        assert len(z) > 1
+        change = z.roll(-1, dims=0) - z
+        assert ((change == 1).sum(dim=0) == 1).all() and ((change == -1).sum(dim=0) == 1).all()
+        assert len(z) != 4 or torch.equal(z[2:], 1 - z[:2])
+
+
+class Pixels(nn.Module):
+    """Rectified, pooled: piecewise linear, and far from linear between two masks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.layers = nn.Sequential(
+            nn.Conv3d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool3d((1, 2, 2)), nn.Flatten(), nn.Linear(96, 2)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(4 * x)
+
+
+def test_slopes_of_a_ring_add_up_to_what_changes_from_mask_to_mask() -> None:
+    """Over the supervoxels that change, of a network with rectifiers and max pools."""
+    model = vx.Classifier(
+        Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"]
+    )
+    x = torch.randn(3, 2, 4, K, generator=torch.Generator().manual_seed(2))
+    clip = MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=5)
+    z = torch.cat(list(rings(12, K, torch.Generator().manual_seed(1)))).float()
+    values, slopes = clip.gradient(z, output="logit", ring=4)
+    step = z.unflatten(0, (-1, 4)).roll(-1, dims=1).flatten(0, 1) - z
+    with torch.no_grad():
+        logits = model.logits(clip.compose(z))[:, 0]
+    torch.testing.assert_close(values.float(), logits)
+    changes = logits.unflatten(0, (-1, 4)).roll(-1, dims=1).flatten(0, 1) - logits
+    assert changes.abs().min() > 1e-3
+    torch.testing.assert_close((slopes * step).sum(dim=1), changes, rtol=1e-4, atol=1e-5)
+    _, tangents = clip.gradient(z, output="logit")
+    assert ((tangents * step).sum(dim=1) - changes).abs().max() > 0.1 * changes.abs().max()
+
+
+def test_stated_error_falls_with_the_root_of_the_passes_on_a_network() -> None:
+    model = vx.Classifier(
+        Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"]
+    )
+    x = torch.randn(3, 2, 4, K, generator=torch.Generator().manual_seed(2))
+    clip = MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=512)
+    stated, true = [], []
+    for passes in (32, 512):
+        runs = [last(clip, passes, seed=seed) for seed in range(30)]
+        stated.append(torch.stack([run.standard_error for run in runs]).mean(dim=0))
+        true.append(torch.stack([run.scores for run in runs]).std(dim=0))
+    assert 3.3 < (stated[0] / stated[1]).mean() < 4.7  # sqrt(512 / 32) = 4
+    for s, t in zip(stated, true, strict=True):
+        assert 0.75 < (t / s).mean() < 1.3
 
 
 def test_weights_of_levels_are_no_error() -> None:
@@ -133,7 +199,7 @@ def test_weights_of_levels_are_no_error() -> None:
     with torch.no_grad():
         clip.model.net.b.zero_()
         clip.model.net.c.zero_()
-    estimate = last(clip, 8, output="logit")
+    estimate = last(clip, 8, levels="arcsine", output="logit")
     assert estimate.precision < 1e-5
     torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
 
@@ -194,8 +260,8 @@ def test_explain_anytime_yields_running_explanations_that_end_at_explain() -> No
     running = list(
         vx.explain_anytime(model, frames, "no", passes=10, labels=columns, fill="black", batch_size=4)
     )
-    assert [r.passes for r in running] == [4, 8, 10]
-    assert [r.explanation.settings["passes"] for r in running] == [4, 8, 10]
+    assert [r.passes for r in running] == [4, 7, 10]  # rings of 4, 3 and 3
+    assert [r.explanation.settings["passes"] for r in running] == [4, 7, 10]
     whole = vx.explain(
         model, frames, "region-gradient", "no", passes=10, labels=columns, fill="black", batch_size=4
     )

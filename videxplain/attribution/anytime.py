@@ -5,6 +5,10 @@ backward pass at z gives the derivative of the class's log-odds by every z_k, wh
 all of them. Over z with independent coordinates, uniform in [0, 1], the mean of the k-th derivative is the mean change
 that showing supervoxel k makes while the others are dimmed at random: for a multilinear f the Banzhaf value, which
 is also what LIME's regression over random masks tends to.
+
+A derivative knows its point only, and networks are not multilinear. "secants" take masks as LIME does, each z_k 0 or 1,
+a few in a ring, and let a pass follow the chords of the network's nonlinearities from one mask to the next (`Secants`):
+the slopes of the supervoxels that change on the way share out the change of the log-odds among them.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -111,7 +117,7 @@ def _diagonal(passes: int, k: int, generator: torch.Generator) -> tuple[torch.Te
     return _unweighted(torch.rand(passes, 1, generator=generator, dtype=torch.float64).expand(passes, k))
 
 
-LEVELS: dict[str, Draw] = {
+TANGENTS: dict[str, Draw] = {
     "arcsine": _arcsine,
     "centred": _centred,
     "stratified": _stratified,
@@ -120,6 +126,26 @@ LEVELS: dict[str, Draw] = {
     "path": _path,
     "diagonal": _diagonal,
 }
+SECANTS = "secants"
+LEVELS = (SECANTS, *TANGENTS)
+
+RING = 4
+"""Masks in a ring: fewer change more supervoxels at a time, which is less noise and more bias, more of them fewer."""
+
+
+def rings(passes: int, k: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Rings of `RING` masks (m, K), or of nearly as many where they do not divide the passes.
+
+    Once around, each supervoxel is hidden once and shown once, at random places half a ring apart; the mask two steps
+    on is the complement. One pass alone has all supervoxels at one half.
+    """
+    number = -(-passes // RING)
+    for size in (passes // number + (index < passes % number) for index in range(number)):
+        shown = (
+            torch.arange(size)[:, None] + torch.randint(size, (k,), generator=generator)
+        ) % size < size // 2
+        swapped = torch.rand(k, generator=generator) < 0.5  # an odd ring shows less than it hides
+        yield (shown != swapped).double() if size > 1 else torch.full((1, k), 0.5, dtype=torch.float64)
 
 
 def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,21 +157,22 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def estimates(
-    clip: MaskedClip, passes: int, *, levels: str = "arcsine", seed: int = 0, output: str = "log-odds"
+    clip: MaskedClip, passes: int, *, levels: str = SECANTS, seed: int = 0, output: str = "log-odds"
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
-    It is the weighted mean of the derivatives; the standard error takes passes for independent, and so errs on the
-    safe side where levels are spread evenly or mirrored.
+    It is the mean over rings, or the weighted mean of the derivatives; the standard error takes rings, or passes, for
+    independent, and so errs on the safe side where levels are spread evenly or mirrored.
 
     Parameters
     ----------
     clip
-        The clip, its supervoxels, its class and its fill; `clip.batch_size` passes go through the network at once.
+        The clip, its supervoxels, its class and its fill; `clip.batch_size` passes go through the network at once, and
+        of secants at least a ring.
     passes
         At most how many.
     levels
-        How z is drawn, a key of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
+        How z is drawn, one of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
     output
         Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
         of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
@@ -159,20 +186,42 @@ def estimates(
         raise unknown_name("levels", levels, LEVELS)
     if passes < 1:
         raise VidexplainError(f"passes must be at least 1, not {passes}")
-    z, weights = LEVELS[levels](passes, clip.num_segments, torch.Generator().manual_seed(seed))
-    # sums over passes of w, w g, w^2, w^2 g and (w g)^2, w the weights and g the derivatives
+    generator = torch.Generator().manual_seed(seed)
+    observe = _secants if levels == SECANTS else partial(_tangents, TANGENTS[levels])
+    # sums over observations of w, w g, w^2, w^2 g and (w g)^2, w the weights and g the slopes
     sums = torch.zeros(5, clip.num_segments, dtype=torch.float64)
-    done = 0
-    for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
-        _, slopes = clip.gradient(part.to(clip.x), output=output)
-        slope = slopes.double().cpu()
-        w = weight.expand_as(slope)
+    done = count = 0
+    for made, slope, w in observe(clip, passes, generator, output):
+        done, count = done + made, count + len(slope)
         sums += torch.stack([v.sum(dim=0) for v in (w, w * slope, w**2, w**2 * slope, (w * slope) ** 2)])
-        done += len(part)
         mean = sums[1] / sums[0]
         spread = (sums[4] - 2 * mean * sums[3] + mean**2 * sums[2]).clamp(min=0) / sums[0] ** 2
-        variance = spread * done / (done - 1) if done > 1 else mean + math.inf
+        variance = spread * count / (count - 1) if count > 1 else mean + math.inf
         yield Estimate(mean, variance.sqrt(), done)
+
+
+Observations = Iterator[tuple[int, torch.Tensor, torch.Tensor]]
+"""Batch by batch: how many passes it took, and observed slopes (m, K) float64 with their weights (m, K)."""
+
+
+def _tangents(
+    draw: Draw, clip: MaskedClip, passes: int, generator: torch.Generator, output: str
+) -> Observations:
+    """A pass is an observation."""
+    z, weights = draw(passes, clip.num_segments, generator)
+    for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
+        slope = clip.gradient(part.to(clip.x), output=output)[1].double().cpu()
+        yield len(part), slope, weight.expand_as(slope)
+
+
+def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: str) -> Observations:
+    """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
+    for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
+        for z in torch.stack(list(same)).split(max(1, clip.batch_size // size)):
+            slope = clip.gradient(z.flatten(0, 1).to(clip.x), output=output, ring=size)[1].double().cpu()
+            changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
+            mean = (slope.view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
+            yield size * len(z), mean, torch.ones_like(mean)
 
 
 def region_gradient(
@@ -184,7 +233,7 @@ def region_gradient(
     *,
     passes: int = 16,
     until: float | None = None,
-    levels: str = "arcsine",
+    levels: str = SECANTS,
     fill: str = "mean",
     output: str = "log-odds",
     seed: int = 0,

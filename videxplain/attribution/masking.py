@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from videxplain.attribution.fast_layers import FastLayers
+from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
 
 if TYPE_CHECKING:
@@ -82,17 +85,27 @@ class MaskedClip:
                 found.append(logits.double().softmax(dim=-1).mean(dim=1))
         return torch.cat(found)
 
-    def gradient(self, z: torch.Tensor, *, output: str = "probability") -> tuple[torch.Tensor, torch.Tensor]:
+    def gradient(
+        self, z: torch.Tensor, *, output: str = "probability", ring: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch.
 
-        `output` says which score, as `target_score` has it.
+        `output` says which score, as `target_score` has it. With a `ring` each so many rows of z form a ring, and what
+        is returned for a row are slopes between it and the next one, as `Secants` has them.
         """
         values, slopes = [], []
-        for part in z.split(self.batch_size):
+        for part in z.split(max(1, self.batch_size // ring) * ring):
             x = self.compose(part).requires_grad_()
-            with torch.enable_grad():
-                scores = target_score(self.model, x, self.target, output)
-            (gradient,) = torch.autograd.grad(scores.sum(), x)
+            with torch.enable_grad(), FastLayers():
+                with Secants(len(part), ring) if ring > 1 else nullcontext():
+                    logits = self.model.frame_logits(x).double()
+                scores = target_score(logits, self.target, output)
+            (by_logits,) = torch.autograd.grad(scores.sum(), logits)
+            if ring > 1:  # the mean of both ends
+                by_logits = (
+                    by_logits + by_logits.unflatten(0, (-1, ring)).roll(-1, dims=1).flatten(0, 1)
+                ) / 2
+            (gradient,) = torch.autograd.grad(logits, x, by_logits)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
             slopes.append(sum_by_label(effect, self.labels.flatten(), self.num_segments))
             values.append(scores.detach())
@@ -104,12 +117,11 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
-def target_score(model: Classifier, x: torch.Tensor, target: int, output: str) -> torch.Tensor:
-    """The target's "probability", its "log-odds" log(p / (1 - p)) or its "logit", differentiable: (B,) float64.
+def target_score(logits: torch.Tensor, target: int, output: str) -> torch.Tensor:
+    """The target's "probability", its "log-odds" log(p / (1 - p)) or its "logit": (B, frames, classes) -> (B,).
 
     An image model's is the mean over the clip's frames.
     """
-    logits = model.frame_logits(x).double()
     if output == "logit":
         score = logits[..., target]
     elif output == "log-odds":
