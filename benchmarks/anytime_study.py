@@ -1,10 +1,10 @@
 r"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
 
-    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey --levels arcsine
+    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
-        --removal grey --levels arcsine centred
+        --removal grey --levels secants arcsine
     python benchmarks/anytime_study.py table RESULTS.jsonl
-    python benchmarks/anytime_study.py differences RESULTS.jsonl arcsine-8/lime-500 arcsine-32/lime-1000
+    python benchmarks/anytime_study.py differences RESULTS.jsonl secants-8/lime-500 secants-32/lime-1000
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
 
 `run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 import videxplain as vx
-from videxplain.attribution.anytime import LEVELS, estimates
+from videxplain.attribution.anytime import LEVELS, SECANTS, TANGENTS, estimates
 from videxplain.attribution.masking import OUTPUTS, MaskedClip
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
@@ -36,9 +36,9 @@ from videxplain.evaluation.measures import agreement, best_first, localization, 
 from videxplain.evaluation.summary import bootstrap
 
 PASSES = (1, 2, 4, 8, 16, 32)
-SCHEDULE = {"centred": PASSES, "stratified": PASSES, "arcsine": PASSES, "half": (1,)}
+SCHEDULE = {"secants": PASSES, "centred": PASSES, "stratified": PASSES, "arcsine": PASSES, "half": (1,)}
 TRIAL_PASSES = 8
-LIME = (50, 100, 500, 1000)
+LIME = (25, 50, 100, 500, 1000)
 ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]
 COLUMNS = ("top1", "top5", "overlap", "rank", "removal", "pointing")
 Scores = tuple[str, int, np.ndarray, float]  # row, cost in forward passes, scores, seconds
@@ -47,7 +47,7 @@ Scores = tuple[str, int, np.ndarray, float]  # row, cost in forward passes, scor
 def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], torch.Tensor]]:
     """Estimators that were tried and are not in the package, at equal numbers of passes."""
     generator = torch.Generator().manual_seed(seed)
-    z, _ = LEVELS["stratified"](passes, clip.num_segments, generator)
+    z, _ = TANGENTS["stratified"](passes, clip.num_segments, generator)
     pairs = torch.cat([z[: passes // 2], 1 - z[: passes // 2]])
     common = torch.rand(passes, 1, generator=generator, dtype=torch.float64)
 
@@ -197,7 +197,7 @@ def plot(args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.6 * len(found)), squeeze=False)
     for (key, rows), pair in zip(found.items(), axes, strict=True):
         for axis, column in zip(pair, ("overlap", "rank"), strict=True):
-            for family in ("lime", "arcsine", "centred", "stratified", "diagonal", "path"):
+            for family in ("lime", "secants", "arcsine", "centred", "stratified", "diagonal", "path"):
                 points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
                 if not points:
                     continue
@@ -234,7 +234,7 @@ def main() -> None:
             command.add_argument("--fill", default="mean")
             command.add_argument("--reference", type=int, default=1000)
             command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
-            command.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+            command.add_argument("--levels", nargs="+", choices=LEVELS, default=[SECANTS])
             command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["log-odds"])
             command.add_argument("--methods", nargs="*", default=ONE_PASS, help="methods of one pass")
             command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")
