@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <optional>
@@ -32,6 +33,29 @@ const videxplain::ParallelFor kParallel = [](int64_t count, int64_t grain,
   torch::stable::parallel_for(0, count, grain, body);
 };
 
+// Torch's own contiguous and new_empty are looked up by name at each call, which takes longer than what they do.
+Tensor as_contiguous(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+std::optional<Tensor> as_contiguous(const std::optional<Tensor>& tensor) {
+  return tensor ? std::optional<Tensor>(as_contiguous(*tensor)) : std::nullopt;
+}
+
+// Where `like` is; float32 or int32.
+Tensor empty_on(const Tensor& like, const std::vector<int64_t>& sizes, ScalarType type) {
+  std::vector<int64_t> strides(sizes.size(), 1);
+  for (size_t i = sizes.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * std::max<int64_t>(sizes[i], 1);
+  int32_t device = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  AtenTensorHandle handle = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
+                               type == ScalarType::Float ? aoti_torch_dtype_float32() : aoti_torch_dtype_int32(),
+                               device, like.get_device_index(), &handle));
+  return Tensor(handle);
+}
+
 Shape volume(const Tensor& tensor, int64_t axis) {
   return {tensor.size(axis), tensor.size(axis + 1), tensor.size(axis + 2)};
 }
@@ -49,12 +73,11 @@ void each_clip(int64_t batch, const std::function<void(int64_t, const videxplain
 
 Tensor rgb_to_lab(const Tensor& rgb_in) {
   require(rgb_in.dim() == 5 && rgb_in.size(1) == 3, "rgb must be (B, 3, T, H, W)");
-  const Tensor rgb = torch::stable::contiguous(rgb_in);
+  const Tensor rgb = as_contiguous(rgb_in);
   const bool bytes = rgb.scalar_type() == ScalarType::Byte;
   require(bytes || rgb.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
   const Shape shape = volume(rgb, 2);
-  Tensor lab =
-      torch::stable::new_empty(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
+  Tensor lab = empty_on(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
   const int64_t voxels = shape.voxels();
   float* out = static_cast<float*>(lab.data_ptr());
   each_clip(rgb.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
@@ -87,7 +110,7 @@ videxplain::SlicSettings slic_settings(Shape shape, const std::vector<int64_t>& 
 
 // Room for the centres, which hold those given.
 Tensor start_centres(const Tensor& like, int64_t batch, int64_t clusters, const std::optional<Tensor>& given) {
-  Tensor centres = torch::stable::new_empty(like, {batch, clusters, 6}, ScalarType::Float);
+  Tensor centres = empty_on(like, {batch, clusters, 6}, ScalarType::Float);
   if (given) {
     require(given->dim() == 3 && given->size(0) == batch && given->size(1) == clusters && given->size(2) == 6 &&
                 given->scalar_type() == ScalarType::Float,
@@ -102,11 +125,11 @@ std::tuple<Tensor, Tensor> slic(const Tensor& lab_in, const std::vector<int64_t>
                                 const std::optional<Tensor>& centres_in) {
   require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W)");
-  const Tensor lab = torch::stable::contiguous(lab_in);
+  const Tensor lab = as_contiguous(lab_in);
   const Shape shape = volume(lab, 2);
   const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
   const int64_t batch = lab.size(0), clusters = settings.clusters();
-  Tensor labels = torch::stable::new_empty(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor labels = empty_on(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor centres = start_centres(lab, batch, clusters, centres_in);
   const float* in = static_cast<const float*>(lab.data_ptr());
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
@@ -122,11 +145,11 @@ std::tuple<Tensor, Tensor> supervoxels(const Tensor& frames_in, const std::vecto
                                        int64_t iterations, int64_t min_size, const std::optional<Tensor>& centres_in) {
   require(frames_in.dim() == 5 && frames_in.size(4) == 3 && frames_in.scalar_type() == ScalarType::Byte,
           "frames must be uint8 (B, T, H, W, 3)");
-  const Tensor frames = torch::stable::contiguous(frames_in);
+  const Tensor frames = as_contiguous(frames_in);
   const Shape shape = volume(frames, 1);
   const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
   const int64_t batch = frames.size(0), clusters = settings.clusters();
-  Tensor labels = torch::stable::new_empty(frames, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor labels = empty_on(frames, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor centres = start_centres(frames, batch, clusters, centres_in);
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
     const int64_t first = shape.voxels() * b;
@@ -139,12 +162,12 @@ std::tuple<Tensor, Tensor> supervoxels(const Tensor& frames_in, const std::vecto
 
 Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t min_size) {
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
-  const Tensor labels = torch::stable::contiguous(labels_in), lab = torch::stable::contiguous(lab_in);
+  const Tensor labels = as_contiguous(labels_in), lab = as_contiguous(lab_in);
   const Shape shape = volume(labels, 1);
   require(lab.dim() == 5 && lab.size(0) == labels.size(0) && lab.size(1) == 3 && lab.size(2) == shape.frames &&
               lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W) of the labels' size");
-  Tensor connected = torch::stable::empty_like(labels);
+  Tensor connected = empty_on(labels, {labels.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
     const int64_t first = shape.voxels() * b;
     videxplain::connect_segments(static_cast<const int32_t*>(labels.data_ptr()) + first,
@@ -162,15 +185,14 @@ Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, c
           "seeds must be float64 (K, 3)");
   require(seeds_in.size(0) > 0, "there must be a seed");
   require(spacing.size() == 3 && reach.size() == 3, "spacing and reach must have 3 values");
-  const Tensor lab = torch::stable::contiguous(lab_in), seeds = torch::stable::contiguous(seeds_in);
+  const Tensor lab = as_contiguous(lab_in), seeds = as_contiguous(seeds_in);
   const Shape shape = volume(lab, 2);
   videxplain::ExactSettings settings{seeds.size(0), weight, {}, {}, iterations};
   for (int i = 0; i < 3; ++i) {
     require(spacing[i] > 0 && reach[i] > 0, "spacing and reach must be positive");
     settings.spacing[i] = spacing[i], settings.reach[i] = reach[i];
   }
-  Tensor labels =
-      torch::stable::new_empty(lab, {lab.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor labels = empty_on(lab, {lab.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   if (shape.voxels() == 0) return labels;
   each_clip(lab.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
     videxplain::slic_exact(static_cast<const double*>(lab.data_ptr()) + 3 * shape.voxels() * b, shape,
@@ -182,7 +204,7 @@ Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, c
 
 Tensor connect_exact(const Tensor& labels_in, int64_t min_size, int64_t max_size) {
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
-  const Tensor labels = torch::stable::contiguous(labels_in);
+  const Tensor labels = as_contiguous(labels_in);
   const Shape shape = volume(labels, 1);
   require(min_size <= max_size, "max_size must not be below min_size");
   const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
@@ -190,7 +212,7 @@ Tensor connect_exact(const Tensor& labels_in, int64_t min_size, int64_t max_size
   for (int64_t i = 0, count = labels.size(0) * shape.voxels(); i < count; ++i)
     valid &= ids[i] >= 0 && ids[i] < std::numeric_limits<int32_t>::max();
   require(valid, "labels must lie in 0..2^31-2");
-  Tensor connected = torch::stable::empty_like(labels);
+  Tensor connected = empty_on(labels, {labels.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor&) {
     videxplain::connect_exact(ids + shape.voxels() * b, shape, min_size, max_size,
                               static_cast<int32_t*>(connected.data_ptr()) + shape.voxels() * b);
@@ -221,10 +243,6 @@ videxplain::ReduceSettings reduce_settings(const Tensor& labels, const std::opti
   return settings;
 }
 
-std::optional<Tensor> contiguous(const std::optional<Tensor>& tensor) {
-  return tensor ? std::optional<Tensor>(torch::stable::contiguous(*tensor)) : std::nullopt;
-}
-
 const float* clip_of(const std::optional<Tensor>& tensor, int64_t b, int64_t values) {
   return tensor ? static_cast<const float*>(tensor->data_ptr()) + values * b : nullptr;
 }
@@ -232,13 +250,13 @@ const float* clip_of(const std::optional<Tensor>& tensor, int64_t b, int64_t val
 Tensor segment_reduce(const Tensor& labels_in, const std::optional<Tensor>& dense_in,
                       const std::optional<Tensor>& cam_in, int64_t num_segments, int64_t reduction, bool keep_sign) {
   const auto settings = reduce_settings(labels_in, dense_in, cam_in, num_segments, reduction, keep_sign);
-  const Tensor labels = torch::stable::contiguous(labels_in);
-  const auto dense = contiguous(dense_in), cam = contiguous(cam_in);
+  const Tensor labels = as_contiguous(labels_in);
+  const auto dense = as_contiguous(dense_in), cam = as_contiguous(cam_in);
   const Shape shape = volume(labels, 1);
   const int64_t batch = labels.size(0), voxels = shape.voxels();
   const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
   std::atomic<bool> good{true};
-  Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
+  Tensor scores = empty_on(labels, {batch, num_segments}, ScalarType::Float);
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
     const float *maps = clip_of(dense, b, settings.channels * voxels), *coarse = clip_of(cam, b, settings.cam.voxels());
     float* own = static_cast<float*>(scores.data_ptr()) + num_segments * b;
@@ -255,13 +273,12 @@ Tensor zeros(const Tensor& like, int64_t words) { return torch::stable::new_zero
 
 Tensor rgb_to_lab_cuda(const Tensor& rgb_in) {
   require(rgb_in.dim() == 5 && rgb_in.size(1) == 3, "rgb must be (B, 3, T, H, W)");
-  const Tensor rgb = torch::stable::contiguous(rgb_in);
+  const Tensor rgb = as_contiguous(rgb_in);
   const bool bytes = rgb.scalar_type() == ScalarType::Byte;
   require(bytes || rgb.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
   require(rgb.size(0) <= kLargestBatch, "rgb must be of at most 65,535 clips");
   const Shape shape = volume(rgb, 2);
-  Tensor lab =
-      torch::stable::new_empty(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
+  Tensor lab = empty_on(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
   Tensor workspace = zeros(rgb, videxplain::cuda::lab_workspace());
   videxplain::cuda::rgb_to_lab(rgb.data_ptr(), bytes, static_cast<float*>(lab.data_ptr()), rgb.size(0), shape.voxels(),
                                static_cast<int64_t*>(workspace.data_ptr()), rgb.get_device_index());
@@ -274,11 +291,11 @@ std::tuple<Tensor, Tensor> slic_cuda(const Tensor& lab_in, const std::vector<int
   require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W)");
   require(lab_in.size(0) <= kLargestBatch, "lab must be of at most 65,535 clips");
-  const Tensor lab = torch::stable::contiguous(lab_in);
+  const Tensor lab = as_contiguous(lab_in);
   const Shape shape = volume(lab, 2);
   const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
   const int64_t batch = lab.size(0);
-  Tensor labels = torch::stable::new_empty(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
+  Tensor labels = empty_on(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor centres = start_centres(lab, batch, settings.clusters(), centres_in);
   Tensor workspace = zeros(lab, videxplain::cuda::slic_workspace(batch, settings));
   videxplain::cuda::slic(static_cast<const float*>(lab.data_ptr()), batch, shape, settings,
@@ -289,7 +306,7 @@ std::tuple<Tensor, Tensor> slic_cuda(const Tensor& lab_in, const std::vector<int
 
 Tensor connect_segments_cuda(const Tensor& labels_in, const Tensor& lab_in, int64_t min_size) {
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
-  const Tensor labels = torch::stable::contiguous(labels_in), lab = torch::stable::contiguous(lab_in);
+  const Tensor labels = as_contiguous(labels_in), lab = as_contiguous(lab_in);
   const Shape shape = volume(labels, 1);
   const int64_t batch = labels.size(0);
   require(batch <= kLargestBatch, "labels must be of at most 65,535 clips");
@@ -297,7 +314,7 @@ Tensor connect_segments_cuda(const Tensor& labels_in, const Tensor& lab_in, int6
               lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float &&
               lab.get_device_index() == labels.get_device_index(),
           "lab must be float32 (B, 3, T, H, W) of the labels' size, on their device");
-  Tensor connected = torch::stable::empty_like(labels);
+  Tensor connected = empty_on(labels, {labels.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor workspace = zeros(labels, videxplain::cuda::connect_workspace(batch, shape));
   videxplain::cuda::connect_segments(static_cast<const int32_t*>(labels.data_ptr()),
                                      static_cast<const float*>(lab.data_ptr()), batch, shape, min_size,
@@ -310,11 +327,11 @@ Tensor segment_reduce_cuda(const Tensor& labels_in, const std::optional<Tensor>&
                            const std::optional<Tensor>& cam_in, int64_t num_segments, int64_t reduction,
                            bool keep_sign) {
   const auto settings = reduce_settings(labels_in, dense_in, cam_in, num_segments, reduction, keep_sign);
-  const Tensor labels = torch::stable::contiguous(labels_in);
-  const auto dense = contiguous(dense_in), cam = contiguous(cam_in);
+  const Tensor labels = as_contiguous(labels_in);
+  const auto dense = as_contiguous(dense_in), cam = as_contiguous(cam_in);
   const Shape shape = volume(labels, 1);
   const int64_t batch = labels.size(0);
-  Tensor scores = torch::stable::new_empty(labels, {batch, num_segments}, ScalarType::Float);
+  Tensor scores = empty_on(labels, {batch, num_segments}, ScalarType::Float);
   require(batch <= kLargestBatch, "labels must be of at most 65,535 clips");
   Tensor workspace = zeros(labels, videxplain::cuda::reduce_workspace(batch, shape, settings));
   videxplain::cuda::segment_reduce(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "variants.h"
@@ -49,46 +50,38 @@ struct Upsampling {
   }
 };
 
-// What a row's voxels score: |up * sum |dense||, or with their signs.
-struct VoxelScores {
-  const float* dense;          // the row's first channel
-  int64_t channels, step;      // a channel's distance from the next
-  const float *upper, *lower;  // the map's rows around this one, as wide as the clip; null without a map
-  float of_upper, of_lower;
-  bool keep_sign;
+constexpr int kCopies = 4;        // of each accumulator, so that runs that end together need not wait for each other
+constexpr int64_t kAhead = 512;   // voxels; what is asked for earlier than the processor would by itself
+constexpr int64_t kRunRows = 32;  // most voxels that are added up in single precision
 
-  // Of kLanes voxels, or of one.
-  template <typename Values, typename Load, typename Magnitude>
-  Values at(int64_t x, const Load& load, const Magnitude& magnitude) const {
-    const auto channel = [&](int64_t c) {
-      const Values values = load(dense + c * step + x);
-      return keep_sign ? values : magnitude(values);
-    };
-    Values sum = Values{} + 1;
+// A row's voxels and what they score: |up * sum |dense||, or with their signs.
+struct Row {
+  int64_t width;
+  const int32_t *labels, *before;  // its own, and those of the row before it
+  const float* dense;              // its first channel
+  int64_t channels, step;          // a channel's distance from the next
+  const float *upper, *lower;      // the map's rows around this one, as wide as the clip
+  float of_upper, of_lower;
+  int32_t kept;  // bits of a value: all, or all but the sign
+
+  void prefetch(int64_t x) const {
+    __builtin_prefetch(labels + x + kAhead);
+    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + x + kAhead);
+  }
+  template <typename Load>
+  Floats scores(int64_t x, const Load& load) const {
+    const auto channel = [&](int64_t c) { return magnitude(load(dense + c * step + x)); };
+    Floats sum = all(1);
     if (channels == 3)
       sum = channel(0) + channel(1) + channel(2);
     else if (channels > 0) {
       sum = channel(0);
       for (int64_t c = 1; c < channels; ++c) sum += channel(c);
     }
-    if (upper == nullptr) return sum;  // a sum of absolute values is one already
-    sum *= load(upper + x) * of_upper + load(lower + x) * of_lower;
-    return keep_sign ? sum : magnitude(sum);
+    return magnitude(sum * (load(upper + x) * of_upper + load(lower + x) * of_lower));
   }
-  void prefetch(int64_t x) const {
-    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + x);
-  }
-  Floats lanes(int64_t x) const {
-    return at<Floats>(x, [](const float* from) { return load(from); }, [](Floats values) { return absolute(values); });
-  }
-  float one(int64_t x) const {
-    return at<float>(x, [](const float* from) { return *from; }, [](float value) { return std::fabs(value); });
-  }
+  Floats magnitude(Floats values) const { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(values) & kept); }
 };
-
-constexpr int kCopies = 4;        // of each accumulator, so that runs that end together need not wait for each other
-constexpr int64_t kAhead = 512;   // voxels; what is asked for earlier than the processor would by itself
-constexpr int64_t kRunRows = 32;  // most voxels that are added up in single precision
 
 // Scores by label. A label mostly goes on from row to row, so that each column adds up its own voxels for as long as
 // it does, many columns at a time, and a label's accumulator is touched once a run.
@@ -98,41 +91,26 @@ class Accumulators {
   Accumulators(int64_t segments, int64_t width)
       : segments_(segments),
         values_(segments * kCopies, kNothing),
-        runs_(width, kNothing),
+        runs_(width + kLanes, kNothing),
         ended_(width + kLanes),
         labels_(width + kLanes) {}
 
-  // A row; `before` are the labels of the one before it.
-  void add(const int32_t* labels, const int32_t* before, const VoxelScores scores) {
-    float *const runs = runs_.data(), *ended = ended_.data();  // in registers, whatever is written to
+  void add(const Row row) {  // a copy stays in registers, whatever is written to
+    float* ended = ended_.data();
     int32_t* of_ended = labels_.data();
-    const int64_t width = runs_.size();
     int64_t x = 0;
-    for (; x + kLanes <= width; x += kLanes) {
-      scores.prefetch(x + kAhead);
-      __builtin_prefetch(labels + x + kAhead);
-      const Ints now = load(labels + x), last = load(before + x);
-      const uint32_t ends = different(now, last);
-      Floats run = load(runs + x);
-      const int more = pack(run, last, ends, ended, of_ended);
-      ended += more, of_ended += more;
-      run = now == last ? run : all(kNothing);
-      const Floats own = scores.lanes(x);
-      store(runs + x, kMaximum ? (own > run ? own : run) : run + own);
+    for (; x + kLanes <= row.width; x += kLanes) {
+      row.prefetch(x);
+      add_columns(row, x, [](const auto* from) { return load(from); }, ended, of_ended);
     }
-    for (; x < width; ++x) {
-      if (labels[x] != before[x]) {
-        *ended++ = runs[x], *of_ended++ = before[x];
-        runs[x] = kNothing;
-      }
-      runs[x] = static_cast<float>(joined(runs[x], scores.one(x)));
-    }
+    const int left = static_cast<int>(row.width - x);
+    if (left > 0) add_columns(row, x, [left](const auto* from) { return load(from, left); }, ended, of_ended);
     take(labels_.data(), ended_.data(), ended - ended_.data());
   }
 
   // After the last row, or between two; `labels` are the last row's.
-  void end_runs(const int32_t* labels) {
-    take(labels, runs_.data(), runs_.size());
+  void end_runs(const int32_t* labels, int64_t width) {
+    take(labels, runs_.data(), width);
     std::fill(runs_.begin(), runs_.end(), kNothing);
   }
 
@@ -153,6 +131,19 @@ class Accumulators {
   static constexpr float kNothing = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0f;
 
   static double joined(double a, double b) { return kMaximum ? std::max(a, b) : a + b; }
+
+  // kLanes columns, those that `load` loads; runs that end go to `ended` and `of_ended`, side by side.
+  template <typename Load>
+  void add_columns(const Row& row, int64_t x, const Load& load, float*& ended, int32_t*& of_ended) {
+    float* const runs = &runs_[x];
+    Floats run = VX_ISA::load(runs);
+    const Ints now = load(row.labels + x), last = load(row.before + x);
+    const int more = pack(run, last, different(now, last), ended, of_ended);
+    ended += more, of_ended += more;
+    run = now == last ? run : all(kNothing);
+    const Floats own = row.scores(x, load);
+    store(runs, kMaximum ? (own > run ? own : run) : run + own);
+  }
 
   void take(const int32_t* labels, const float* runs, int64_t count) {
     double* const values = values_.data();
@@ -187,40 +178,56 @@ void widen(const float* below, const float* above, float of_below, float of_abov
   }
 }
 
+// How many pieces of consecutive rows have accumulators of their own. It depends on the clip alone, and so do the sums.
+int64_t pieces_of(Shape shape, int64_t segments) {
+  const int64_t least = std::max<int64_t>(1 << 16, kCopies * segments);  // voxels, for an accumulator costs some too
+  return std::clamp<int64_t>((shape.voxels() + least - 1) / least, 1, 64);
+}
+
 template <bool kMaximum>
 bool reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape, const ReduceSettings& settings,
             double* found, const ParallelFor& parallel) {
-  const int64_t voxels = shape.voxels(), channels = dense == nullptr ? 0 : settings.channels;
+  const int64_t height = shape.height, width = shape.width, rows = shape.frames * height;
+  const float one = 1;  // stands for a map that is not given
+  const float* const map = cam == nullptr ? &one : cam;
   const Shape small = cam == nullptr ? Shape{1, 1, 1} : settings.cam;
-  const Upsampling in_t(small.frames, shape.frames), in_y(small.height, shape.height), in_x(small.width, shape.width);
+  const Upsampling in_t(small.frames, shape.frames), in_y(small.height, height), in_x(small.width, width);
   const auto near_t = in_t.of_places(), near_y = in_y.of_places();
-  // Each frame has accumulators of its own, merged in order: the sum does not depend on who did what.
-  std::vector<Accumulators<kMaximum>> frames(shape.frames, {settings.num_segments, shape.width});
-  parallel(shape.frames, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> wide(small.height * shape.width);
-    for (int64_t t = begin; t < end; ++t) {
-      if (cam != nullptr)
-        widen(cam + near_t[t].low * small.height * small.width, cam + near_t[t].high * small.height * small.width,
-              in_t.of_low[t], in_t.of_high[t], small, in_x, wide.data());
-      Accumulators<kMaximum>& own = frames[t];
-      const int32_t* before = labels + t * shape.height * shape.width;
-      for (int64_t y = 0; y < shape.height; ++y) {
-        const int64_t first = (t * shape.height + y) * shape.width;
-        VoxelScores scores{dense + first, channels, voxels, nullptr, nullptr, 0, 0, settings.keep_sign};
-        if (cam != nullptr) {
-          scores.upper = wide.data() + near_y[y].low * shape.width, scores.of_upper = in_y.of_low[y];
-          scores.lower = wide.data() + near_y[y].high * shape.width, scores.of_lower = in_y.of_high[y];
-        }
-        if (y > 0 && y % kRunRows == 0) own.end_runs(before);
-        own.add(labels + first, before, scores);
-        before = labels + first;
+  const int64_t pieces = pieces_of(shape, settings.num_segments);
+  std::vector<std::optional<Accumulators<kMaximum>>> sums(pieces);
+  parallel(pieces, 1, [&](int64_t first, int64_t last) {
+    std::vector<float> wide(small.height * width);
+    for (int64_t piece = first; piece < last; ++piece) {
+      Accumulators<kMaximum>& own = sums[piece].emplace(settings.num_segments, width);
+      const int64_t begin = rows * piece / pieces, end = rows * (piece + 1) / pieces;
+      const int32_t* before = labels + begin * width;
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t t = i / height, y = i % height;
+        if (y == 0 || i == begin)
+          widen(map + near_t[t].low * small.height * small.width, map + near_t[t].high * small.height * small.width,
+                in_t.of_low[t], in_t.of_high[t], small, in_x, wide.data());
+        if ((i - begin) % kRunRows == 0 && i > begin) own.end_runs(before, width);
+        Row row{width,
+                labels + i * width,
+                before,
+                nullptr,
+                0,
+                shape.voxels(),
+                wide.data() + near_y[y].low * width,
+                wide.data() + near_y[y].high * width,
+                in_y.of_low[y],
+                in_y.of_high[y],
+                settings.keep_sign ? -1 : 0x7fffffff};
+        if (dense != nullptr) row.dense = dense + i * width, row.channels = settings.channels;
+        own.add(row);
+        before = row.labels;
       }
-      own.end_runs(before);
+      if (begin < end) own.end_runs(before, width);
     }
   });
-  for (int64_t t = 1; t < shape.frames; ++t) frames[0].merge(frames[t]);
-  for (int64_t k = 0; k < settings.num_segments; ++k) found[k] = frames[0].result(k);
-  return frames[0].good();
+  for (int64_t piece = 1; piece < pieces; ++piece) sums[0]->merge(*sums[piece]);
+  for (int64_t k = 0; k < settings.num_segments; ++k) found[k] = sums[0]->result(k);
+  return sums[0]->good();
 }
 
 }  // namespace

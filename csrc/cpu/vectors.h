@@ -37,6 +37,24 @@ inline Ints load(const int32_t* from) {
   return values;
 }
 
+// The first lanes from memory, the others 0.
+inline Floats load(const float* from, int lanes) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << lanes) - 1), from);
+#elif defined(__AVX2__)
+  const __m256i wanted = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_maskload_ps(from, wanted);
+#else
+  Floats values{};
+  for (int i = 0; i < lanes; ++i) values[i] = from[i];
+  return values;
+#endif
+}
+
+inline Ints load(const int32_t* from, int lanes) {
+  return reinterpret_cast<Ints>(load(reinterpret_cast<const float*>(from), lanes));
+}
+
 inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof values); }
 inline void store(int32_t* to, Ints values) { std::memcpy(to, &values, sizeof values); }
 inline Floats all(float value) { return value - Floats{}; }
