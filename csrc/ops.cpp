@@ -220,24 +220,32 @@ Tensor connect_exact(const Tensor& labels_in, int64_t min_size, int64_t max_size
   return connected;
 }
 
+// Checked here completely: the Python face looks for what is wrong only after this has thrown.
 videxplain::ReduceSettings reduce_settings(const Tensor& labels, const std::optional<Tensor>& dense,
                                            const std::optional<Tensor>& cam, int64_t num_segments, int64_t reduction,
                                            bool keep_sign) {
   require(labels.dim() == 4 && labels.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  const Shape shape = volume(labels, 1);
+  const int64_t batch = labels.size(0);
+  require(shape.frames > 0 && shape.height > 0 && shape.width > 0, "labels must not be empty");
+  require(shape.voxels() <= std::numeric_limits<int32_t>::max(), "labels must have clips of less than 2^31 voxels");
+  require(num_segments > 0, "num_segments must be positive");
   require(reduction >= 0 && reduction <= 2, "reduction must be 0, 1 or 2");
+  const auto beside_labels = [&](const Tensor& maps) {
+    return maps.is_cuda() == labels.is_cuda() && maps.get_device_index() == labels.get_device_index() &&
+           maps.scalar_type() == ScalarType::Float && maps.size(0) == batch;
+  };
   videxplain::ReduceSettings settings{
       0, {1, 1, 1}, num_segments, static_cast<videxplain::Reduction>(reduction), keep_sign};
   if (dense) {
-    require(dense->dim() == 5 && dense->scalar_type() == ScalarType::Float && dense->size(0) == labels.size(0) &&
-                dense->size(2) == labels.size(1) && dense->size(3) == labels.size(2) &&
-                dense->size(4) == labels.size(3),
-            "dense must be float32 (B, C, T, H, W) of the labels' size");
+    require(dense->dim() == 5 && beside_labels(*dense) && dense->size(2) == shape.frames &&
+                dense->size(3) == shape.height && dense->size(4) == shape.width,
+            "dense must be float32 (B, C, T, H, W) of the labels' size, on their device");
     settings.channels = dense->size(1);
   }
   if (cam) {
-    require(cam->dim() == 4 && cam->scalar_type() == ScalarType::Float && cam->size(0) == labels.size(0) &&
-                cam->size(1) > 0 && cam->size(2) > 0 && cam->size(3) > 0,
-            "cam must be float32 (B, t, h, w), not empty");
+    require(cam->dim() == 4 && beside_labels(*cam) && cam->size(1) > 0 && cam->size(2) > 0 && cam->size(3) > 0,
+            "cam must be float32 (B, t, h, w), not empty, on the labels' device");
     settings.cam = volume(*cam, 1);
   }
   return settings;

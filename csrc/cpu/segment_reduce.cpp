@@ -51,7 +51,7 @@ struct Upsampling {
 };
 
 constexpr int kCopies = 4;        // of each accumulator, so that runs that end together need not wait for each other
-constexpr int64_t kAhead = 512;   // voxels; what is asked for earlier than the processor would by itself
+constexpr int64_t kAhead = 1024;  // voxels; what is asked for earlier than the processor would by itself
 constexpr int64_t kRunRows = 32;  // most voxels that are added up in single precision
 
 // A row's voxels and what they score: |up * sum |dense||, or with their signs.
@@ -64,9 +64,10 @@ struct Row {
   float of_upper, of_lower;
   int32_t kept;  // bits of a value: all, or all but the sign
 
+  // Into the second-level cache: the first has too few requests under way to wait for memory.
   void prefetch(int64_t x) const {
-    __builtin_prefetch(labels + x + kAhead);
-    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + x + kAhead);
+    __builtin_prefetch(labels + x + kAhead, 0, 2);
+    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + x + kAhead, 0, 2);
   }
   template <typename Load>
   Floats scores(int64_t x, const Load& load) const {
@@ -146,16 +147,22 @@ class Accumulators {
   }
 
   void take(const int32_t* labels, const float* runs, int64_t count) {
-    double* const values = values_.data();
-    for (int64_t i = 0; i < count; ++i) {
-      const uint32_t label = labels[i];  // negative ones are large
-      if (label >= segments_) {
-        good_ = false;
-        return;
-      }
-      double& own = values[label * kCopies + i % kCopies];
+    int64_t i = 0;
+    for (; i + kCopies <= count; i += kCopies)
+      if (!take_few(labels + i, runs + i, kCopies)) return;
+    take_few(labels + i, runs + i, static_cast<int>(count - i));
+  }
+
+  // At most kCopies; false where a label is none of ours.
+  bool take_few(const int32_t* labels, const float* runs, int count) {
+    uint32_t largest = 0;
+    for (int i = 0; i < count; ++i) largest = std::max<uint32_t>(largest, labels[i]);  // negative ones are large
+    if (largest >= segments_) return good_ = false;
+    for (int i = 0; i < count; ++i) {
+      double& own = values_[labels[i] * kCopies + i];
       own = joined(own, runs[i]);
     }
+    return true;
   }
 
   int64_t segments_;

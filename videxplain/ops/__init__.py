@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from operator import index
 from typing import SupportsFloat
 
@@ -257,6 +258,10 @@ def segment_reduce(
     VidexplainError
         Names the argument that is wrong.
     """
+    if _library.NATIVE is not None and not torch.compiler.is_compiling():
+        # Native code checks all of this itself and faster; what it refuses is converted, or named, below.
+        with suppress(RuntimeError, TypeError, AttributeError, KeyError):
+            return _library.segment_reduce(labels, dense, cam, num_segments, REDUCTIONS[reduction], signed)
     labels = _check_labels(labels)
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
@@ -277,11 +282,12 @@ def segment_reduce(
         raise VidexplainError(f"dense {tuple(dense.shape)} is not of the labels' size {tuple(labels.shape)}")
     if cam is not None and 0 in cam.shape[1:]:
         raise VidexplainError(f"cam {tuple(cam.shape)} is empty")
-    scores = [None if tensor is None else tensor.float() for tensor in (dense, cam)]
+    if dense is not None and dense.dtype != torch.float32:
+        dense = dense.float()
+    if cam is not None and cam.dtype != torch.float32:
+        cam = cam.float()
     try:
-        return torch.ops.videxplain.segment_reduce(
-            labels, *scores, num_segments, REDUCTIONS[reduction], signed
-        )
+        return _library.segment_reduce(labels, dense, cam, num_segments, REDUCTIONS[reduction], signed)
     except RuntimeError as error:
         if "labels must lie" not in str(error):
             raise
@@ -313,7 +319,7 @@ def _check_clip(name: str, clip: torch.Tensor | None, dtype: torch.dtype | None 
         raise VidexplainError(f"{name} must be a tensor (B, 3, T, H, W), not {found}")
     if dtype is not None and clip.dtype != dtype:
         raise VidexplainError(f"{name} must be {dtype}, not {clip.dtype}")
-    if clip[0:1].numel() // 3 > _LARGEST:
+    if math.prod(clip.shape[2:]) > _LARGEST:
         raise VidexplainError(f"{name} has clips of more than 2^31 voxels; cut them")
 
 
@@ -323,9 +329,9 @@ def _check_labels(labels: torch.Tensor) -> torch.Tensor:
         raise VidexplainError(f"labels must be a tensor (B, T, H, W), not {found}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise VidexplainError(f"labels must be integers, not {labels.dtype}")
-    if labels[0:1].numel() > _LARGEST:
+    if math.prod(labels.shape[1:]) > _LARGEST:
         raise VidexplainError("labels have clips of more than 2^31 voxels; cut them")
-    return labels.int()
+    return labels if labels.dtype == torch.int32 else labels.int()
 
 
 def _check_integer(name: str, value: int, least: int | None = None) -> None:

@@ -318,3 +318,20 @@ def voxel_values(
 torch.library.register_autograd(
     "videxplain::segment_reduce", _backward, setup_context=_remember, lib=_library
 )
+
+
+def segment_reduce(
+    labels: torch.Tensor,
+    dense: torch.Tensor | None,
+    cam: torch.Tensor | None,
+    num_segments: int,
+    reduction: int,
+    signed: bool,
+) -> torch.Tensor:
+    """The operation; where no gradient is wanted past its autograd kernel, which is Python and slow to start."""
+    call = torch.ops.videxplain.segment_reduce.default
+    wanted = torch.is_grad_enabled() and any(m is not None and m.requires_grad for m in (dense, cam))
+    if wanted or torch.compiler.is_compiling():
+        return call(labels, dense, cam, num_segments, reduction, signed)
+    with torch._C._AutoDispatchBelowAutograd():
+        return call(labels, dense, cam, num_segments, reduction, signed)
