@@ -50,28 +50,32 @@ struct Upsampling {
   }
 };
 
+constexpr int kRows = 2;          // that are gone through together: runs stay in registers meanwhile
 constexpr int kCopies = 4;        // of each accumulator, so that runs that end together need not wait for each other
 constexpr int64_t kAhead = 1024;  // voxels; what is asked for earlier than the processor would by itself
 constexpr int64_t kRunRows = 32;  // most voxels that are added up in single precision
 
-// A row's voxels and what they score: |up * sum |dense||, or with their signs.
-struct Row {
+// Rows one below the other, and what their voxels score: |up * sum |dense||, or with their signs.
+struct Rows {
   int64_t width;
-  const int32_t *labels, *before;  // its own, and those of the row before it
-  const float* dense;              // its first channel
+  const int32_t *labels, *before;  // the first row's, and those of the row before it
+  const float* dense;              // the first row's first channel
   int64_t channels, step;          // a channel's distance from the next
-  const float *upper, *lower;      // the map's rows around this one, as wide as the clip
-  float of_upper, of_lower;
-  int32_t kept;  // bits of a value: all, or all but the sign
+  int32_t kept;                    // bits of a value: all, or all but the sign
+  struct {
+    const float *upper, *lower;  // the map's rows around this one, as wide as the clip
+    float of_upper, of_lower;
+  } map[kRows];
 
   // Into the second-level cache: the first has too few requests under way to wait for memory.
-  void prefetch(int64_t x) const {
-    __builtin_prefetch(labels + x + kAhead, 0, 2);
-    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + x + kAhead, 0, 2);
+  void prefetch(int row, int64_t x) const {
+    const int64_t ahead = row * width + x + kAhead;
+    __builtin_prefetch(labels + ahead, 0, 2);
+    for (int64_t c = 0; c < channels; ++c) __builtin_prefetch(dense + c * step + ahead, 0, 2);
   }
   template <typename Load>
-  Floats scores(int64_t x, const Load& load) const {
-    const auto channel = [&](int64_t c) { return magnitude(load(dense + c * step + x)); };
+  Floats scores(int row, int64_t x, const Load& load) const {
+    const auto channel = [&](int64_t c) { return magnitude(load(dense + c * step + row * width + x)); };
     Floats sum = all(1);
     if (channels == 3)
       sum = channel(0) + channel(1) + channel(2);
@@ -79,6 +83,7 @@ struct Row {
       sum = channel(0);
       for (int64_t c = 1; c < channels; ++c) sum += channel(c);
     }
+    const auto& [upper, lower, of_upper, of_lower] = map[row];
     return magnitude(sum * (load(upper + x) * of_upper + load(lower + x) * of_lower));
   }
   Floats magnitude(Floats values) const { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(values) & kept); }
@@ -93,19 +98,19 @@ class Accumulators {
       : segments_(segments),
         values_(segments * kCopies, kNothing),
         runs_(width + kLanes, kNothing),
-        ended_(width + kLanes),
-        labels_(width + kLanes) {}
+        ended_(kRows * width + kLanes),
+        labels_(kRows * width + kLanes) {}
 
-  void add(const Row row) {  // a copy stays in registers, whatever is written to
+  // So many of the rows.
+  template <int kCount>
+  void add(const Rows rows) {  // a copy stays in registers, whatever is written to
     float* ended = ended_.data();
     int32_t* of_ended = labels_.data();
     int64_t x = 0;
-    for (; x + kLanes <= row.width; x += kLanes) {
-      row.prefetch(x);
-      add_columns(row, x, [](const auto* from) { return load(from); }, ended, of_ended);
-    }
-    const int left = static_cast<int>(row.width - x);
-    if (left > 0) add_columns(row, x, [left](const auto* from) { return load(from, left); }, ended, of_ended);
+    for (; x + kLanes <= rows.width; x += kLanes)
+      add_columns<kCount>(rows, x, [](const auto* from) { return load(from); }, ended, of_ended);
+    const int left = static_cast<int>(rows.width - x);
+    if (left > 0) add_columns<kCount>(rows, x, [left](const auto* from) { return load(from, left); }, ended, of_ended);
     take(labels_.data(), ended_.data(), ended - ended_.data());
   }
 
@@ -134,16 +139,22 @@ class Accumulators {
   static double joined(double a, double b) { return kMaximum ? std::max(a, b) : a + b; }
 
   // kLanes columns, those that `load` loads; runs that end go to `ended` and `of_ended`, side by side.
-  template <typename Load>
-  void add_columns(const Row& row, int64_t x, const Load& load, float*& ended, int32_t*& of_ended) {
-    float* const runs = &runs_[x];
-    Floats run = VX_ISA::load(runs);
-    const Ints now = load(row.labels + x), last = load(row.before + x);
-    const int more = pack(run, last, different(now, last), ended, of_ended);
-    ended += more, of_ended += more;
-    run = now == last ? run : all(kNothing);
-    const Floats own = row.scores(x, load);
-    store(runs, kMaximum ? (own > run ? own : run) : run + own);
+  template <int kCount, typename Load>
+  void add_columns(const Rows& rows, int64_t x, const Load& load, float*& ended, int32_t*& of_ended) {
+    Floats run = VX_ISA::load(&runs_[x]);
+    Ints last = load(rows.before + x);
+#pragma GCC unroll 2
+    for (int row = 0; row < kCount; ++row) {
+      rows.prefetch(row, x);
+      const Ints now = load(rows.labels + row * rows.width + x);
+      const int more = pack(run, last, different(now, last), ended, of_ended);
+      ended += more, of_ended += more;
+      run = now == last ? run : all(kNothing);
+      const Floats own = rows.scores(row, x, load);
+      run = kMaximum ? (own > run ? own : run) : run + own;
+      last = now;
+    }
+    store(&runs_[x], run);
   }
 
   void take(const int32_t* labels, const float* runs, int64_t count) {
@@ -169,7 +180,7 @@ class Accumulators {
   bool good_ = true;
   std::vector<double> values_;   // (segments, kCopies)
   std::vector<float> runs_;      // of each column
-  std::vector<float> ended_;     // runs that end with the row before
+  std::vector<float> ended_;     // runs that ended with one of the rows
   std::vector<int32_t> labels_;  // theirs
 };
 
@@ -207,29 +218,31 @@ bool reduce(const int32_t* labels, const float* dense, const float* cam, Shape s
     for (int64_t piece = first; piece < last; ++piece) {
       Accumulators<kMaximum>& own = sums[piece].emplace(settings.num_segments, width);
       const int64_t begin = rows * piece / pieces, end = rows * (piece + 1) / pieces;
-      const int32_t* before = labels + begin * width;
-      for (int64_t i = begin; i < end; ++i) {
+      int64_t added = 0;
+      for (int64_t i = begin, count; i < end; i += count) {
         const int64_t t = i / height, y = i % height;
+        count = std::min(end - i, height - y) < kRows ? 1 : kRows;
         if (y == 0 || i == begin)
           widen(map + near_t[t].low * small.height * small.width, map + near_t[t].high * small.height * small.width,
                 in_t.of_low[t], in_t.of_high[t], small, in_x, wide.data());
-        if ((i - begin) % kRunRows == 0 && i > begin) own.end_runs(before, width);
-        Row row{width,
-                labels + i * width,
-                before,
-                nullptr,
-                0,
-                shape.voxels(),
-                wide.data() + near_y[y].low * width,
-                wide.data() + near_y[y].high * width,
-                in_y.of_low[y],
-                in_y.of_high[y],
-                settings.keep_sign ? -1 : 0x7fffffff};
-        if (dense != nullptr) row.dense = dense + i * width, row.channels = settings.channels;
-        own.add(row);
-        before = row.labels;
+        const int32_t* const ids = labels + i * width;
+        Rows few{width,
+                 ids,
+                 i == begin ? ids : ids - width,
+                 nullptr,
+                 0,
+                 shape.voxels(),
+                 settings.keep_sign ? -1 : 0x7fffffff,
+                 {}};
+        if (dense != nullptr) few.dense = dense + i * width, few.channels = settings.channels;
+        for (int64_t row = 0; row < count; ++row)
+          few.map[row] = {wide.data() + near_y[y + row].low * width, wide.data() + near_y[y + row].high * width,
+                          in_y.of_low[y + row], in_y.of_high[y + row]};
+        if (added + count > kRunRows) own.end_runs(few.before, width), added = 0;
+        count == kRows ? own.template add<kRows>(few) : own.template add<1>(few);
+        added += count;
       }
-      if (begin < end) own.end_runs(before, width);
+      if (begin < end) own.end_runs(labels + (end - 1) * width, width);
     }
   });
   for (int64_t piece = 1; piece < pieces; ++piece) sums[0]->merge(*sums[piece]);
