@@ -108,13 +108,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="ray spreads several videos over a cluster (default: %(default)s)",
+        help="ray spreads several videos, or the windows of one, over a cluster (default: %(default)s)",
     )
     annotate.add_argument(
         "--workers",
         type=positive,
         default=2,
-        help="videos at a time with --engine ray (default: %(default)s)",
+        help="with --engine ray, so many videos at a time, or processes for the windows of one "
+        "(default: %(default)s)",
     )
     annotate.add_argument("--quiet", action="store_true", help="no progress bar")
     annotate.add_argument(
@@ -207,18 +208,15 @@ def _annotate(args: argparse.Namespace) -> int:
         "crf",
         "preset",
         "save",
+        "engine",
+        "workers",
     )
     options = {name: getattr(args, name) for name in same} | explanation_options(args)
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:
-        options |= {"engine": args.engine, "workers": args.workers}
         outcomes = annotate_many(load(args), args.input, args.output, **options)
         print(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))
-    if args.engine != "local":
-        raise VidexplainError(
-            "one video is explained on one machine; --engine ray is for several, or a folder"
-        )
     summary = annotate(load(args), args.input[0], args.output, **options)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
     print(f"{args.output}: {summary.frames} frames{resumed}, {summary.windows} windows explained")

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import av
-import numpy as np
 from tqdm import tqdm
 
 from videxplain import __version__
+from videxplain.annotate import stages
 from videxplain.annotate.blend import Blender
+from videxplain.annotate.cluster import ENGINES, Workers, cluster
 from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
-from videxplain.annotate.windows import Window, cut
-from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.explain import explain
-from videxplain.render import STYLES, Painter, Timeline, Untouched
-from videxplain.video import Frame, Video, check_output, open_video
+from videxplain.render import STYLES, Timeline
+from videxplain.video import check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding
-from videxplain.video.frames import planes
-from videxplain.video.segments import ResumableWriter, State
+from videxplain.video.segments import ResumableWriter
 
 if TYPE_CHECKING:
     from videxplain.explanation import Explanation
@@ -65,33 +62,6 @@ class Summary:
     times: list[StageTime] = field(default_factory=list)
 
 
-@dataclass
-class _Group:
-    """Windows that go through the network together, and what the stages found out about them.
-
-    Attributes
-    ----------
-    end
-        How many frames of the video there are up to the last one written here.
-    last
-        Whether a segment of the output ends here.
-    """
-
-    windows: list[Window[Frame]]
-    end: int
-    last: bool
-    clips: list[Clip] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-    numbers: list[np.ndarray] = field(default_factory=list)
-    state: State = field(default_factory=dict)
-    explanations: list[Explanation | None] = field(default_factory=list)
-
-    def save(self, saver: Saver) -> None:
-        explained = [found for found in self.explanations if found is not None]
-        for clip, explanation, numbers in zip(self.clips, explained, self.numbers, strict=True):
-            saver.add(clip.start, explanation, numbers)
-
-
 def annotate(
     model: Classifier,
     input: str | os.PathLike[str],
@@ -115,6 +85,8 @@ def annotate(
     preset: str | None = None,
     threads: int = 0,
     save: str | os.PathLike[str] | None = None,
+    engine: str = "local",
+    workers: int = 2,
     progress: bool = False,
     **options: Any,
 ) -> Summary:
@@ -149,6 +121,9 @@ def annotate(
     save
         A folder for the data behind the picture: classes, scores, supervoxels and labels of every window, to be read
         by `videxplain.open_explanations`.
+    engine, workers
+        "local" explains in this process; "ray" explains the windows in that many processes of a Ray cluster, and does
+        all else here. A run may go on behind what the other engine did.
     progress
         Show a progress bar.
 
@@ -160,6 +135,8 @@ def annotate(
     """
     if style not in STYLES:
         raise unknown_name("style", style, STYLES)
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
     video = open_video(input, stream)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
     cutting: Any = {"method": segmentation, "n_segments": n_segments, "compactness": compactness}
@@ -203,19 +180,21 @@ def annotate(
                 desc=os.path.basename(output),
                 disable=not progress,
             ) as bar,
+            cluster(workers) if engine == "ray" else nullcontext() as ray,
             Pipeline(first="explain" if model.device.type == "cpu" else None) as pipeline,
         ):
-            groups = _decode(video, span, hop or span, batch, writer.frames, summary)
+            groups = stages.decode(video, span, hop or span, batch, SEGMENT_FRAMES, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1)
-            groups = pipeline.stage("segment", _segment(groups, model, stride, video, supervoxels), 1)
-            groups = pipeline.stage("explain", _explain(groups, model, settings), 1)
+            groups = pipeline.stage("segment", stages.segment(groups, model, stride, video, supervoxels), 1)
+            results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
+            groups = pipeline.stage("explain", stages.assign(results), 1)
             length = video.frame_count if timeline else None
             strip = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)
-            pictures = _render(groups, stride, top_k, style, summary, strip, length, blender, encoding)
+            pictures = stages.render(groups, stride, top_k, style, summary, strip, length, blender, encoding)
             pictures = pipeline.stage("render", pictures, _PICTURES_AHEAD)
-            for _ in pipeline.stage("encode", _encode(pictures, writer, saver, summary), 1):
+            for _ in pipeline.stage("encode", stages.encode(pictures, writer, saver, summary), 1):
                 bar.update()
             summary.times = pipeline.times
         if saver is not None:
@@ -233,142 +212,19 @@ def annotate(
     return summary
 
 
-def _decode(video: Video, span: int, hop: int, batch: int, done: int, summary: Summary) -> Iterator[_Group]:
-    """Groups of `batch` windows; those whose frames were written before are only counted."""
-    end = fresh = 0
-    for windows in _batched(cut(video.frames(), span, hop), batch, 2 * batch * span):
-        count = sum(len(window.written) for window in windows)
-        end, fresh = end + count, fresh + count
-        summary.windows += sum(bool(window.frames) for window in windows)
-        last = fresh >= SEGMENT_FRAMES
-        fresh = 0 if last else fresh
-        if end <= done:
-            continue
-        yield _Group(windows, end, last)
-
-
-def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterator[list[Window[Frame]]]:
-    """Lists with `size` windows to explain each, or fewer where about so many `frames` would have to wait for more."""
-    group: list[Window[Frame]] = []
-    room, waiting = size, 0
-    for window in windows:
-        group.append(window)
-        room -= bool(window.frames)
-        waiting += len(window.written)
-        if not room or waiting >= frames or room == size:
-            yield group
-            group, room, waiting = [], size, 0
-    if group:
-        yield group
-
-
-def _segment(
-    groups: Iterable[_Group], model: Classifier, stride: int, video: Video, supervoxels: Supervoxels
-) -> Iterator[_Group]:
-    """Brings frames to the network's size and cuts them into supervoxels."""
-    geometry = model.geometry((video.height, video.width))
-    for group in groups:
-        for window in group.windows:
-            if not window.frames:
-                continue
-            clip = _clip(window, stride, geometry, video.path)
-            clip = clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
-            labels, numbers = supervoxels(clip)
-            group.clips.append(clip)
-            group.labels.append(labels)
-            group.numbers.append(numbers)
-        if group.last:
-            group.state = supervoxels.state()
-        yield group
-
-
-def _clip(window: Window[Frame], stride: int, geometry: Geometry, source: str) -> Clip:
-    """What the network sees of a window."""
-    chosen = window.frames[::stride]
-    return Clip(
-        np.stack([geometry.apply(frame.rgb()) for frame in chosen]),
-        tuple(frame.time for frame in chosen),
-        start=chosen[0].index,
-        stride=stride,
-        source=source,
-        geometry=geometry,
-    )
-
-
-def _explain(groups: Iterable[_Group], model: Classifier, settings: dict[str, Any]) -> Iterator[_Group]:
-    for group in groups:
-        found = iter(explain(model, group.clips, labels=group.labels, **settings) if group.clips else ())
-        group.explanations = [next(found) if window.frames else None for window in group.windows]
-        yield group
-
-
-def _render(
-    groups: Iterable[_Group],
-    stride: int,
-    top_k: int,
-    style: str,
-    summary: Summary,
-    timeline: Timeline,
-    length: int | None,
-    blender: Blender,
-    encoding: Encoding,
-) -> Iterator[Any]:
-    """Pictures as the encoder takes them, with their times and durations, and each group behind its own.
-
-    The timeline is filled, and drawn, where the video's `length` in frames is known.
-    """
-    untouched = Untouched(style)
-    for group in groups:
-        clips = iter(group.clips)
-        for window, explanation in zip(group.windows, group.explanations, strict=True):
-            if explanation is None:
-                for frame in window.written:
-                    yield _picture(frame, untouched, 0, encoding), frame.time, frame.duration
-                continue
-            summary.held += explanation.held
-            if length:
-                begin, end = window.written[0].index / length, (window.written[-1].index + 1) / length
-                timeline.add(begin, end, explanation.target, explanation.probability)
-            shown = timeline if length else None
-            blended = blender(next(clips).start, explanation)
-            painter = Painter(blended, top_k=top_k, style=style, timeline=shown, convert=encoding.planes)
-            for offset, frame in enumerate(window.written, window.first):
-                yield _picture(frame, painter, offset // stride, encoding), frame.time, frame.duration
-        if group.last:
-            group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
-        yield group
-
-
-def _picture(frame: Frame, painter: Painter | Untouched, t: int, encoding: Encoding) -> av.VideoFrame:
-    """A frame as the encoder takes it, drawn on by the labels of index `t`."""
-    stored = frame.stored()
-    if stored is None or not encoding.takes(stored):
-        return encoding.picture(painter(frame.rgb(), t))
-    picture = encoding.blank()
-    painter.on_planes(planes(stored), planes(picture), t)
-    return picture
-
-
-def _encode(
-    pictures: Iterable[Any], writer: ResumableWriter, saver: Saver | None, summary: Summary
-) -> Iterator[int]:
-    """Writes what `_render` made, and ends a segment where one is full; yields the number of frames so far."""
-    for item in pictures:
-        if not isinstance(item, _Group):
-            writer.write(*item)
-            summary.frames += 1
-            yield summary.frames
-            continue
-        if saver is not None:
-            item.save(saver)
-        if item.last:
-            if saver is not None:
-                saver.commit(item.end)
-            writer.commit(item.end, item.state)
-    if saver is not None:
-        saver.commit(summary.frames)
-    if summary.frames > writer.frames:
-        writer.commit(summary.frames, {})
+def _explained(
+    jobs: Iterator[tuple[stages.Group, stages.Job]],
+    shared: tuple[Classifier, dict[str, Any]],
+    ray: Any,
+    workers: int,
+    pipeline: Pipeline,
+) -> Iterator[tuple[stages.Group, list[Explanation]]]:
+    """Each group with what was found of its windows: in this thread, or, where there is Ray, by its workers."""
+    if ray is None:
+        yield from ((group, stages.explained(shared, job)) for group, job in jobs)
+        return
+    gpu = shared[0].device.type == "cuda"
+    yield from Workers(ray, stages.explained, shared, workers=workers, gpu=gpu).in_order(jobs, pipeline.check)
 
 
 def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:

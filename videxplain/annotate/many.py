@@ -10,13 +10,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from videxplain.annotate import Summary, annotate
-from videxplain.annotate.cluster import on_ray
+from videxplain.annotate.cluster import ENGINES, on_ray
 from videxplain.errors import VidexplainError, unknown_name
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
-ENGINES = ("local", "ray")
 VIDEO_SUFFIXES = frozenset(
     {
         ".mp4",
@@ -81,7 +80,7 @@ def annotate_many(
         A folder for their data, each in a folder of its own in it.
     engine, workers
         "local" explains one after the other in this process, "ray" that many at a time over a Ray cluster, whose
-        machines have to share the folders.
+        machines have to share the folders. Of a lone video "ray" explains that many groups of windows at a time.
     **options
         As for `annotate`.
 
@@ -118,10 +117,11 @@ def annotate_many(
         )
         for video, output in zip(videos, outputs, strict=True)
     ]
-    if engine == "local":
-        return [_outcome(model, job) for job in jobs]
+    if engine == "local" or len(jobs) == 1:
+        own = {"engine": engine, "workers": workers}
+        return [_outcome(model, (video, output, given | own)) for video, output, given in jobs]
     gpu = model.device.type == "cuda"
-    jobs = [(video, output, own | {"progress": False}) for video, output, own in jobs]
+    jobs = [(video, output, given | {"progress": False}) for video, output, given in jobs]
     found: dict[int, Outcome] = {}
     for index, outcome in on_ray(_outcome, model, jobs, workers=workers, gpu=gpu):
         lost = isinstance(outcome, str)

@@ -84,6 +84,11 @@ class Pipeline:
         for thread in self._threads:
             thread.join()
 
+    def check(self) -> None:
+        """For stages that wait for something else than their neighbours: raises `Stopped` if all is to end."""
+        if self._stop.is_set():
+            raise Stopped
+
     def stage(self, name: str, items: Iterable[T], size: int) -> Iterator[T]:
         """Runs `items`, which may consume the stage before it, in a thread; yields what it makes."""
         yields = self._first not in (None, name)

@@ -1,0 +1,208 @@
+"""The stages of `annotate`, each a generator that consumes the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import av
+import numpy as np
+
+from videxplain.annotate.blend import Blender
+from videxplain.annotate.saved import Saver
+from videxplain.annotate.supervoxels import Supervoxels
+from videxplain.annotate.windows import Window, cut
+from videxplain.clip import Clip, Geometry
+from videxplain.explain import explain
+from videxplain.render import Painter, Timeline, Untouched
+from videxplain.video import Frame, Video
+from videxplain.video.encoder import Encoding
+from videxplain.video.frames import planes
+from videxplain.video.segments import ResumableWriter, State
+
+if TYPE_CHECKING:
+    from videxplain.annotate import Summary
+    from videxplain.explanation import Explanation
+    from videxplain.models import Classifier
+
+Job: TypeAlias = "tuple[list[Clip], list[np.ndarray]]"  # clips, and the labels of each
+
+
+@dataclass
+class Group:
+    """Windows that go through the network together, and what the stages found out about them.
+
+    Attributes
+    ----------
+    end
+        How many frames of the video there are up to the last one written here.
+    last
+        Whether a segment of the output ends here.
+    """
+
+    windows: list[Window[Frame]]
+    end: int
+    last: bool
+    clips: list[Clip] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    numbers: list[np.ndarray] = field(default_factory=list)
+    state: State = field(default_factory=dict)
+    explanations: list[Explanation | None] = field(default_factory=list)
+
+    def save(self, saver: Saver) -> None:
+        explained = [found for found in self.explanations if found is not None]
+        for clip, explanation, numbers in zip(self.clips, explained, self.numbers, strict=True):
+            saver.add(clip.start, explanation, numbers)
+
+
+def decode(
+    video: Video, span: int, hop: int, batch: int, segment: int, done: int, summary: Summary
+) -> Iterator[Group]:
+    """Groups of `batch` windows, about `segment` frames to a segment; those `done` before are only counted."""
+    end = fresh = 0
+    for windows in _batched(cut(video.frames(), span, hop), batch, 2 * batch * span):
+        count = sum(len(window.written) for window in windows)
+        end, fresh = end + count, fresh + count
+        summary.windows += sum(bool(window.frames) for window in windows)
+        last = fresh >= segment
+        fresh = 0 if last else fresh
+        if end <= done:
+            continue
+        yield Group(windows, end, last)
+
+
+def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterator[list[Window[Frame]]]:
+    """Lists with `size` windows to explain each, or fewer where about so many `frames` would have to wait for more."""
+    group: list[Window[Frame]] = []
+    room, waiting = size, 0
+    for window in windows:
+        group.append(window)
+        room -= bool(window.frames)
+        waiting += len(window.written)
+        if not room or waiting >= frames or room == size:
+            yield group
+            group, room, waiting = [], size, 0
+    if group:
+        yield group
+
+
+def segment(
+    groups: Iterable[Group], model: Classifier, stride: int, video: Video, supervoxels: Supervoxels
+) -> Iterator[Group]:
+    """Brings frames to the network's size and cuts them into supervoxels."""
+    geometry = model.geometry((video.height, video.width))
+    for group in groups:
+        for window in group.windows:
+            if not window.frames:
+                continue
+            clip = _clip(window, stride, geometry, video.path)
+            clip = clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
+            labels, numbers = supervoxels(clip)
+            group.clips.append(clip)
+            group.labels.append(labels)
+            group.numbers.append(numbers)
+        if group.last:
+            group.state = supervoxels.state()
+        yield group
+
+
+def _clip(window: Window[Frame], stride: int, geometry: Geometry, source: str) -> Clip:
+    """What the network sees of a window."""
+    chosen = window.frames[::stride]
+    return Clip(
+        np.stack([geometry.apply(frame.rgb()) for frame in chosen]),
+        tuple(frame.time for frame in chosen),
+        start=chosen[0].index,
+        stride=stride,
+        source=source,
+        geometry=geometry,
+    )
+
+
+def explained(model_and_settings: tuple[Classifier, dict[str, Any]], job: Job) -> list[Explanation]:
+    """Explains clips by the labels that they come with."""
+    (model, settings), (clips, labels) = model_and_settings, job
+    return explain(model, clips, labels=labels, **settings) if clips else []
+
+
+def jobs(groups: Iterable[Group]) -> Iterator[tuple[Group, Job]]:
+    """Groups with what is to be explained of each."""
+    return ((group, (group.clips, group.labels)) for group in groups)
+
+
+def assign(results: Iterable[tuple[Group, list[Explanation]]]) -> Iterator[Group]:
+    """Groups that hold the explanations found for their clips."""
+    for group, explanations in results:
+        found = iter(explanations)
+        group.explanations = [next(found) if window.frames else None for window in group.windows]
+        yield group
+
+
+def render(
+    groups: Iterable[Group],
+    stride: int,
+    top_k: int,
+    style: str,
+    summary: Summary,
+    timeline: Timeline,
+    length: int | None,
+    blender: Blender,
+    encoding: Encoding,
+) -> Iterator[Any]:
+    """Pictures as the encoder takes them, with their times and durations, and each group behind its own.
+
+    The timeline is filled, and drawn, where the video's `length` in frames is known.
+    """
+    untouched = Untouched(style)
+    for group in groups:
+        clips = iter(group.clips)
+        for window, explanation in zip(group.windows, group.explanations, strict=True):
+            if explanation is None:
+                for frame in window.written:
+                    yield _picture(frame, untouched, 0, encoding), frame.time, frame.duration
+                continue
+            summary.held += explanation.held
+            if length:
+                begin, end = window.written[0].index / length, (window.written[-1].index + 1) / length
+                timeline.add(begin, end, explanation.target, explanation.probability)
+            shown = timeline if length else None
+            blended = blender(next(clips).start, explanation)
+            painter = Painter(blended, top_k=top_k, style=style, timeline=shown, convert=encoding.planes)
+            for offset, frame in enumerate(window.written, window.first):
+                yield _picture(frame, painter, offset // stride, encoding), frame.time, frame.duration
+        if group.last:
+            group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
+        yield group
+
+
+def _picture(frame: Frame, painter: Painter | Untouched, t: int, encoding: Encoding) -> av.VideoFrame:
+    """A frame as the encoder takes it, drawn on by the labels of index `t`."""
+    stored = frame.stored()
+    if stored is None or not encoding.takes(stored):
+        return encoding.picture(painter(frame.rgb(), t))
+    picture = encoding.blank()
+    painter.on_planes(planes(stored), planes(picture), t)
+    return picture
+
+
+def encode(
+    pictures: Iterable[Any], writer: ResumableWriter, saver: Saver | None, summary: Summary
+) -> Iterator[int]:
+    """Writes what `render` made, and ends a segment where one is full; yields the number of frames so far."""
+    for item in pictures:
+        if not isinstance(item, Group):
+            writer.write(*item)
+            summary.frames += 1
+            yield summary.frames
+            continue
+        if saver is not None:
+            item.save(saver)
+        if item.last:
+            if saver is not None:
+                saver.commit(item.end)
+            writer.commit(item.end, item.state)
+    if saver is not None:
+        saver.commit(summary.frames)
+    if summary.frames > writer.frames:
+        writer.commit(summary.frames, {})
