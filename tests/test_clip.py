@@ -134,6 +134,18 @@ def test_apply_keeps_a_flat_picture_flat_and_pads_with_black(geometry: Geometry)
     assert set(np.unique(out)) <= {0, 200} and (out == 200).any()
 
 
+@pytest.mark.parametrize("mode", ["crop", "resize", "letterbox"])
+def test_a_refined_geometry_is_the_same_map_in_smaller_pixels(mode: str) -> None:
+    geometry = Geometry.fit((300, 500), (112, 96), mode)
+    fine = geometry.refined(3)
+    points = np.random.default_rng(0).uniform(0, 300, (20, 2))
+    np.testing.assert_allclose(fine.to_network(points), 3 * geometry.to_network(points))
+    assert fine.network == (336, 288) and fine.source == geometry.source
+    assert Geometry.fit((224, 400), (112, 112)).finest(9) == 2
+    assert Geometry.fit((224, 400), (112, 112), "resize").finest(9) == 2, "the axis that has less to give"
+    assert Geometry.fit((60, 60), (112, 112)).finest(9) == 1
+
+
 def test_geometry_refuses_what_it_cannot_do() -> None:
     with pytest.raises(VidexplainError, match="'crop'"):
         Geometry.fit((10, 10), (5, 5), "crp")

@@ -6,11 +6,13 @@ import dataclasses
 import subprocess
 import sys
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import nn
 
 import videxplain as vx
@@ -77,6 +79,85 @@ def test_scores_are_section_2_of_the_method(model: vx.Classifier, method: str) -
     )
     np.testing.assert_allclose(explanation.scores, expected, rtol=1e-5, atol=1e-6 * expected.max())
     assert explanation.target == 2 and explanation.target_name == "javelin throw"
+
+
+@pytest.mark.parametrize(
+    ("reduction", "signed"), [("sum", False), ("sum", True), ("mean", False), ("max", True)]
+)
+@pytest.mark.parametrize("method", ["vanilla", "grad-cam", "guided-grad-cam"])
+def test_supervoxels_finer_than_the_input(
+    model: vx.Classifier, method: str, reduction: str, signed: bool
+) -> None:
+    """Each voxel's dense score is shared by the finer ones in it; a CAM is sampled on the finer grid."""
+    source = frames(height=96, width=128)
+    options: Any = {"reduction": reduction, "signed": signed, "n_segments": 20, "keep_maps": True}
+    explanation = vx.explain(model, source, method, "javelin throw", segment_scale=3, **options)
+    assert explanation.labels.shape == (8, 96, 96) and explanation.geometry.network == (96, 96)
+    assert explanation.settings["segment_scale"] == 3
+    voxels = np.ones(explanation.labels.shape)
+    if explanation.dense is not None:
+        dense = explanation.dense.astype(np.float64)
+        dense = (dense if signed else np.abs(dense)).sum(axis=0)
+        voxels = np.repeat(np.repeat(dense, 3, axis=1), 3, axis=2)
+    if explanation.cam is not None:
+        cam = torch.from_numpy(explanation.cam).double()[None, None]
+        cam = F.interpolate(cam, voxels.shape, mode="trilinear")[0, 0].numpy()
+        voxels = voxels * (cam if signed else np.abs(cam))
+    ids = np.arange(explanation.num_segments)
+    if reduction == "sum":
+        expected = ndimage.sum_labels(voxels / 9, explanation.labels, ids)
+    else:
+        expected = getattr(ndimage, {"mean": "mean", "max": "maximum"}[reduction])(
+            voxels, explanation.labels, ids
+        )
+    atol = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(explanation.scores, expected, rtol=1e-5, atol=atol)
+
+
+def test_blocks_of_finer_voxels_score_like_the_voxels_they_are(model: vx.Classifier) -> None:
+    source = frames(height=96, width=128)
+    coarse = vx.explain(model, source, "vanilla", n_segments=20)
+    blocks = coarse.labels.repeat(2, axis=1).repeat(2, axis=2)
+    for reduction in ("sum", "mean", "max"):
+        one = vx.explain(model, source, "vanilla", labels=coarse.labels, reduction=reduction)
+        fine = vx.explain(model, source, "vanilla", labels=blocks, reduction=reduction)
+        np.testing.assert_allclose(fine.scores, one.scores, rtol=1e-5)
+        np.testing.assert_array_equal(fine.source_labels(), one.source_labels())
+
+
+@pytest.mark.parametrize(
+    ("height", "wanted", "given"), [(96, 2, 2), (96, 9, 3), (60, 9, 2), (40, 9, 1), (20, 2, 1)]
+)
+def test_supervoxels_are_no_finer_than_the_frames(
+    model: vx.Classifier, height: int, wanted: int, given: int
+) -> None:
+    source = frames(height=height, width=128)
+    explanation = vx.explain(model, source, n_segments=20, segment_scale=wanted)
+    assert explanation.labels.shape == (8, 32 * given, 32 * given)
+    if given == 1:
+        plain = vx.explain(model, source, n_segments=20)
+        np.testing.assert_array_equal(explanation.labels, plain.labels)
+        np.testing.assert_array_equal(explanation.scores, plain.scores)
+        assert explanation.settings == plain.settings
+
+
+def test_finer_supervoxels_are_as_many_and_as_long(model: vx.Classifier) -> None:
+    """The grid of SLIC's centres is that of the network's input: finer is not flatter in time."""
+    source = frames(height=128, width=128)
+    lengths = []
+    for scale in (1, 4):
+        explanation = vx.explain(model, source, n_segments=64, segment_scale=scale, segmentation="grid")
+        lengths.append(sorted(region.box[1][0] - region.box[0][0] for region in explanation.top(64)))
+    assert lengths[0] == lengths[1] and 40 < len(lengths[0]) <= 64
+
+
+@pytest.mark.parametrize("method", ["lime", "region-gradient", "random"])
+def test_methods_that_hide_supervoxels_need_those_of_the_input(model: vx.Classifier, method: str) -> None:
+    with pytest.raises(vx.VidexplainError, match="segment_scale of 1"):
+        vx.explain(model, frames(height=96, width=128), method, n_segments=20, segment_scale=2)
+    with pytest.raises(vx.VidexplainError, match="segment_scale of 1"):
+        blocks = np.arange(64 * 64).reshape(1, 64, 64).repeat(8, axis=0)
+        next(vx.explain_anytime(model, frames(height=96, width=128), labels=blocks))
 
 
 @pytest.mark.parametrize("method", list(METHODS))

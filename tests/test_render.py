@@ -66,6 +66,31 @@ def test_what_scores_nothing_is_not_lit() -> None:
     assert np.ptp(picture) == 0
 
 
+@pytest.mark.parametrize("style", ["heat", "outline"])
+@pytest.mark.parametrize("finer", [2, 4, 8])
+def test_finer_labels_are_drawn_where_they_are(style: str, finer: int) -> None:
+    """Blocks of them like the labels that they are made of, but for the edge; its width is that of the coarse one's."""
+    coarse = explanation((1080, 1920))
+    fine = replace(
+        coarse,
+        labels=coarse.labels.repeat(finer, axis=1).repeat(finer, axis=2),
+        geometry=coarse.geometry.refined(finer),
+        settings={"segment_scale": finer},
+    )
+    dust = fine.labels.copy()
+    dust[:, 2 * finer : 4 * finer, 2 * finer : 4 * finer] = 1  # four pixels of the input are a crumb
+    pictures = [render_explanation(e, style=style, legend=False)[0] for e in (coarse, fine)]
+    assert np.array_equal(
+        render_explanation(replace(fine, labels=dust), style=style, legend=False)[0], pictures[1]
+    )
+    for rows, columns in ((5, 10), (15, 10)):
+        part = box(coarse, rows, columns, rows + 5, columns + 5)
+        assert np.array_equal(pictures[0][part], pictures[1][part])
+    drawn = [(picture != coarse.frames[0]).any(axis=2) for picture in pictures]
+    if style == "outline":
+        assert 0.7 < drawn[1].sum() / drawn[0].sum() < 1.3
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_styles(style: str) -> None:
     e = explanation()

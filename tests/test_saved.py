@@ -58,6 +58,20 @@ def test_windows_supervoxels_and_labels_are_those_of_explain(
     ]
 
 
+def test_finer_supervoxels_share_what_the_network_found(tmp_path: Path, model: vx.Classifier) -> None:
+    source = oracle.make(tmp_path / "in.mp4", "-c:v", "mpeg4", size="320x240", seconds="1.4")
+    saved = []
+    for scale in (1, 9):
+        data = tmp_path / str(scale)
+        annotate(model, source, tmp_path / "out.mp4", save=data, segment_scale=scale, **SETTINGS)
+        saved.append(vx.open_explanations(data))
+    assert [s.geometry.network for s in saved] == [(112, 112), (224, 224)], "as fine as the frames"
+    for coarse, fine in zip(*saved, strict=True):
+        assert coarse.labels.shape == (16, 112, 112) and fine.labels.shape == (16, 224, 224)
+        assert fine.scores.sum() == pytest.approx(coarse.scores.sum(), rel=1e-4)
+        assert fine.probability == coarse.probability
+
+
 def test_a_run_that_goes_on_ends_with_the_same_data(
     tmp_path: Path, source: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,13 @@ def add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
         "--compactness", type=float, default=10.0, help="shape against colour in SLIC (default: %(default)s)"
     )
     group.add_argument(
+        "--segment-scale",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="supervoxels on a grid N times as fine as the network's input, where frames are (default: %(default)s)",
+    )
+    group.add_argument(
         "--reduction",
         default="sum",
         help="of voxel scores in a supervoxel: sum (default), mean or max",
@@ -131,6 +138,7 @@ def explanation_options(args: argparse.Namespace) -> dict[str, Any]:
         "target": args.target,
         "n_segments": args.segments,
         "compactness": args.compactness,
+        "segment_scale": args.segment_scale,
         "reduction": args.reduction,
         "signed": args.signed,
         "guided_any": args.guided_any,

@@ -201,6 +201,16 @@ class Geometry:
         y, x = fitted
         return cls((source[0], source[1]), (network[0], network[1]), y, x)
 
+    def refined(self, times: int) -> Geometry:
+        """The map to a grid that is `times` as fine as the network's input along both axes."""
+        size = (times * self.network[0], times * self.network[1])
+        y, x = (Axis(times * scale, times * offset) for scale, offset in (self.y, self.x))
+        return Geometry(self.source, size, y, x)
+
+    def finest(self, times: int) -> int:
+        """At most `times`: how many times as fine a grid has pixels about as small as the source's."""
+        return max(1, min(times, round(1 / max(self.y.scale, self.x.scale))))
+
     def to_dict(self) -> dict[str, list[float]]:
         """Plain numbers, from which `from_dict` makes an equal geometry."""
         return {name: list(getattr(self, name)) for name in ("source", "network", "y", "x")}

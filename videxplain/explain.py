@@ -40,6 +40,7 @@ def explain(
     segments_from: str = "image",
     n_segments: int = 200,
     compactness: float = 10.0,
+    segment_scale: int = 1,
     labels: np.ndarray | Sequence[np.ndarray] | None = None,
     reduction: str = "sum",
     signed: bool = False,
@@ -71,8 +72,13 @@ def explain(
         forward and backward pass more.
     n_segments, compactness
         About how many supervoxels, and how much their shape counts against their colour (SLIC).
+    segment_scale
+        Cut frames into supervoxels on a grid so many times as fine as the network's input along both axes, as far as
+        the frames' own resolution goes: outlines follow the picture more closely. For methods that score voxels, and
+        "slic" (then the default for images too) or "grid".
     labels
-        Supervoxels made elsewhere, integers (T, h, w) at the network's input size, instead of a segmentation.
+        Supervoxels made elsewhere, integers (T, h, w) at the network's input size or (T, n * h, n * w), instead of a
+        segmentation.
     reduction
         "sum" (the paper), "mean" or "max" of the voxel scores in a supervoxel.
     signed
@@ -104,7 +110,12 @@ def explain(
     if segments_from not in SEGMENTS_FROM:
         raise unknown_name("source of segments", segments_from, SEGMENTS_FROM)
     pictures = partial(_pictures, model, segments_from, target, output)
-    inputs = _prepare(model, batch, given, segmentation, n_segments, compactness, pictures)
+    inputs = _prepare(
+        model, batch, given, segmentation, n_segments, compactness, pictures, segment_scale=segment_scale
+    )
+    for name, spec in chosen.items():
+        if isinstance(spec, RegionMethod):
+            _refuse_fine(inputs, name)
     if labels is None:
         inputs.settings["segments_from"] = segments_from
     x, segments = inputs.x, inputs.segments
@@ -118,9 +129,7 @@ def explain(
         if isinstance(spec, RegionMethod):
             scores = spec.score(model, x, regions, count, found.target, **own)
         else:
-            scores = segment_reduce(
-                regions, found.dense, found.cam, count, reduction=reduction, signed=signed
-            )
+            scores = _reduced(regions, found, count, inputs.scale, reduction, signed)
             own |= {"reduction": reduction, "signed": signed, "output": output}
         explained[name] = [
             inputs.explanation(
@@ -204,6 +213,7 @@ def explain_anytime(
     """
     given = None if labels is None else [labels]
     inputs = _prepare(model, [clip], given, segmentation, n_segments, compactness)
+    _refuse_fine(inputs, "region-gradient")
     regions = torch.from_numpy(inputs.segments[0]).to(inputs.x.device)
     count = int(regions.max()) + 1
     decided = _predicted(model, inputs.x, target)
@@ -235,13 +245,17 @@ def explain_anytime(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Clips made ready: x (B, C, T, h, w), and per clip its supervoxels (T, h, w) and where they came from."""
+    """Clips made ready: x (B, C, T, h, w), and per clip its supervoxels and where they came from.
+
+    Supervoxels are (T, n * h, n * w), where n is the `scale`, and so are the networks of the `geometries`.
+    """
 
     clips: list[Clip]
     geometries: list[Geometry]
     x: torch.Tensor
     segments: list[np.ndarray]
     settings: dict[str, Any]
+    scale: int
 
     def explanation(self, b: int, **found: Any) -> Explanation:
         clip = self.clips[b]
@@ -263,6 +277,7 @@ def _prepare(
     n_segments: int,
     compactness: float,
     pictures: Callable[[torch.Tensor, list[np.ndarray]], list[np.ndarray]] = lambda _, views: views,
+    segment_scale: int = 1,
 ) -> _Inputs:
     """Brings clips to the network's input and segments the `pictures` of them, or checks the `labels` given."""
     clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
@@ -275,13 +290,40 @@ def _prepare(
     if labels is not None:
         if len(labels) != len(views):
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
-        segments = [_checked(own, view) for own, view in zip(labels, views, strict=True)]
-        return _Inputs(clips, geometries, x, segments, {"segmentation": "given"})
-    how = segmentation or ("slic" if x.shape[2] > 1 else "quickshift")
-    settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
-    cut = pictures(x, views)
-    segments = [segment(v, how, n_segments=n_segments, compactness=compactness) for v in cut]
-    return _Inputs(clips, geometries, x, segments, settings)
+        scale = _scale_of(labels[0], views[0])
+        segments = [_checked(own, view, scale) for own, view in zip(labels, views, strict=True)]
+        settings: dict[str, Any] = {"segmentation": "given"}
+    else:
+        # frames that are at the network's size already have nothing finer to show
+        finest = [
+            1 if c.geometry else g.finest(segment_scale) for c, g in zip(clips, geometries, strict=True)
+        ]
+        scale = min(finest)
+        how = segmentation or ("slic" if x.shape[2] > 1 or scale > 1 else "quickshift")
+        settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
+        if scale > 1:
+            views = [g.refined(scale).apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
+        options: Any = {"n_segments": n_segments, "compactness": compactness, "spacing": (scale, 1, 1)}
+        segments = [segment(view, how, **options) for view in pictures(x, views)]
+    if scale > 1:
+        settings["segment_scale"] = scale
+        geometries = [geometry.refined(scale) for geometry in geometries]
+    return _Inputs(clips, geometries, x, segments, settings, scale)
+
+
+def _reduced(
+    regions: torch.Tensor, found: PixelScores, count: int, scale: int, reduction: str, signed: bool
+) -> torch.Tensor:
+    """Scores (B, K) of regions (B, T, n * h, n * w), where n is the `scale`.
+
+    Each voxel of the network is n * n of the regions' grid, which share its dense score; a CAM is sampled on that grid.
+    """
+    dense, cam = found.dense, found.cam
+    if scale > 1 and dense is not None:
+        dense = (dense if signed else dense.abs()).sum(dim=1, keepdim=True)
+        dense = dense.repeat_interleave(scale, dim=3).repeat_interleave(scale, dim=4)
+    scores = segment_reduce(regions, dense, cam, count, reduction=reduction, signed=signed)
+    return scores / scale**2 if scale > 1 and reduction == "sum" else scores
 
 
 def _pictures(
@@ -306,7 +348,8 @@ def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.nd
 
     The root spreads what is small, and one in a hundred voxels is white, so that a few do not leave the rest black.
     """
-    size = dense.abs().sum(dim=0).sqrt()
+    scale = view.shape[1] // dense.shape[2]
+    size = dense.abs().sum(dim=0).sqrt().repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
     white = size.flatten().kthvalue(max(1, round(0.99 * size.numel()))).values.clamp(min=1e-30)
     grey = 255 * (size / white).clamp(max=1)[..., None].cpu().numpy()
     return ((1 - share) * view + share * grey + 0.5).astype(np.uint8)
@@ -376,13 +419,27 @@ def _check_options(chosen: dict[str, Method], options: dict[str, Any]) -> None:
             )
 
 
-def _checked(labels: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """`labels` as int32 (T, h, w), or one sentence on why they cannot be supervoxels of the view."""
+def _scale_of(labels: np.ndarray, view: np.ndarray) -> int:
+    """How many times as fine as a view (T, h, w, 3) the labels are, if they are whole times."""
+    return max(1, np.asarray(labels).shape[-1] // view.shape[2])
+
+
+def _refuse_fine(inputs: _Inputs, method: str) -> None:
+    if inputs.scale > 1:
+        raise VidexplainError(
+            f"method {method!r} scores supervoxels of the network's own input, which has no finer ones; "
+            f"use a segment_scale of 1, or a method that scores voxels"
+        )
+
+
+def _checked(labels: np.ndarray, view: np.ndarray, scale: int) -> np.ndarray:
+    """`labels` as int32 (T, n * h, n * w), or one sentence on why they cannot be supervoxels of the view."""
     labels = np.asarray(labels)
     labels = labels[None] if labels.ndim == 2 else labels
-    if labels.shape != view.shape[:3] or not np.issubdtype(labels.dtype, np.integer):
+    frames, height, width = view.shape[:3]
+    if labels.shape != (frames, scale * height, scale * width) or not np.issubdtype(labels.dtype, np.integer):
         raise VidexplainError(
-            f"labels must be integers of shape {view.shape[:3]}, the network's input; "
+            f"labels must be integers of shape {view.shape[:3]}, the network's input, or whole times as high and wide; "
             f"these are {labels.dtype} {labels.shape}"
         )
     if labels.min() != 0 or not np.bincount(labels.ravel()).all():

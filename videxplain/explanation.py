@@ -35,7 +35,7 @@ class Supervoxel:
     voxels
         How many voxels it has.
     centre
-        (t, y, x) centre of mass in frames and pixels of the network's input.
+        (t, y, x) centre of mass in frames and pixels of the labels' grid.
     box
         ((t0, y0, x0), (t1, y1, x1)), half-open.
     """
@@ -55,7 +55,7 @@ class Explanation:
     Attributes
     ----------
     labels
-        (T, h, w) int32 at the network's input size, ids 0..K-1.
+        (T, h, w) int32, ids 0..K-1, on the grid of `geometry`: the network's input, or one some times as fine.
     scores
         (K,) float32, one per id.
     target, target_name, probability
@@ -69,11 +69,11 @@ class Explanation:
     times
         (T,) presentation times in seconds.
     geometry
-        Maps source frames to the network's input and back.
+        Maps source frames to the labels' grid and back.
     held
         How many frames at the end only repeat the last one.
     dense, cam
-        (C, T, h, w) and (t', h', w') float32 voxel scores, where they were kept.
+        (C, T, h, w) at the network's input size and (t', h', w') float32 voxel scores, where they were kept.
     """
 
     labels: np.ndarray
@@ -116,7 +116,7 @@ class Explanation:
         return supervoxels
 
     def voxel_scores(self) -> np.ndarray:
-        """Each voxel's supervoxel score at the network's input size: (T, h, w) float32."""
+        """Each voxel's supervoxel score, on the labels' grid: (T, h, w) float32."""
         return self.scores[self.labels]
 
     def heatmap(self) -> np.ndarray:

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from videxplain._paint import dim, fade, light, over
@@ -129,7 +129,9 @@ class Painter:
         self._geometry = explanation.geometry
         top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
         largest = float(explanation.scores[top[0]]) if top else 1.0
-        self._masks = [_without_crumbs(explanation.labels == k) for k in top]
+        finer = explanation.settings.get("segment_scale", 1)
+        crumb = _CRUMB * finer**2
+        self._masks = [_without_crumbs(explanation.labels == k, crumb) for k in top]
         colours = [_COLOURS[round(255 * float(explanation.scores[k]) / largest)].round() for k in top]
         self._strip = _legend(explanation, self._geometry.source, bool(top), timeline) if legend else None
         self._tint = round(256 * _TINT[style])
@@ -139,6 +141,11 @@ class Painter:
         # inside a region levels run from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
         scale = max(1.0, 1 / self._geometry.y.scale, 1 / self._geometry.x.scale)
         thickness = max(1.0, min(self._geometry.source) / 240)
+        self._blur = (1.5 * thickness / scale - 1) / 2
+        if finer > 1 and self._blur >= 0.5:  # cells are small beside the band: smooth them over its width
+            scale = 1.5 * thickness
+        else:
+            self._blur = 0.0
         levels = np.linspace(0, 1, 256) - 0.5
         edge = np.clip(1.5 - np.abs(levels) * (2 * scale / thickness), 0, 1)
         edge[[0, 255]] = 0  # where the source is small the band would never end
@@ -202,7 +209,7 @@ class Painter:
     def _shapes(self, t: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray, int]]:
         """What is lit in frame `t`: the box, how far inside the region its pixels are, and the number of the ink."""
         for k, masks in enumerate(self._masks, 1):
-            found = _shape(masks[t], self._geometry)
+            found = _shape(masks[t], self._geometry, self._blur)
             if found is not None:
                 yield *found, k
 
@@ -221,8 +228,8 @@ class Untouched:
             out[:] = np.tile(own, self._times)
 
 
-def _without_crumbs(region: np.ndarray) -> np.ndarray:
-    """A region (T, h, w) bool as 0 and 255, without pieces of a few pixels in a frame.
+def _without_crumbs(region: np.ndarray, crumb: int) -> np.ndarray:
+    """A region (T, h, w) bool as 0 and 255, without pieces of fewer than `crumb` pixels in a frame.
 
     What holds together in time can be dust in one frame; where there is nothing else, it stays.
     """
@@ -236,23 +243,28 @@ def _without_crumbs(region: np.ndarray) -> np.ndarray:
     for last in pieces.max(axis=(1, 2)).tolist():  # pieces are numbered from frame to frame
         if last:
             own = sizes[first : last + 1]
-            shown[first : last + 1][own >= min(_CRUMB, int(own.max()))] = 255
+            shown[first : last + 1][own >= min(crumb, int(own.max()))] = 255
             first = last + 1
     masks = np.zeros(region.shape, np.uint8)
     masks[box] = shown[pieces]
     return masks
 
 
-def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], np.ndarray] | None:
-    """Where a mask of the network's size lies in the source: a box, and in it how far inside each pixel is, of 255."""
+def _shape(
+    mask: np.ndarray, geometry: Geometry, blur: float
+) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Where a mask on the labels' grid lies in the source: a box, and in it how far inside each pixel is, of 255.
+
+    `blur` is how far, in cells, the mask is smoothed.
+    """
     axes = (geometry.y, geometry.x)
+    margin = 1 + math.ceil(blur)  # in which the edge fades
     slices, parts = [], []
     for n, (axis, size) in enumerate(zip(axes, geometry.source, strict=True)):
         cells = np.nonzero(mask.any(axis=1 - n))[0]
         if not len(cells):
             return None
-        # one cell of margin, in which the edge fades
-        first, last = max(int(cells[0]) - 1, 0), min(int(cells[-1]) + 2, mask.shape[n])
+        first, last = max(int(cells[0]) - margin, 0), min(int(cells[-1]) + 1 + margin, mask.shape[n])
         start = max(math.floor((first - axis.offset) / axis.scale), 0) // 2 * 2
         stop = min(_even(math.ceil((last - axis.offset) / axis.scale)), size)
         if stop <= start:
@@ -262,7 +274,10 @@ def _shape(mask: np.ndarray, geometry: Geometry) -> tuple[tuple[slice, slice], n
         parts.append([min(max(end, 0.0), float(mask.shape[n])) for end in ends])
     (top, bottom), (left, right) = parts
     rows, columns = slices
-    inside = Image.fromarray(mask).resize(
+    image = Image.fromarray(mask)
+    if blur:
+        image = image.filter(ImageFilter.BoxBlur(blur))
+    inside = image.resize(
         (columns.stop - columns.start, rows.stop - rows.start),
         Image.Resampling.BILINEAR,
         box=(left, top, right, bottom),

@@ -72,6 +72,7 @@ def annotate(
     segmentation: str = "slic",
     n_segments: int = 200,
     compactness: float = 10.0,
+    segment_scale: int = 1,
     guided_any: bool = False,
     top_k: int = 5,
     style: str = "heat",
@@ -102,7 +103,7 @@ def annotate(
     input, output
         The video, and where the explained one goes; it keeps size, frame times, sound, subtitles and metadata, and
         appears under its name only when it is whole.
-    method, target, segmentation, n_segments, compactness, guided_any, **options
+    method, target, segmentation, n_segments, compactness, segment_scale, guided_any, **options
         As for `explain`.
     top_k, style
         As for `render_explanation`; "side-by-side" doubles the width.
@@ -139,7 +140,13 @@ def annotate(
         raise unknown_name("engine", engine, ENGINES)
     video = open_video(input, stream)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
-    cutting: Any = {"method": segmentation, "n_segments": n_segments, "compactness": compactness}
+    scale = model.geometry((video.height, video.width)).finest(segment_scale)
+    cutting: Any = {
+        "method": segmentation,
+        "n_segments": n_segments,
+        "compactness": compactness,
+        "scale": scale,
+    }
     span = (IMAGE_MODEL_WINDOW if model.is_image_model else model.clip_length) * stride
     encoding = Encoding(
         video.width * (2 if style == "side-by-side" else 1),
@@ -185,7 +192,8 @@ def annotate(
         ):
             groups = stages.decode(video, span, hop or span, batch, SEGMENT_FRAMES, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1)
-            groups = pipeline.stage("segment", stages.segment(groups, model, stride, video, supervoxels), 1)
+            groups = stages.segment(groups, model, stride, video, supervoxels, scale)
+            groups = pipeline.stage("segment", groups, 1)
             results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
             length = video.frame_count if timeline else None

@@ -241,7 +241,7 @@ class SavedWindow:
 
     @property
     def labels(self) -> np.ndarray:
-        """(T, h, w) int32 at the network's input size, ids 0..K-1."""
+        """(T, h, w) int32, ids 0..K-1, at the network's input size or, with a segment_scale, so many times as fine."""
         return self.saved.labels(self.start)
 
     @property
@@ -269,7 +269,7 @@ class SavedExplanations(Sequence[SavedWindow]):
     manifest
         Input, model, method, settings, geometry and versions.
     geometry
-        Maps source frames to the network's input and back.
+        Maps source frames to the labels' grid and back.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

@@ -88,18 +88,26 @@ def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterat
 
 
 def segment(
-    groups: Iterable[Group], model: Classifier, stride: int, video: Video, supervoxels: Supervoxels
+    groups: Iterable[Group],
+    model: Classifier,
+    stride: int,
+    video: Video,
+    supervoxels: Supervoxels,
+    scale: int,
 ) -> Iterator[Group]:
-    """Brings frames to the network's size and cuts them into supervoxels."""
+    """Brings frames to the network's size and cuts them, `scale` times as fine, into supervoxels."""
     geometry = model.geometry((video.height, video.width))
+    geometries = [geometry, geometry.refined(scale)][: min(scale, 2)]
     for group in groups:
         for window in group.windows:
             if not window.frames:
                 continue
-            clip = _clip(window, stride, geometry, video.path)
-            clip = clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
-            labels, numbers = supervoxels(clip)
-            group.clips.append(clip)
+            clips = [
+                clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
+                for clip in _clips(window, stride, geometries, video.path)
+            ]
+            labels, numbers = supervoxels(clips[-1])
+            group.clips.append(clips[0])
             group.labels.append(labels)
             group.numbers.append(numbers)
         if group.last:
@@ -107,17 +115,25 @@ def segment(
         yield group
 
 
-def _clip(window: Window[Frame], stride: int, geometry: Geometry, source: str) -> Clip:
-    """What the network sees of a window."""
+def _clips(window: Window[Frame], stride: int, geometries: list[Geometry], source: str) -> list[Clip]:
+    """What is seen of a window through each of the geometries."""
     chosen = window.frames[::stride]
-    return Clip(
-        np.stack([geometry.apply(frame.rgb()) for frame in chosen]),
-        tuple(frame.time for frame in chosen),
-        start=chosen[0].index,
-        stride=stride,
-        source=source,
-        geometry=geometry,
-    )
+    views: list[list[np.ndarray]] = [[] for _ in geometries]
+    for frame in chosen:
+        image = frame.rgb()
+        for view, geometry in zip(views, geometries, strict=True):
+            view.append(geometry.apply(image))
+    return [
+        Clip(
+            np.stack(view),
+            tuple(frame.time for frame in chosen),
+            start=chosen[0].index,
+            stride=stride,
+            source=source,
+            geometry=geometry,
+        )
+        for view, geometry in zip(views, geometries, strict=True)
+    ]
 
 
 def explained(model_and_settings: tuple[Classifier, dict[str, Any]], job: Job) -> list[Explanation]:

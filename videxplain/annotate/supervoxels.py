@@ -26,26 +26,35 @@ class Supervoxels:
     ----------
     method, n_segments, compactness
         As for `segment`.
+    scale
+        How many times as fine as the network's input the clips are.
     warm
         Whether to start from the last window at all.
     """
 
-    def __init__(self, method: str, n_segments: int, compactness: float, *, warm: bool = True) -> None:
+    def __init__(
+        self, method: str, n_segments: int, compactness: float, *, scale: int = 1, warm: bool = True
+    ) -> None:
         self._method = method
         self._n_segments = n_segments
         self._compactness = compactness
+        self._spacing = (float(scale), 1.0, 1.0)
         self._warm = warm
         self._next = 0  # number of the next region that is new
         self._last: dict[str, np.ndarray] = {}
 
     def __call__(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-        """Labels (T, h, w) int32 of a clip of the network's size, and (K,) int64 numbers that outlast the clip."""
+        """Labels (T, h, w) int32 of a clip of that size, and (K,) int64 numbers that outlast the clip."""
         follows = self._follows(clip)
         if self._method == "slic":
             labels, centres = self._slic(clip, follows)
         else:
             labels = segment(
-                clip.frames, self._method, n_segments=self._n_segments, compactness=self._compactness
+                clip.frames,
+                self._method,
+                n_segments=self._n_segments,
+                compactness=self._compactness,
+                spacing=self._spacing,
             )
             centres = np.zeros((0, 6), np.float32)
         numbers = self._number(labels, self._place_in_last(clip) if follows else None)
@@ -88,9 +97,9 @@ class Supervoxels:
             centres = torch.from_numpy(moved_on(self._last["centres"], self._place_in_last(clip), len(clip)))[
                 None
             ]
-        grid = grid_for(clip.frames.shape[:3], self._n_segments)  # type: ignore[arg-type]
+        grid = grid_for(clip.frames.shape[:3], self._n_segments, self._spacing)  # type: ignore[arg-type]
         frames = torch.from_numpy(np.ascontiguousarray(clip.frames))[None]
-        labels, found = ops.supervoxels(frames, grid, self._compactness, centres=centres)
+        labels, found = ops.supervoxels(frames, grid, self._compactness, self._spacing, centres=centres)
         return labels[0].numpy(), found[0].numpy()
 
     def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:

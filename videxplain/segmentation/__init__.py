@@ -100,12 +100,14 @@ def _slic(
 
 
 @SEGMENTATIONS.register("quickshift")
-def _quickshift(frames: np.ndarray, **_unused: object) -> np.ndarray:
+def _quickshift(frames: np.ndarray, *, spacing: tuple[float, ...], **_unused: object) -> np.ndarray:
     """scikit-image's quickshift with the settings of the `lime` package, seeded; for images."""
     from skimage.segmentation import quickshift
 
     if len(frames) > 1:
         raise VidexplainError("quickshift segments images; use slic for clips")
+    if tuple(spacing) != (1, 1, 1):
+        raise VidexplainError("quickshift knows no other spacing, and no finer grid, than its own; use slic")
     labels = quickshift(frames[0], kernel_size=4, max_dist=200, ratio=0.2, rng=0)
     _, consecutive = np.unique(labels, return_inverse=True)
     return consecutive.reshape(frames.shape[:3]).astype(np.int32)
