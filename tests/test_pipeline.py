@@ -42,6 +42,29 @@ def test_a_stage_runs_ahead_by_its_queue_and_no_further() -> None:
     assert not stages()
 
 
+def test_a_limit_counts_what_is_on_its_way_wherever_it_waits() -> None:
+    made: list[int] = []
+    with Pipeline() as pipeline:
+        one = pipeline.stage("one", counted(100, made), 50, limit=3)
+        two = pipeline.stage("two", (i for i in one), 50)
+        for n, i in enumerate(two):
+            assert i == n
+            time.sleep(0.01)
+            assert len(made) <= n + 3
+            pipeline.done()
+    assert len(made) == 100 and not stages()
+    time_of_one = pipeline.times[0]
+    assert time_of_one.blocked > 0.5 > time_of_one.busy, "to wait for room is no work"
+
+
+def test_a_stage_that_waits_for_room_can_be_stopped() -> None:
+    with Pipeline() as pipeline:
+        items = pipeline.stage("one", range(100), 50, limit=2)
+        assert next(items) == 0
+        time.sleep(0.2)
+    assert not stages()
+
+
 @pytest.mark.parametrize("failing", ["one", "two"])
 def test_a_failure_surfaces_at_the_end(failing: str) -> None:
     def broken(items: Iterator[int]) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from videxplain.errors import VidexplainError, unknown_name
 
+_local = threading.local()
 MODES = ("crop", "resize", "letterbox")
 
 
@@ -243,7 +245,8 @@ class Geometry:
         size = (right - left, bottom - top)
         out = np.zeros((len(frames), *self.network, 3), np.uint8)
         for image, target in zip(frames, out, strict=True):
-            picture = Image.fromarray(np.ascontiguousarray(image))
+            picture = _canvas(self.source)
+            picture.frombytes(np.ascontiguousarray(image).data.cast("B"), "raw", "RGB")
             target[top:bottom, left:right] = np.asarray(
                 picture.resize(size, Image.Resampling.BILINEAR, box=box)
             )
@@ -293,6 +296,13 @@ class Geometry:
     def _centres(self, axis: int) -> npt.NDArray[np.float64]:
         scale, offset = (self.y, self.x)[axis]
         return (np.arange(self.source[axis], dtype=np.float64) + 0.5) * scale + offset
+
+
+def _canvas(size: tuple[int, int]) -> Image.Image:
+    """This thread's picture (height, width), for frames of one size that come one after the other."""
+    if getattr(_local, "canvas", None) is None or _local.canvas.size != size[::-1]:
+        _local.canvas = Image.new("RGB", size[::-1])
+    return _local.canvas
 
 
 def _fit_axis(source: int, network: int, ratio: float) -> Axis:

@@ -20,7 +20,7 @@ from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.render import STYLES, Timeline
 from videxplain.video import check_output, open_video
-from videxplain.video.encoder import DEFAULT_CODEC, Encoding
+from videxplain.video.encoder import DEFAULT_CODEC, Encoding, Pictures
 from videxplain.video.segments import ResumableWriter
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ IMAGE_MODEL_WINDOW = 16
 SEGMENT_FRAMES = 240
 """About how many frames a fault can cost: so long are the segments that a later run need not make again."""
 _PICTURES_AHEAD = 8
+_GROUPS = (
+    5  # of windows, that are in memory at a time: one for each stage that works on whole ones, and one more
+)
 
 
 @dataclass
@@ -191,7 +194,7 @@ def annotate(
             Pipeline(first="explain" if model.device.type == "cpu" else None) as pipeline,
         ):
             groups = stages.decode(video, span, hop or span, batch, SEGMENT_FRAMES, writer.frames, summary)
-            groups = pipeline.stage("decode", groups, 1)
+            groups = pipeline.stage("decode", groups, 1, limit=_GROUPS + (2 * workers if ray else 0))
             groups = stages.segment(groups, model, stride, video, supervoxels, scale)
             groups = pipeline.stage("segment", groups, 1)
             results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
@@ -200,9 +203,14 @@ def annotate(
             strip = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)
-            pictures = stages.render(groups, stride, top_k, style, summary, strip, length, blender, encoding)
+            room = Pictures(encoding, _PICTURES_AHEAD)
+            pictures = stages.render(
+                groups, stride, top_k, style, summary, strip, length, blender, encoding, room
+            )
             pictures = pipeline.stage("render", pictures, _PICTURES_AHEAD)
-            for _ in pipeline.stage("encode", stages.encode(pictures, writer, saver, summary), 1):
+            for _ in pipeline.stage(
+                "encode", stages.encode(pictures, writer, saver, summary, room, pipeline.done), 1
+            ):
                 bar.update()
             summary.times = pipeline.times
         if saver is not None:

@@ -30,7 +30,7 @@ class StageTime:
     starved
         Waiting for the stage before it.
     blocked
-        Waiting for the stage after it to take what it had made.
+        Waiting for the stage after it to take what it had made, or for room to begin.
     items
         How many it made.
     """
@@ -73,6 +73,12 @@ class Pipeline:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._last: _Stage[Any] | None = None
+        self._room: threading.Semaphore | None = None
+
+    def done(self) -> None:
+        """One item of the stage that has a limit is no longer needed."""
+        assert self._room is not None
+        self._room.release()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -89,10 +95,16 @@ class Pipeline:
         if self._stop.is_set():
             raise Stopped
 
-    def stage(self, name: str, items: Iterable[T], size: int) -> Iterator[T]:
-        """Runs `items`, which may consume the stage before it, in a thread; yields what it makes."""
+    def stage(self, name: str, items: Iterable[T], size: int, limit: int | None = None) -> Iterator[T]:
+        """Runs `items`, which may consume the stage before it, in a thread; yields what it makes.
+
+        With a `limit` no more than so many items are on their way at a time: each from when it is begun until `done` is
+        called for it. So memory has its full size as soon as so many are there, wherever they wait.
+        """
         yields = self._first not in (None, name)
-        stage = _Stage(StageTime(name), items, size, self._stop, self._last, yields)
+        room = None if limit is None else threading.Semaphore(limit)
+        self._room = room or self._room
+        stage = _Stage(StageTime(name), items, size, self._stop, self._last, yields, room)
         self.times.append(stage.time)
         self._last = stage
         thread = threading.Thread(target=stage.run, name=name, daemon=True)
@@ -110,6 +122,7 @@ class _Stage(Generic[T]):
         stop: threading.Event,
         source: _Stage[Any] | None,
         yields: bool,
+        room: threading.Semaphore | None,
     ) -> None:
         self.time = time
         self.waited = 0.0  # by the consumer
@@ -118,6 +131,7 @@ class _Stage(Generic[T]):
         self._queue: queue.Queue[Any] = queue.Queue(size)
         self._stop = stop
         self._yields = yields
+        self._room = room
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -126,6 +140,7 @@ class _Stage(Generic[T]):
         items = iter(self._items)
         try:
             while True:
+                self._wait_for_room()
                 began = perf_counter()
                 waited = self._source.waited if self._source else 0.0
                 item = next(items, _END)
@@ -147,6 +162,15 @@ class _Stage(Generic[T]):
             self._put(_END)
         except Stopped:
             return
+
+    def _wait_for_room(self) -> None:
+        if self._room is None:
+            return
+        began = perf_counter()
+        while not self._room.acquire(timeout=_POLL):
+            if self._stop.is_set():
+                raise Stopped
+        self.time.blocked += perf_counter() - began
 
     def _put(self, item: Any) -> None:
         while not self._stop.is_set():

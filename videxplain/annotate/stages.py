@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from videxplain.annotate.blend import Blender
+from videxplain.annotate.memory import give_back
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
@@ -17,7 +18,7 @@ from videxplain.clip import Clip, Geometry
 from videxplain.explain import explain
 from videxplain.render import Painter, Timeline, Untouched
 from videxplain.video import Frame, Video
-from videxplain.video.encoder import Encoding
+from videxplain.video.encoder import Encoding, Pictures
 from videxplain.video.frames import planes
 from videxplain.video.segments import ResumableWriter, State
 
@@ -165,6 +166,7 @@ def render(
     length: int | None,
     blender: Blender,
     encoding: Encoding,
+    room: Pictures,
 ) -> Iterator[Any]:
     """Pictures as the encoder takes them, with their times and durations, and each group behind its own.
 
@@ -176,7 +178,7 @@ def render(
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
                 for frame in window.written:
-                    yield _picture(frame, untouched, 0, encoding), frame.time, frame.duration
+                    yield _picture(frame, untouched, 0, encoding, room), frame.time, frame.duration
                 continue
             summary.held += explanation.held
             if length:
@@ -186,29 +188,40 @@ def render(
             blended = blender(next(clips).start, explanation)
             painter = Painter(blended, top_k=top_k, style=style, timeline=shown, convert=encoding.planes)
             for offset, frame in enumerate(window.written, window.first):
-                yield _picture(frame, painter, offset // stride, encoding), frame.time, frame.duration
+                yield _picture(frame, painter, offset // stride, encoding, room), frame.time, frame.duration
         if group.last:
             group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
         yield group
 
 
-def _picture(frame: Frame, painter: Painter | Untouched, t: int, encoding: Encoding) -> av.VideoFrame:
+def _picture(
+    frame: Frame, painter: Painter | Untouched, t: int, encoding: Encoding, room: Pictures
+) -> av.VideoFrame:
     """A frame as the encoder takes it, drawn on by the labels of index `t`."""
     stored = frame.stored()
     if stored is None or not encoding.takes(stored):
         return encoding.picture(painter(frame.rgb(), t))
-    picture = encoding.blank()
+    picture = room.blank()
     painter.on_planes(planes(stored), planes(picture), t)
     return picture
 
 
 def encode(
-    pictures: Iterable[Any], writer: ResumableWriter, saver: Saver | None, summary: Summary
+    pictures: Iterable[Any],
+    writer: ResumableWriter,
+    saver: Saver | None,
+    summary: Summary,
+    room: Pictures,
+    done: Callable[[], None],
 ) -> Iterator[int]:
-    """Writes what `render` made, and ends a segment where one is full; yields the number of frames so far."""
+    """Writes what `render` made, and ends a segment where one is full; yields the number of frames so far.
+
+    `done` is called behind each group.
+    """
     for item in pictures:
         if not isinstance(item, Group):
             writer.write(*item)
+            room.give_back(item[0])
             summary.frames += 1
             yield summary.frames
             continue
@@ -218,6 +231,9 @@ def encode(
             if saver is not None:
                 saver.commit(item.end)
             writer.commit(item.end, item.state)
+            give_back()
+        del item
+        done()
     if saver is not None:
         saver.commit(summary.frames)
     if summary.frames > writer.frames:

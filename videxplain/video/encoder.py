@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import queue
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -133,6 +134,37 @@ class Encoding:
             with contextlib.suppress(AttributeError):
                 setattr(frame, name, value)
         return frame
+
+
+class Pictures:
+    """Pictures to be drawn, which are used again when they have been encoded; for several threads.
+
+    Long videos would otherwise take memory for each frame in one thread and free it in another, which leaves holes.
+
+    Parameters
+    ----------
+    most
+        How many are kept for later.
+    """
+
+    def __init__(self, encoding: Encoding, most: int) -> None:
+        self._encoding = encoding
+        self._most = most
+        self._free: queue.SimpleQueue[av.VideoFrame] = queue.SimpleQueue()
+
+    def blank(self) -> av.VideoFrame:
+        """As `Encoding.blank`."""
+        try:
+            picture = self._free.get_nowait()
+        except queue.Empty:
+            return self._encoding.blank()
+        picture.make_writable()  # some encoders keep a frame for a while: then this one gets memory of its own
+        return picture
+
+    def give_back(self, picture: av.VideoFrame) -> None:
+        """For a picture that was encoded."""
+        if self._free.qsize() < self._most:
+            self._free.put(picture)
 
 
 class SegmentEncoder:
