@@ -94,6 +94,19 @@ def test_a_fault_leaves_a_partial_file_and_the_call_goes_on(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "out.partial.mp4"]
 
 
+@pytest.mark.parametrize(("rate", "late"), [("28", 0), ("28", 13), ("30000/1001", 7)])
+def test_times_are_exact_in_every_segment(tmp_path: Path, model: vx.Classifier, rate: str, late: int) -> None:
+    """Also where they are no whole milliseconds, and where the first frame is shown late."""
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    picture = ("-f", "lavfi", "-i", f"testsrc2=size=96x64:rate={rate}:duration=2")
+    clock = ("-video_track_timescale", 14336, "-movie_timescale", 14336)
+    oracle.run(*picture, "-vf", f"setpts=PTS+{late}", "-copyts", *X264, *clock, source)
+    annotate(model, source, out, **SETTINGS)
+    times = [time for time, _ in oracle.decoded(source)]
+    assert (times[0] > 0) == (late > 0) and any(time * 1000 % 1 for time in times)
+    assert [time for time, _ in oracle.decoded(out)] == times
+
+
 @pytest.mark.parametrize("change", [{"n_segments": 13}, {"method": "vanilla"}, {"top_k": 2}, {"crf": 30}])
 def test_segments_of_another_job_are_not_used(
     tmp_path: Path, model: vx.Classifier, source: Path, change: dict[str, Any]

@@ -82,6 +82,14 @@ class Encoding:
         """Width and height of the track: even, as 4:2:0 sampling needs."""
         return self.width + self.width % 2, self.height + self.height % 2
 
+    @property
+    def clock(self) -> dict[str, str]:
+        """Options of ffmpeg's writer of MP4 that keep times as they are.
+
+        The second is for when the track begins, which the file tells in units of its own; by default milliseconds.
+        """
+        return dict.fromkeys(("video_track_timescale", "movie_timescale"), str(self.time_base.denominator))
+
     def ticks(self, time: Fraction) -> int:
         return round(time / self.time_base)
 
@@ -181,9 +189,7 @@ class SegmentEncoder:
         self.encoding = encoding
         self._last: int | None = None
         self._pending: av.VideoFrame | None = None
-        self._container = av.open(
-            path, "w", format="mp4", options={"video_track_timescale": str(encoding.time_base.denominator)}
-        )
+        self._container = av.open(path, "w", format="mp4", options=encoding.clock)
         try:
             self._stream = self._configure(self._container)
         except BaseException:
@@ -280,9 +286,7 @@ def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fr
     last = times[-1] + step if end is None else encoding.ticks(end)
     places = {stamp: rank for rank, stamp in enumerate(times)}
     written = 0
-    with av.open(
-        output, "w", format="mp4", options={"video_track_timescale": str(encoding.time_base.denominator)}
-    ) as container:
+    with av.open(output, "w", format="mp4", options=encoding.clock) as container:
         stream = None
         for path in paths:
             for packet, template in _packets(path, encoding):

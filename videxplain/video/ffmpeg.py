@@ -95,7 +95,7 @@ def finish(video: str, output: str, source: str | None, *, timescale: int | None
     if CONTAINERS[Path(output).suffix.lower()] in ("mp4", "mov"):
         options["movflags"] = "+faststart"
         if timescale:
-            options["video_track_timescale"] = timescale
+            options |= {"video_track_timescale": timescale, "movie_timescale": timescale}
     inputs: list[Any] = [ffmpeg.input(video)["v:0"]]
     if source is None:
         _run(inputs, output, options)
