@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ffmpeg_oracle as oracle
 import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain.annotate import annotate
+from videxplain.annotate import _GROUPS, annotate
 from videxplain.annotate.windows import cut
 from videxplain.cli import main
+from videxplain.video import Video
+from videxplain.video.segments import ResumableWriter
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
@@ -38,6 +43,35 @@ def test_every_frame_at_its_time(tmp_path: Path, model: vx.Classifier, count: in
     span = 16 * settings.get("stride", 1)
     assert bool(summary.held) == (count < span - settings.get("stride", 1) + 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_frames_wait_in_bounded_number(
+    tmp_path: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the encoder is, the rest does not run ahead of it by more than a few windows."""
+    source = tmp_path / "in.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 320, *X264, source)
+    decoded, written, waiting = 0, 0, []
+    frames, write = Video.frames, ResumableWriter.write
+
+    def counted(self: Video) -> Iterator[Any]:
+        nonlocal decoded
+        for frame in frames(self):
+            decoded += 1
+            yield frame
+
+    def slow(self: ResumableWriter, *args: Any) -> None:
+        nonlocal written
+        time.sleep(0.01)
+        write(self, *args)
+        written += 1
+        waiting.append(decoded - written)
+
+    monkeypatch.setattr(Video, "frames", counted)
+    monkeypatch.setattr(ResumableWriter, "write", slow)
+    annotate(model, source, tmp_path / "out.mp4", segmentation="grid", n_segments=12)
+    assert written == 320
+    assert max(waiting) <= (_GROUPS + 1) * 16, "and the frames of the window that is being cut"
 
 
 @pytest.mark.parametrize("length", range(1, 60))

@@ -10,7 +10,8 @@ import pytest
 
 from videxplain.errors import VidexplainError
 from videxplain.video import VideoWriter, open_video
-from videxplain.video.encoder import Encoding, SegmentEncoder, join_segments
+from videxplain.video.encoder import Encoding, Pictures, SegmentEncoder, join_segments
+from videxplain.video.frames import planes
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
@@ -220,3 +221,29 @@ def test_bad_outputs_are_told(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "a.mp4", 64, 48, codec="h26x")
     with pytest.raises(VidexplainError, match="does not encode video"):
         VideoWriter(tmp_path / "a.mp4", 64, 48, codec="aac")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9", "libsvtav1"])
+def test_pictures_that_are_used_again_are_encoded_as_they_were(tmp_path: Path, codec: str) -> None:
+    """Also where an encoder looks ahead, and keeps frames that it was given."""
+    encoding = Encoding(
+        64, 48, Fraction(1, 25), Fraction(25), codec, preset="ultrafast" if codec == "libx264" else None
+    )
+    rng = np.random.default_rng(0)
+    samples = [rng.integers(16, 235, (48, 64), dtype=np.uint8) for _ in range(40)]
+    for name, most in (("anew", 0), ("again", 3)):
+        room = Pictures(encoding, most)
+        encoder = SegmentEncoder(str(tmp_path / name), encoding)
+        seen = set()
+        for n, sample in enumerate(samples):
+            picture = room.blank()
+            seen.add(id(picture))
+            for plane, values in zip(
+                planes(picture), (sample, sample[::2, ::2], sample[1::2, ::2]), strict=True
+            ):
+                plane[:] = values
+            encoder.write(picture, Fraction(n, 25))
+            room.give_back(picture)
+        assert most == 0 or len(seen) == 1
+        encoder.close()
+    assert oracle.decoded(tmp_path / "again") == oracle.decoded(tmp_path / "anew")
