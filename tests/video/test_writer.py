@@ -247,3 +247,21 @@ def test_pictures_that_are_used_again_are_encoded_as_they_were(tmp_path: Path, c
         assert most == 0 or len(seen) == 1
         encoder.close()
     assert oracle.decoded(tmp_path / "again") == oracle.decoded(tmp_path / "anew")
+
+
+def test_a_picture_that_somebody_still_holds_is_not_drawn_over() -> None:
+    """A filter that hands on what it gets stands for an encoder that keeps frames for a while."""
+    encoding = Encoding(64, 48, Fraction(1, 25), Fraction(25))
+    room = Pictures(encoding, 3)
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=64, height=48, format="yuv420p", time_base=Fraction(1, 25))
+    source.link_to(graph.add("buffersink"))
+    graph.configure()
+    picture = room.blank()
+    planes(picture)[0][:] = 50
+    picture.pts = 0
+    graph.push(picture)
+    room.give_back(picture)
+    again = room.blank()
+    planes(again)[0][:] = 200
+    assert (planes(graph.pull())[0] == 50).all()
