@@ -22,6 +22,8 @@ DEFAULT_RATE = Fraction(25)
 # a pause longer than this, or longer than the file claims to be, is a broken timestamp and not a pause
 _LONGEST_PAUSE = Fraction(3600)
 _SOON = Fraction(10)
+# clocks that are finer than any file can be written with are broken, if frames follow each other that closely
+_SHORTEST = Fraction(2, 1_000_000)
 
 
 @dataclass
@@ -238,6 +240,7 @@ class Clock:
     ):
         self.time_base = time_base
         self.nominal = max(nominal, time_base)
+        self.step = max(time_base, _SHORTEST)
         self.limit = max(duration or Fraction(0), _LONGEST_PAUSE)
         self.report = report
         self.last: Fraction | None = None
@@ -267,8 +270,8 @@ class Clock:
                 self.shift += last + self._whole(self.nominal) - time
                 time = last + self._whole(self.nominal)
                 self.report.retimed += 1
-            elif time <= last:
-                time = last + self.time_base
+            elif time < last + self.step:
+                time = last + self.step
                 self.report.retimed += 1
         self.last = time
         return time
