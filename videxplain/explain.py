@@ -190,12 +190,12 @@ def explain_anytime(
     Parameters
     ----------
     passes
-        At most how many. The stratified levels of a run are laid out for this many, so that stopping early costs
-        some of their evenness.
+        At most how many. Other levels than "secants" are laid out for this many, so that stopping early costs some of
+        their evenness.
     levels, fill, output, seed
         As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.anytime` lists the levels.
     batch_size
-        Passes from one result to the next; by default as many as go through the network at once.
+        Passes from one result to the next; by default as many as go through the network at once, of secants at least 4.
     clip, target, segmentation, n_segments, compactness, labels
         As for `explain`; one clip only.
 
