@@ -82,6 +82,14 @@ def test_colours(low: int, high: int) -> None:
     assert np.array_equal(np.moveaxis(expected, -1, 0), exact.lab(frames, 1 / 7.3))
 
 
+@pytest.mark.parametrize("compactness", [0.1, 100.0])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_more_segments_than_voxels(frames: int, compactness: float) -> None:
+    clip = np.stack([chelsea()[100 + t : 109 + t, 120:131] for t in range(frames)])
+    for n in (1, clip[..., 0].size, clip[..., 0].size + 1, 10 * clip[..., 0].size):
+        assert_same(clip, n, compactness, (2.0, 1.0, 0.7))
+
+
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_one_colour(value: int) -> None:
     assert_same(np.full((4, 20, 33, 3), value, np.uint8), 12, 10.0)
