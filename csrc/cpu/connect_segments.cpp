@@ -222,9 +222,10 @@ std::vector<int32_t> merge_small(std::vector<Component> components, std::vector<
         means[i].colour[c] = static_cast<double>(components[i].colour[c]) /
                              (static_cast<double>(components[i].size) * double{kColourUnit});
     std::vector<Choice> choices(components.size());
-    const auto offer = [&](int32_t other, double distance, Choice& choice) {
-      if (distance < choice.distance || (distance == choice.distance && other < choice.neighbour))
-        choice = {distance, other};
+    const auto offer = [&](int32_t other, double distance, Choice& choice) {  // without a branch: none could be guessed
+      const bool better = (distance < choice.distance) | ((distance == choice.distance) & (other < choice.neighbour));
+      choice.distance = better ? distance : choice.distance;
+      choice.neighbour = better ? other : choice.neighbour;
     };
     for (const Face& face : faces) {
       double d[3];
@@ -245,7 +246,8 @@ std::vector<int32_t> merge_small(std::vector<Component> components, std::vector<
     size_t kept = 0;
     for (const Face& face : faces) {
       const int32_t a = number[face.a], b = number[face.b];
-      if (a != b && (small(components[a]) || small(components[b]))) faces[kept++] = {a, b};
+      faces[kept] = {a, b};
+      kept += (a != b) & (small(components[a]) | small(components[b]));
     }
     faces.resize(kept);
   }

@@ -76,15 +76,15 @@ def grid_for(
     shape: tuple[int, int, int], n_segments: int, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 ) -> tuple[int, int, int]:
     """Cells along t, y, x whose product is about `n_segments` and which are about as long as they are wide and high."""
-    extent = np.array(shape) * np.array(spacing)
+    extent = [size * step for size, step in zip(shape, spacing, strict=True)]
     cells = [1, 1, 1]
     wanted = float(n_segments)
     # the shortest axis first: what rounding takes from it or gives it, the others make good
-    axes = np.argsort(extent, kind="stable").tolist()
+    axes = sorted(range(3), key=extent.__getitem__)
     for i, axis in enumerate(axes):
-        rest = extent[axes[i:]]
-        side = (rest.prod() / wanted) ** (1 / len(rest))
-        cells[axis] = int(np.clip(round(extent[axis] / side), 1, shape[axis]))
+        rest = [extent[a] for a in axes[i:]]
+        side = (math.prod(rest) / wanted) ** (1 / len(rest))
+        cells[axis] = min(max(round(extent[axis] / side), 1), shape[axis])
         wanted = max(1.0, wanted / cells[axis])
     return cells[0], cells[1], cells[2]
 
