@@ -101,8 +101,10 @@ def test_methods_together_equal_methods_alone() -> None:
 
 
 def test_image_model_on_a_clip_is_each_frame_on_its_own() -> None:
-    model = network("resnet50")
-    frames = torch.randn(1, 3, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    """In double precision: in float32 a batch is added up otherwise than a frame."""
+    model = copy.deepcopy(network("resnet50"))
+    model.net.double()
+    frames = torch.randn(1, 3, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
     dense, cam = (vx.pixel_scores(model, frames, method, 7) for method in ("guided", "relu-activation"))
     for t in range(3):
         frame = frames[:, :, t]
