@@ -73,6 +73,8 @@ def test_equals_deeplift_with_the_next_row_as_reference(axes: int, channels_last
         nn.SiLU(inplace=True),
         nn.LeakyReLU(0.2, inplace=True),
         nn.ELU(),
+        nn.Softplus(beta=2.0),
+        lambda x: F.relu(input=x),
         torch.sigmoid,
         lambda x: x.tanh(),
         lambda x: F.max_pool2d(x, 3, stride=2, padding=1),

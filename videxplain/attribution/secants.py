@@ -54,28 +54,26 @@ class Secants(TorchFunctionMode):
         shape = (self.clips // self.ring, self.ring, len(x) // self.clips)
         if func in _POOLS and not kwargs.get("return_indices"):
             return _MaxPool.apply(x, shape, *_POOLS[func], _pool_settings(*args, **kwargs))
-        slope = _slope_of(func, args, kwargs)
+        settings = {name: value for name, value in kwargs.items() if name != "input"}
+        slope = _slope_of(func, args[1:], settings)
         if slope is None:
             return func(*args, **kwargs)
-        return _Elementwise.apply(x, shape, slope, partial(func, *args[1:], **_without_input(kwargs)), func)
+        in_place = func in _IN_PLACE or bool(settings.get("inplace"))
+        return _Elementwise.apply(x, shape, slope, lambda x: func(x, *args[1:], **settings), in_place)
 
 
-def _without_input(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "input"}
-
-
-def _slope_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Slope | None:
-    """Of the function called, or None where it is not one of those that this module knows."""
+def _slope_of(func: Callable[..., Any], rest: tuple[Any, ...], settings: dict[str, Any]) -> Slope | None:
+    """Of the function called with these behind its input, or None where this module does not know it."""
     if func in _RELU:
         return relu_slope
     if func is F.relu6:
         return partial(_clamp_slope, 0.0, 6.0)
     if func is F.hardtanh:
-        bounds = dict(zip(("min_val", "max_val"), args[1:], strict=False)) | kwargs
+        bounds = dict(zip(("min_val", "max_val"), rest, strict=False)) | settings
         return partial(_clamp_slope, bounds.get("min_val", -1.0), bounds.get("max_val", 1.0))
     if func in _SMOOTH:
-        settings = _without_input(kwargs) | ({"inplace": False} if kwargs.get("inplace") else {})
-        return partial(_smooth_slope, lambda x: func(x, *args[1:], **settings))
+        aside = settings | ({"inplace": False} if settings.get("inplace") else {})
+        return partial(_smooth_slope, lambda x: func(x, *rest, **aside))
     return None
 
 
@@ -117,9 +115,8 @@ class _Elementwise(torch.autograd.Function):
         shape: tuple[int, int, int],
         slope: Slope,
         function: Callable[[torch.Tensor], torch.Tensor],
-        name: Callable[..., Any],
+        in_place: bool,
     ) -> torch.Tensor:
-        in_place = name in _IN_PLACE or getattr(function, "keywords", {}).get("inplace", False)
         context.save_for_backward(x.clone() if in_place else x)
         context.shape, context.slope = shape, slope
         result = function(x)
