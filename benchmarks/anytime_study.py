@@ -2,16 +2,16 @@ r"""How close to LIME-1000 each method comes, and at what cost: the study of doc
 
     python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
-        --removal grey --levels secants arcsine
+        --removal grey --curves --levels secants arcsine --shapley 100 500 1000
     python benchmarks/anytime_study.py table RESULTS.jsonl
     python benchmarks/anytime_study.py differences RESULTS.jsonl secants-8/lime-500 secants-32/lime-1000
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
 
 `run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
-supervoxels, its class and its fill, which is LIME's own by default, each supervoxel's mean colour; removal may have
-another one, since a network may not care for what the mean hides. LIME's rows are the first N of one draw, independent
-of the reference's. A pass counts as three forward passes, one there and two back, which is the usual count of
-multiplications.
+supervoxels, its class and its fill, which is LIME's own by default, each supervoxel's mean colour; removal, insertion
+and deletion may have another one, since a network may not care for what the mean hides. LIME's rows are the first N of
+one draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
+of their own. A pass counts as three forward passes, one there and two back, the usual count of multiplications.
 """
 
 from __future__ import annotations
@@ -30,17 +30,24 @@ import torch
 import videxplain as vx
 from videxplain.attribution.anytime import LEVELS, SECANTS, TANGENTS, estimates
 from videxplain.attribution.masking import OUTPUTS, MaskedClip
+from videxplain.attribution.perturbation import kernel_shap
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
-from videxplain.evaluation.measures import agreement, best_first, localization, removed_until_change
+from videxplain.evaluation.measures import (
+    agreement,
+    area_under_curve,
+    best_first,
+    localization,
+    removed_until_change,
+)
 from videxplain.evaluation.summary import bootstrap
 
-PASSES = (1, 2, 4, 8, 16, 32)
+PASSES = (1, 2, 4, 8, 16, 32, 64)
 SCHEDULE = {"secants": PASSES, "centred": PASSES, "stratified": PASSES, "arcsine": PASSES, "half": (1,)}
 TRIAL_PASSES = 8
 LIME = (25, 50, 100, 500, 1000)
 ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]
-COLUMNS = ("top1", "top5", "overlap", "rank", "removal", "pointing")
+COLUMNS = ("top1", "top5", "overlap", "rank", "removal", "insertion", "deletion", "pointing")
 Scores = tuple[str, int, np.ndarray, float]  # row, cost in forward passes, scores, seconds
 
 
@@ -68,28 +75,39 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
     }
 
 
-def scored(
-    item: Item, methods: list[str], schemes: list[str], outputs: list[str], trying: bool
-) -> Iterator[Scores]:
+def shapley_values(item: Item, samples: int) -> np.ndarray:
+    seed = item.seed(f"kernel-shap-{samples}")
+    labels, target = torch.from_numpy(item.labels)[None], torch.tensor([item.target])
+    fill = item.settings.fill
+    rows = kernel_shap(
+        item.model, item.x, labels, item.num_segments, target, samples=samples, seed=seed, fill=fill
+    )
+    return rows[0].numpy()
+
+
+def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
     """Every row's scores for one item, LIME first."""
-    for samples in LIME:
-        found = item.scored(f"lime-{samples}")
-        yield f"lime-{samples}", samples, found.scores, found.seconds
-    for name in methods:
+    for kind, samples in itertools.product(("lime", "lime-logit"), LIME):
+        found = item.scored(f"{kind}-{samples}")
+        yield f"{kind}-{samples}", samples, found.scores, found.seconds
+    for samples in args.shapley:
+        start = time.perf_counter()
+        yield f"kernel-shap-{samples}", samples, shapley_values(item, samples), time.perf_counter() - start
+    for name in args.methods:
         try:
             found = item.scored(name)
         except vx.VidexplainError:  # a method that this network cannot serve
             continue
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
-    for levels, output in itertools.product(schemes, outputs):
+    for levels, output in itertools.product(args.levels, args.outputs):
         name = levels if output == "log-odds" else f"{levels}/{output}"
         for passes in SCHEDULE.get(levels, (4, 16)):
             start = time.perf_counter()
             seed = item.seed(f"{levels}-{passes}")
             *_, last = estimates(clip, passes, levels=levels, output=output, seed=seed)
             yield f"{name}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
-    tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if trying else {}
+    tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if args.trials else {}
     for name, score in tried.items():
         start = time.perf_counter()
         found = score().numpy()
@@ -97,12 +115,16 @@ def scored(
 
 
 def measured(
-    item: Item, scores: np.ndarray, reference: np.ndarray, removal: MaskedClip | None
+    item: Item, scores: np.ndarray, reference: np.ndarray, removal: MaskedClip | None, curves: bool
 ) -> dict[str, float]:
     common = np.intersect1d(best_first(scores)[:5], best_first(reference)[:5])
     row = {**agreement(scores, reference), "overlap": len(common) / 5}
     if removal is not None:
-        row["removal"] = removed_until_change(removal, best_first(scores))
+        order = best_first(scores)
+        row["removal"] = removed_until_change(removal, order)
+        if curves:
+            row["insertion"] = area_under_curve(removal, order, insertion=True)
+            row["deletion"] = area_under_curve(removal, order, insertion=False)
     if item.mask is not None:
         row["pointing"] = localization(item.labels, scores, item.mask)["pointing"]
     return row
@@ -130,10 +152,8 @@ def run(args: argparse.Namespace) -> None:
                 removal = item.masked()
                 item.settings = settings
             lines = []
-            for name, cost, scores, seconds in scored(
-                item, args.methods, args.levels, args.outputs, args.trials
-            ):
-                values = measured(item, scores, reference, removal)
+            for name, cost, scores, seconds in scored(item, args):
+                values = measured(item, scores, reference, removal, args.curves)
                 line = {"item": key, "K": item.num_segments, "row": name, "cost": cost, "seconds": seconds}
                 lines.append(json.dumps({**line, **values}))
             with path.open("a") as file:  # an item whole or not at all
@@ -197,7 +217,7 @@ def plot(args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.6 * len(found)), squeeze=False)
     for (key, rows), pair in zip(found.items(), axes, strict=True):
         for axis, column in zip(pair, ("overlap", "rank"), strict=True):
-            for family in ("lime", "secants", "arcsine", "centred", "stratified", "diagonal", "path"):
+            for family in ("lime", "lime-logit", "kernel-shap", *LEVELS):
                 points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
                 if not points:
                     continue
@@ -234,6 +254,8 @@ def main() -> None:
             command.add_argument("--fill", default="mean")
             command.add_argument("--reference", type=int, default=1000)
             command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
+            command.add_argument("--curves", action="store_true", help="insertion and deletion as well")
+            command.add_argument("--shapley", type=int, nargs="*", default=[], help="KernelSHAP's samples")
             command.add_argument("--levels", nargs="+", choices=LEVELS, default=[SECANTS])
             command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["log-odds"])
             command.add_argument("--methods", nargs="*", default=ONE_PASS, help="methods of one pass")

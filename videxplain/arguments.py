@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 DEFAULT_MODEL = "c3d-motion"
-METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "seed")
+METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "link", "seed")
 
 
 def positive(text: str) -> int:
@@ -88,6 +88,10 @@ def add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
     )
     group.add_argument("--steps", type=positive, metavar="N", help="steps of integrated-gradients")
     group.add_argument("--fill", help="what hides a supervoxel: mean, grey, black, blur or noise")
+    group.add_argument(
+        "--link",
+        help="what LIME and KernelSHAP regress: identity, the probability (default), or logit, its log-odds",
+    )
     group.add_argument("--seed", type=int, help="of whatever is drawn at random")
 
 

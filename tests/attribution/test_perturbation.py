@@ -16,6 +16,7 @@ from torch import nn
 import videxplain as vx
 from videxplain.attribution.masking import FILLS, MaskedClip
 from videxplain.attribution.perturbation import (
+    kernel_shap,
     lime_batched,
     lime_coefficients,
     lime_package,
@@ -70,15 +71,20 @@ def test_coefficients_equal_the_lime_package(model: vx.Classifier) -> None:
     assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
 
 
+@pytest.mark.parametrize("link", ["identity", "logit"])
 def test_batched_lime_agrees_with_the_package_end_to_end(
-    model: vx.Classifier, x: torch.Tensor, monkeypatch
+    model: vx.Classifier, x: torch.Tensor, monkeypatch, link: str
 ) -> None:
     """The package's own draws fed to ours: masks, composition, fill and regression all have to agree."""
     labels, target = blocks()[None], torch.tensor([0])
-    theirs = lime_package(model, x, labels, K, target, samples=100, seed=3)
+    with monkeypatch.context() as patch:
+        if link == "logit":  # of two classes the first one's log-odds are the difference of the logits
+            contrast = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+            patch.setattr(model, "predict", lambda x: model.logits(x).detach() @ contrast)
+        theirs = lime_package(model, x, labels, K, target, samples=100, seed=3)
     drawn = np.random.RandomState(3).randint(0, 2, 100 * K).reshape(100, K)
     monkeypatch.setattr(torch, "randint", lambda *_a, **_k: torch.from_numpy(drawn.copy()))
-    ours = lime_batched(model, x, labels, K, target, samples=100, seed=3)
+    ours = lime_batched(model, x, labels, K, target, samples=100, seed=3, link=link)
     assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
 
@@ -173,14 +179,28 @@ def test_kernel_shap_is_complete_and_ranks_a_nearly_additive_game(
     model: vx.Classifier, x: torch.Tensor
 ) -> None:
     labels, target = blocks()[None], torch.tensor([0])
-    from videxplain.attribution.perturbation import kernel_shap
-
     scores = kernel_shap(model, x, labels, K, target, samples=400)[0]
     clip = MaskedClip(model, x[0], blocks(), K, 0)
     whole, empty = clip.probability(torch.stack([torch.ones(K), torch.zeros(K)])).tolist()
     assert abs(scores.sum().item() - (whole - empty)) < 1e-5
     alone = occlusion(model, x, labels, K, target)[0]
     assert np.corrcoef(scores.numpy(), alone.numpy())[0, 1] > 0.95
+
+
+def test_kernel_shap_of_log_odds_that_are_a_sum_is_each_supervoxels_part(
+    model: vx.Classifier, x: torch.Tensor
+) -> None:
+    scores = kernel_shap(model, x, blocks()[None], K, torch.tensor([0]), samples=60, link="logit")[0]
+    difference = MaskedClip(model, x[0], blocks(), K, 0).contrast * model.net.weight.detach()
+    parts = torch.stack([difference[:, blocks() == k].sum() for k in range(K)])
+    torch.testing.assert_close(scores, parts, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lime-batched", "kernel-shap"])
+def test_an_unknown_link_is_named(model: vx.Classifier, method: str) -> None:
+    frames = np.zeros((3, 12, 16, 3), dtype=np.uint8)
+    with pytest.raises(vx.VidexplainError, match="unknown link 'logits'; did you mean 'logit'"):
+        vx.explain(model, frames, method=method, labels=blocks().numpy(), link="logits")
 
 
 def test_occlusion_by_hand(model: vx.Classifier, x: torch.Tensor) -> None:

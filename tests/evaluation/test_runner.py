@@ -19,7 +19,7 @@ from PIL import Image
 from videxplain.attribution.methods import METHODS, DenseMethod, RegionMethod
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.experiments import EXPERIMENTS, randomized
-from videxplain.evaluation.item import Settings, parse_rows
+from videxplain.evaluation.item import Item, Settings, parse_rows
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
@@ -52,6 +52,17 @@ def test_lime_improves_with_its_samples_and_random_is_at_chance(model: Classifie
     assert best["lime-1000"] <= best["lime-80"] < best["lime-20"] < best["random"]
     assert worst["lime-1000"] >= worst["lime-80"] >= worst["lime-20"] > worst["random"]
     assert best["random"] == pytest.approx(worst["random"], abs=0.12)
+
+
+@pytest.mark.parametrize("row", ["lime-60", "lime-logit-60"])
+def test_rows_that_share_samples_equal_the_method(
+    model: Classifier, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    sample = Blobs(1).load(0, clip_length=model.clip_length)
+    item = Item(model, sample, "blob", settings(row), 30)
+    monkeypatch.setattr(item, "seed", lambda _purpose: 5)
+    shared, alone = item.scored(row), item.scored(row, alone=True)
+    np.testing.assert_allclose(shared.scores, alone.scores, rtol=1e-4, atol=1e-6 * abs(alone.scores).max())
 
 
 def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +264,7 @@ def test_bootstrap_interval_covers_the_mean() -> None:
 
 def test_rows_are_parsed() -> None:
     assert len(parse_rows(None)) == 15
-    assert parse_rows("guided, lime-7,guided") == ["guided", "lime-7"]
+    assert parse_rows("guided, lime-7,guided,lime-logit-7") == ["guided", "lime-7", "lime-logit-7"]
     assert {"integrated-gradients", "occlusion", "lime-1000"} <= set(parse_rows("all"))
     with pytest.raises(VidexplainError, match="did you mean 'guided'"):
         parse_rows("guide")

@@ -70,20 +70,25 @@ class MaskedClip:
 
     def probability(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
         """The target's probability for each row of z: (m, K) -> (m,) float64."""
-        return self.probabilities(z, progress=progress)[:, self.target]
+        return self.score(z, output="probability", progress=progress)
+
+    def score(self, z: torch.Tensor, *, output: str, progress: str | None = None) -> torch.Tensor:
+        """The target's `output`, as `target_score` has it, for each row of z: (m, K) -> (m,) float64."""
+        return torch.cat([target_score(logits, self.target, output) for logits in self._logits(z, progress)])
 
     def probabilities(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
-        """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64.
+        """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64."""
+        return torch.cat([logits.softmax(dim=-1).mean(dim=1) for logits in self._logits(z, progress)])
 
-        In double precision from the logits on: a confident network's probability differs from 1 by less than float32
-        can tell, and what a supervoxel does to it would be rounded away.
+    @torch.no_grad()
+    def _logits(self, z: torch.Tensor, progress: str | None) -> Iterator[torch.Tensor]:
+        """Batches of (B, frames, classes).
+
+        In double precision from here on: a confident network's probability differs from 1 by less than float32 can
+        tell, and what a supervoxel does to it would be rounded away.
         """
-        found = []
-        with torch.no_grad():
-            for part in _counted(z.split(self.batch_size), progress):
-                logits = self.model.frame_logits(self.compose(part))
-                found.append(logits.double().softmax(dim=-1).mean(dim=1))
-        return torch.cat(found)
+        for part in _counted(z.split(self.batch_size), progress):
+            yield self.model.frame_logits(self.compose(part)).double()
 
     def gradient(
         self, z: torch.Tensor, *, output: str = "probability", ring: int = 1

@@ -29,7 +29,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--methods",
         metavar="A,B,...",
-        help='rows of the table; "lime-N", "lime-package-N", "region-gradient-N", or "all"',
+        help='rows of the table; "lime-N", "lime-logit-N", "lime-package-N", "region-gradient-N", or "all"',
     )
     command.add_argument(
         "--segments", default="100", metavar="N,...", help="numbers of supervoxels (default: %(default)s)"

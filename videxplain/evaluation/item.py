@@ -23,7 +23,7 @@ from videxplain.files import whole_file
 from videxplain.models import Classifier
 from videxplain.segmentation import segment
 
-_LIME = re.compile(r"lime-(\d+)")
+_LIME = re.compile(r"lime-(logit-)?(\d+)")
 _PACKAGE = re.compile(r"lime-package-(\d+)")
 _PASSES = re.compile(r"region-gradient-(\d+)")
 
@@ -62,7 +62,7 @@ def parse_rows(text: str | None) -> list[str]:
     rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for row in rows:
         if row not in METHODS and not any(kind.fullmatch(row) for kind in (_LIME, _PACKAGE, _PASSES)):
-            numbered = ["lime-50", "lime-1000", "lime-package-50", "region-gradient-8"]
+            numbered = ["lime-50", "lime-logit-50", "lime-1000", "lime-package-50", "region-gradient-8"]
             raise unknown_name("method", row, [*METHODS, *numbered])
     if not rows:
         raise VidexplainError("there is no method to evaluate.")
@@ -75,8 +75,8 @@ class Settings:
 
     Attributes
     ----------
-    rows : methods; "lime-N" is our batched LIME with N samples, "lime-package-N" that of the `lime` package;
-        "region-gradient-N" takes N passes.
+    rows : methods; "lime-N" is our batched LIME with N samples, "lime-logit-N" the same of the log-odds,
+        "lime-package-N" that of the `lime` package; "region-gradient-N" takes N passes.
     segments : numbers of supervoxels to try, each on its own.
     segmentation : None means SLIC for clips and QuickShift for images, as in the paper.
     fill : what takes a hidden supervoxel's place, in removal, curves and LIME alike. Grey is nearest to the paper's
@@ -197,10 +197,11 @@ class Item:
     def scored(self, row: str, *, alone: bool = False) -> Scored:
         """A method's scores.
 
-        The rows "lime-N" share their samples, the first N of one draw; with `alone`, for timing, they do not.
+        The rows "lime-N" and "lime-logit-N" share their samples, the first N of one draw; with `alone`, for timing,
+        they do not.
         """
         if (lime := _LIME.fullmatch(row)) and not alone:
-            return self._lime(int(lime[1]))
+            return self._lime(int(lime[2]), log_odds=bool(lime[1]))
         start = time.perf_counter()
         explanation = self.explained(row)
         seconds = time.perf_counter() - start
@@ -211,7 +212,8 @@ class Item:
         options: dict[str, Any] = {}
         name = row
         if lime := _LIME.fullmatch(row):
-            name, options = "lime-batched", {"samples": int(lime[1])}
+            link = "logit" if lime[1] else "identity"
+            name, options = "lime-batched", {"samples": int(lime[2]), "link": link}
         elif package := _PACKAGE.fullmatch(row):
             name, options = "lime", {"samples": int(package[1])}
         elif passes := _PASSES.fullmatch(row):
@@ -229,14 +231,16 @@ class Item:
             **options,
         )
 
-    def _lime(self, samples: int) -> Scored:
-        most = max([samples, *(int(m[1]) for r in self.settings.rows if (m := _LIME.fullmatch(r)))])
+    def _lime(self, samples: int, *, log_odds: bool) -> Scored:
+        most = max([samples, *(int(m[2]) for r in self.settings.rows if (m := _LIME.fullmatch(r)))])
         if self._pool is None:
             start = time.perf_counter()
             masks, values = self._draw(most, self.seed("lime"))
             self._pool = masks, values, (time.perf_counter() - start) / most
         masks, values, each = self._pool
         start = time.perf_counter()
+        if log_odds:  # of a probability in double precision, and finite where even that is 1
+            values = values.logit(eps=1e-16)
         scores = lime_coefficients(masks[:samples], values[:samples]).numpy()
         return Scored(scores, each * samples + time.perf_counter() - start)
 
