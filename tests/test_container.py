@@ -15,6 +15,7 @@ from videxplain.annotate import annotate
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1.4")
+ENCODERS = ("encoder", "duration")
 SOUND = ("-f", "lavfi", "-i", "sine=duration=1.4")
 
 
@@ -44,6 +45,24 @@ def subtitled(folder: Path) -> Path:
     return path
 
 
+def coarse(folder: Path) -> Path:
+    """A picture with few ticks a second, and sound that begins between them."""
+    path = folder / "coarse.mp4"
+    oracle.run(*PICTURE, "-itsoffset", 0.33, *SOUND, *X264, "-video_track_timescale", 25, path)
+    return path
+
+
+def named(folder: Path, suffix: str = ".mp4") -> Path:
+    path = folder / f"named{suffix}"
+    names = ("-metadata:s:v:0", "language=deu", "-metadata:s:v", "title=Left camera")
+    oracle.run(*PICTURE, *SOUND, *names, *X264, path)
+    return path
+
+
+def named_matroska(folder: Path) -> Path:
+    return named(folder, ".mkv")
+
+
 def facts(path: Path) -> dict[str, Any]:
     """What can be compared; sizes and the aspect ratio as they are shown, upright."""
     with vx.open_video(path) as video:
@@ -53,12 +72,25 @@ def facts(path: Path) -> dict[str, Any]:
         kinds = sorted(stream.type for stream in container.streams)
         sounds = [(s.codec_context.name, s.metadata.get("language")) for s in container.streams.audio]
         duration = Fraction(container.duration, av.time_base)
-    return {"shape": shape, "times": times, "kinds": kinds, "sounds": sounds, "duration": duration}
+        picture = container.streams.video[0]
+        tags = {name: text for name, text in picture.metadata.items() if name.lower() not in ENCODERS}
+        default = bool(picture.disposition & av.stream.Disposition.default)
+        starts = [stream.start_time * stream.time_base for stream in container.streams.audio]
+    return {
+        "shape": shape,
+        "times": times,
+        "kinds": kinds,
+        "sounds": sounds,
+        "duration": duration,
+        "picture": (tags, default),
+        "starts": [round(start, 4) for start in starts],
+    }
 
 
-@pytest.mark.parametrize("make", [variable, rotated, two_sounds, subtitled])
+@pytest.mark.parametrize("make", [variable, rotated, two_sounds, subtitled, coarse, named, named_matroska])
 def test_the_container_keeps_what_it_had(tmp_path: Path, make: Any) -> None:
-    source, out = make(tmp_path), tmp_path / "out.mp4"
+    source = make(tmp_path)
+    out = tmp_path / f"out{source.suffix}"
     annotate(vx.load_model("c3d-motion"), source, out, segmentation="grid", n_segments=8, preset="ultrafast")
     before, after = facts(source), facts(out)
     assert abs(before.pop("duration") - after.pop("duration")) <= Fraction(1, 20)
@@ -72,3 +104,18 @@ def test_the_container_keeps_what_it_had(tmp_path: Path, make: Any) -> None:
         assert video.orientation == (0, False), "turned already"
     for n in range(before["kinds"].count("audio")):
         assert len(oracle.decoded(out, f"a:{n}")) == len(oracle.decoded(source, f"a:{n}"))
+
+
+def test_a_transport_stream_begins_at_zero_with_its_sound_in_place(tmp_path: Path) -> None:
+    source, out = tmp_path / "late.ts", tmp_path / "out.mp4"
+    late = ("-itsoffset", 0.4, *SOUND, "-c:a", "mp2", "-output_ts_offset", 40000)
+    oracle.run(*PICTURE, *late, *X264, source)
+    annotate(vx.load_model("c3d-motion"), source, out, segmentation="grid", n_segments=8, preset="ultrafast")
+    before, after = [[oracle.decoded(path, kind) for kind in ("v:0", "a:0")] for path in (source, out)]
+    assert after[0][0][0] == 0 and before[0][0][0] > 40000
+    for own, other in zip(before, after, strict=True):
+        assert len(own) == len(other)
+        shifts = [time - shifted for (time, _), (shifted, _) in zip(own, other, strict=True)]
+        assert max(abs(shift - before[0][0][0]) for shift in shifts) < Fraction(1, 20_000)
+    with av.open(str(out)) as container:
+        assert container.duration < 3 * av.time_base

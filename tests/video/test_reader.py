@@ -176,8 +176,18 @@ def test_clips_are_the_frames_they_say(tmp_path: Path, length: int, stride: int,
 def test_first_frame_of_a_stream_that_starts_late(tmp_path: Path) -> None:
     path = tmp_path / "late.ts"
     oracle.make(path, *X264, "-output_ts_offset", 5)
+    with av.open(str(path)) as container:
+        start = Fraction(container.start_time, av.time_base)
     times = [frame.time for frame in open_video(path).frames()]
-    assert times == [time for time, _ in oracle.decoded(path)] and times[0] > 5
+    own = [time for time, _ in oracle.decoded(path)]
+    assert own[0] > 5 and times == [time - start for time in own], "as players count"
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".asf"])
+def test_frames_of_a_container_without_presentation_times(tmp_path: Path, suffix: str) -> None:
+    path = oracle.make(tmp_path / f"a{suffix}", *X264, "-bf", 2)
+    times = [frame.time for frame in open_video(path).frames()]
+    assert times == [time for time, _ in oracle.decoded(path)] and len(times) == 25
 
 
 def test_truncated_file_gives_what_can_be_decoded(tmp_path: Path) -> None:

@@ -162,6 +162,8 @@ def annotate(
         threads,
         video.sample_aspect_ratio,
         tuple(sorted(video.color.items())),
+        tuple(sorted(video.tags.items())),
+        video.default,
     )
     check_output(output, input)
     job = {

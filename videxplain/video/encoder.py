@@ -48,6 +48,10 @@ class Encoding:
         Ticks of the track, in seconds.
     rate : Fraction
         Mean frames per second, which guides the encoder.
+    tags : tuple of (str, str)
+        Language, title and handler_name, for the finished file.
+    default : bool
+        Whether the track is marked as one to be shown by default, where the container can tell.
     """
 
     width: int
@@ -60,6 +64,8 @@ class Encoding:
     threads: int = 0
     sample_aspect_ratio: Fraction = Fraction(1)
     color: tuple[tuple[str, int], ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    default: bool = True
 
     def checked(self) -> Encoding:
         """The same with ticks that a container can hold; refuses a codec that is missing here."""

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import av
 import ffmpeg
 
 from videxplain.errors import VidexplainError
+from videxplain.video.reader import origin
 
 # what each container can hold as it is; the rest is converted where that is possible, or left out and told
 _MP4_AUDIO = frozenset(
@@ -24,6 +26,8 @@ _TEXT_SUBTITLES = frozenset(
 )
 _SUBTITLE_CODEC = {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".webm": "webvtt"}
 
+# ticks per second that are fine enough for where sound begins in an MP4
+_FINE = 90_000
 # an optional mapping that matches nothing
 _NO_STREAM = "9999?"
 
@@ -69,7 +73,15 @@ def container_format(path: str | os.PathLike[str]) -> str:
     return CONTAINERS[suffix]
 
 
-def finish(video: str, output: str, source: str | None, *, timescale: int | None = None) -> list[str]:
+def finish(
+    video: str,
+    output: str,
+    source: str | None,
+    *,
+    timescale: int | None = None,
+    tags: dict[str, str] | None = None,
+    default: bool = True,
+) -> list[str]:
     """Join a finished video track with everything else of `source` into `output`, copying streams.
 
     Parameters
@@ -80,6 +92,10 @@ def finish(video: str, output: str, source: str | None, *, timescale: int | None
         Its audio, subtitles, attachments (Matroska), chapters and metadata are carried over.
     timescale : int, optional
         Ticks per second of the video track in MP4 and MOV.
+    tags : dict, optional
+        Language, title and handler_name of the video track.
+    default : bool
+        Whether the video track is marked as one to be shown by default; MP4 and MOV always do.
 
     Returns
     -------
@@ -92,20 +108,27 @@ def finish(video: str, output: str, source: str | None, *, timescale: int | None
         If ffmpeg fails, in ffmpeg's words.
     """
     options: dict[str, Any] = {"c": "copy", "map_metadata": -1, "f": container_format(output)}
+    tags = {"handler_name": ""} | (tags or {})  # none, not the one of the MP4 that the track comes in
+    # ffmpeg-python gives each option once: three names of the one video stream
+    for stream, (name, text) in zip(("v:0", "v", "0"), tags.items(), strict=False):
+        options[f"metadata:s:{stream}"] = f"{name}={text}"
+    options["disposition:v:0"] = "default" if default else "0"
     if CONTAINERS[Path(output).suffix.lower()] in ("mp4", "mov"):
         options["movflags"] = "+faststart"
         if timescale:
-            options |= {"video_track_timescale": timescale, "movie_timescale": timescale}
+            # the second is for when tracks begin and how long they last: sound needs it fine, picture in whole ticks
+            movie = timescale * -(-_FINE // timescale)
+            options |= {"video_track_timescale": timescale, "movie_timescale": movie}
     inputs: list[Any] = [ffmpeg.input(video)["v:0"]]
     if source is None:
         _run(inputs, output, options)
         return []
-    streams, carried, notes = _plan(source, Path(output).suffix.lower())
+    streams, carried, notes, start = _plan(source, Path(output).suffix.lower())
     options |= {"map_metadata": 1, "map_chapters": 1} | carried
-    origin: Any = ffmpeg.input(source)
+    other: Any = ffmpeg.input(source, itsoffset=f"{-float(start):.6f}")
     try:
         # the source has to be an input for its metadata even where none of its streams is wanted
-        _run(inputs + [origin[index] for index in _names(streams)], output, options)
+        _run(inputs + [other[index] for index in _names(streams)], output, options)
     except VidexplainError:
         # a damaged track may be impossible to copy; sound that can be decoded is then encoded anew
         sound = [index for index in streams if index in _indices(source, "audio")]
@@ -113,7 +136,7 @@ def finish(video: str, output: str, source: str | None, *, timescale: int | None
         if CONTAINERS[Path(output).suffix.lower()] == "webm":
             retry["c:a"] = "libopus"
         try:
-            _run(inputs + [origin[index] for index in _names(sound)], output, retry)
+            _run(inputs + [other[index] for index in _names(sound)], output, retry)
             notes.append("the source's streams could not be copied; its sound was encoded anew.")
         except VidexplainError:
             plain = {key: value for key, value in options.items() if not key.startswith(("c:", "map_"))}
@@ -143,13 +166,14 @@ def _indices(source: str, kind: str) -> list[int]:
         return [stream.index for stream in container.streams if stream.type == kind]
 
 
-def _plan(source: str, suffix: str) -> tuple[list[int], dict[str, Any], list[str]]:
-    """Indices of streams to carry over, ffmpeg options for them, and sentences on what is lost."""
+def _plan(source: str, suffix: str) -> tuple[list[int], dict[str, Any], list[str], Fraction]:
+    """Indices of streams to carry over, ffmpeg options for them, sentences on what is lost, and where times begin."""
     chosen: list[int] = []
     options: dict[str, Any] = {}
     notes: list[str] = []
     counts = {"a": 0, "s": 0}
     with av.open(source, metadata_errors="replace") as container:
+        start = origin(container)
         for stream in container.streams:
             codec = getattr(stream.codec_context, "name", None) if stream.codec_context else None
             if stream.type == "audio":
@@ -171,7 +195,7 @@ def _plan(source: str, suffix: str) -> tuple[list[int], dict[str, Any], list[str
                 notes.append(f"{name} was converted to {action} for {suffix}.")
             chosen.append(stream.index)
             counts[letter] += 1
-    return chosen, options, notes
+    return chosen, options, notes, start
 
 
 def _audio_action(codec: str | None, suffix: str) -> str | None:

@@ -103,6 +103,10 @@ class Video:
         The first frame's colour tags: colorspace, color_range, color_primaries, color_trc (ffmpeg's numbers).
     report : DecodeReport
         Of the last, or current, pass over the frames.
+    tags : dict
+        The stream's language, title and handler_name, as far as the container tells them.
+    default : bool
+        Whether the container marks the stream as one to be shown by default.
     """
 
     def __init__(
@@ -114,7 +118,9 @@ class Video:
         self.color: dict[str, int] = {}
         self.orientation: Orientation = UPRIGHT
         self.stream_index: int | None = None
-        self._start: Fraction | None = None
+        self.tags: dict[str, str] = {}
+        self.default = True
+        self._origin = Fraction(0)
         images = find_images(self.path)
         self._images: list[Path] | None = images
         if images is not None:
@@ -149,7 +155,7 @@ class Video:
             for index, image in enumerate(read_images(self._images, self._stored, report)):
                 yield Frame(index, index / self.rate, image, duration=1 / self.rate)
             return
-        clock = Clock(self.time_base, 1 / self.rate, self.duration, report)
+        clock = Clock(self.time_base, 1 / self.rate, self.duration, report, self._origin)
         for index, frame in enumerate(_all_frames(self.path, self.stream_index, clock)):
             time = clock.stamp(frame.pts, frame.dts)
             if (frame.height, frame.width) != self._stored:
@@ -206,6 +212,11 @@ class Video:
             chosen = _choose(container, stream, self.path)
             self.stream_index = chosen.index
             self.time_base = chosen.time_base or Fraction(1, 1000)
+            told = {name.lower(): text for name, text in chosen.metadata.items() if text}
+            told.setdefault("title", told.get("name", ""))  # so MP4 calls it
+            self.tags = {name: told[name] for name in ("language", "title", "handler_name") if told.get(name)}
+            self.default = bool(chosen.disposition & av.stream.Disposition.default)
+            self._origin = origin(container)
             rate = chosen.average_rate or chosen.guessed_rate or chosen.base_rate
             self.rate = rate if rate and 0 < rate <= 1000 else DEFAULT_RATE
             self.frame_count = chosen.frames if chosen.frames > 0 else None
@@ -233,12 +244,21 @@ class Video:
 
 
 class Clock:
-    """Gives every frame a time: its own timestamp where that is sound, and later than the one before."""
+    """Gives every frame a time: its own timestamp where that is sound, and later than the one before.
+
+    Times count from `origin`, to the nearest tick, in seconds.
+    """
 
     def __init__(
-        self, time_base: Fraction, nominal: Fraction, duration: Fraction | None, report: DecodeReport
+        self,
+        time_base: Fraction,
+        nominal: Fraction,
+        duration: Fraction | None,
+        report: DecodeReport,
+        origin: Fraction = Fraction(0),
     ):
         self.time_base = time_base
+        self.origin = round(origin / time_base)
         self.nominal = max(nominal, time_base)
         self.step = max(time_base, _SHORTEST)
         self.limit = max(duration or Fraction(0), _LONGEST_PAUSE)
@@ -253,6 +273,8 @@ class Clock:
 
     def stamp(self, pts: int | None, dts: int | None) -> Fraction:
         stamp = pts if pts is not None else dts
+        if stamp is not None:
+            stamp -= self.origin
         last = self.last
         if last is None:
             time = Fraction(0) if stamp is None else stamp * self.time_base
@@ -306,6 +328,15 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
     return Video(path, stream, rate)
 
 
+def origin(container: Any) -> Fraction:
+    """What a container's own clock shows where it begins, in seconds, if that tells nothing.
+
+    Transport streams count on from wherever the broadcast was; players show them from 0 on, as they do all others.
+    """
+    anywhere = container.format.flags & av.format.Flags.ts_discont.value
+    return Fraction(container.start_time or 0, av.time_base) if anywhere else Fraction(0)
+
+
 def _clip(window: list[Frame], start: int, stride: int, length: int, source: str) -> Clip:
     chosen = [frame for frame in window if (frame.index - start) % stride == 0][:length]
     held = length - len(chosen)
@@ -319,12 +350,16 @@ def _open(path: str) -> Any:
         raise VidexplainError(f"there is no file {path!r}; check the path.")
     if os.path.getsize(path) == 0 and os.path.isfile(path):
         raise VidexplainError(f"{path!r} is empty.")
+    container: Any
     try:
-        return av.open(path, metadata_errors="replace")
+        container = av.open(path, metadata_errors="replace")
     except PermissionError:
         raise VidexplainError(f"{path!r} may not be read; check its permissions.") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VidexplainError(f"{path!r} is not a video that ffmpeg can read ({_reason(error)}).") from error
+    # where there are no presentation times, as in AVI, FFmpeg's guess at them is worse than the decoder's order
+    container.flags &= ~av.container.Flags.gen_pts.value
+    return container
 
 
 def _choose(container: Any, stream: int | None, path: str) -> Any:

@@ -203,7 +203,14 @@ def finish_video(
     whole = os.path.join(folder, f"whole{Path(output).suffix.lower()}")
     try:
         join_segments(segments, track, encoding, end)
-        notes = program.finish(track, whole, source, timescale=encoding.time_base.denominator)
+        notes = program.finish(
+            track,
+            whole,
+            source,
+            timescale=encoding.time_base.denominator,
+            tags=dict(encoding.tags),
+            default=encoding.default,
+        )
         with open(whole, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(whole, output)
