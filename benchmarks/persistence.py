@@ -4,7 +4,7 @@
 
 Persistence: mean over the regions of a window's last frame of the intersection over union with the region of the same
 number in the next frame, 0 where there is none. Explained variation: share of the variance of CIELAB colours that lies
-between supervoxels; mean over the windows.
+between supervoxels; mean over the windows. K: how many supervoxels a window has, in the mean.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:
     return float((sizes * (means - mean) ** 2).sum() / ((lab - mean) ** 2).sum())
 
 
-def measure(clips: list, warm: bool) -> tuple[float, float]:
+def measure(clips: list, warm: bool) -> tuple[float, float, float]:
     supervoxels = Supervoxels("slic", SEGMENTS, COMPACTNESS, warm=warm)
-    before, kept, variation = None, [], []
+    before, kept, variation, counts = None, [], [], []
     for clip in clips:
         labels, numbers = supervoxels(clip)
         variation.append(explained_variation(clip.frames, labels))
+        counts.append(len(numbers))
         if before is not None:
             last, own = before
             union = overlaps(last, labels[0])
@@ -56,19 +57,22 @@ def measure(clips: list, warm: bool) -> tuple[float, float]:
             present = np.unique(last)
             kept.append((union * same).max(axis=1)[present].mean())
         before = labels[-1], numbers
-    return float(np.mean(kept)), float(np.mean(variation))
+    return float(np.mean(kept)), float(np.mean(variation)), float(np.mean(counts))
 
 
 def main() -> None:
-    print(f"{'video':22s} {'windows':>7s} {'IoU cold':>9s} {'IoU warm':>9s} {'EV cold':>8s} {'EV warm':>8s}")
+    names = "".join(
+        f" {name:>8s}" for figure in ("IoU", "EV", "K") for name in (f"{figure} cold", f"{figure} warm")
+    )
+    print(f"{'video':22s} {'windows':>7s}{names}")
     for path in sys.argv[1:]:
         clips = windows(path)
         if len(clips) < 2:
             continue
         cold, warm = measure(clips, False), measure(clips, True)
-        print(
-            f"{Path(path).name:22s} {len(clips):7d} {cold[0]:9.3f} {warm[0]:9.3f} {cold[1]:8.4f} {warm[1]:8.4f}"
-        )
+        figures = zip(("8.3f", "8.4f", "8.0f"), cold, warm, strict=True)
+        columns = "".join(f" {first:{form}} {second:{form}}" for form, first, second in figures)
+        print(f"{Path(path).name:22s} {len(clips):7d}{columns}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage.color import rgb2lab
 
 import videxplain as vx
 from videxplain.annotate.supervoxels import Supervoxels, matched, moved_on, overlaps
-from videxplain.clip import Clip
+from videxplain.clip import Clip, Geometry
 
 
 def shot(frames: int, seed: int = 0, shift: float = 0.5) -> np.ndarray:
@@ -67,6 +70,41 @@ def test_the_warm_start_persists_better_than_a_cold_one() -> None:
                 before, own = after, numbers
         kept[warm] = np.mean(values)
     assert kept[True] > kept[False]
+
+
+def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the variance of the colours, in scikit-image's CIELAB, that lies between supervoxels."""
+    colours, ids = rgb2lab(frames).reshape(-1, 3), labels.ravel()
+    means = np.stack([np.bincount(ids, channel) for channel in colours.T], axis=1) / np.bincount(ids)[:, None]
+    within, whole = colours - means[ids], colours - colours.mean(axis=0)
+    return float(1 - (within**2).sum() / (whole**2).sum())
+
+
+@pytest.mark.parametrize("name", ["bikes", "bigbuckbunny"])
+def test_the_warm_start_explains_as_much_of_the_colours(name: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(name)
+    with vx.open_video(path) as video:
+        geometry = Geometry.fit((video.height, video.width), (112, 112), "crop")
+        clips = [
+            replace(window, frames=geometry.apply(window.frames))
+            for window in video.clips(16, 2)
+            if not window.held
+        ]
+    explained, kept = {}, {}
+    for warm in (False, True):
+        supervoxels = Supervoxels("slic", 200, 10.0, warm=warm)
+        found = [supervoxels(window) for window in clips]
+        explained[warm] = np.mean(
+            [
+                explained_variation(window.frames, labels)
+                for window, (labels, _) in zip(clips, found, strict=True)
+            ]
+        )
+        kept[warm] = np.mean(
+            [persistence(a[-1], own, b[0], numbers) for (a, own), (b, numbers) in pairwise(found)]
+        )
+    assert explained[True] >= explained[False]
+    assert kept[True] > kept[False] + 0.04
 
 
 @pytest.mark.parametrize(("seed", "start"), [(7, 8), (0, 9)])
