@@ -170,16 +170,17 @@ inline void find_nearest(Group& group, const std::vector<Candidate>& candidates,
   }
 }
 
-// A row of `width` values from memory; past its end whatever is harmless.
+// A row of `width` values from memory, and zeros past its end.
 template <typename Vector, typename Value>
 inline void load_row(const Value* from, int64_t width, Vector (&row)[kVectors]) {
   if (width == kTileX) {
     std::memcpy(row, from, sizeof row);
     return;
   }
-  Value padded[kTileX] = {};
-  std::copy(from, from + width, padded);
-  std::memcpy(row, padded, sizeof row);
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t lanes = std::min<int64_t>(width - v * kLanes, kLanes);
+    row[v] = lanes > 0 ? load(from + v * kLanes, static_cast<int>(lanes)) : Vector{};
+  }
 }
 
 // Writes the labels found for a row of a tile, accounts for the voxels that changed theirs, and returns how many did.
@@ -237,6 +238,10 @@ int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, 
         load_row(clip.lab + clip.voxels + row, width, group.a[r]);
         load_row(clip.lab + 2 * clip.voxels + row, width, group.b[r]);
         load_row(labels + row, width, group.labels[r]);
+        if (start[2] + kTileX < clip.shape.width) {
+          for (int c = 0; c < 3; ++c) __builtin_prefetch(clip.lab + c * clip.voxels + row + 2 * kTileX - 1);
+          __builtin_prefetch(labels + row + 2 * kTileX - 1);
+        }
         for (int v = 0; v < kVectors; ++v) group.l[r][v] -= kMiddle;
       }
       find_nearest(group, candidates, static_cast<int>(t - start[0]), static_cast<int>(y - start[1]));
