@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <vector>
 
 namespace videxplain {
@@ -24,6 +25,33 @@ Variants choose() {
 }
 
 constexpr int64_t kKeptVoxels = 1 << 20;
+
+// Memory as it comes, not filled, from the beginning of a cache line on, so that vectors do not lie across two.
+template <typename Value>
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+  Value* room_for(int64_t count) {
+    if (count > count_) {
+      release();
+      values_ = static_cast<Value*>(::operator new(count * sizeof(Value), kLine));
+      count_ = count;
+    }
+    return values_;
+  }
+  void release() {
+    ::operator delete(values_, kLine);
+    values_ = nullptr, count_ = 0;
+  }
+
+ private:
+  static constexpr std::align_val_t kLine{64};
+  Value* values_ = nullptr;
+  int64_t count_ = 0;
+};
 
 }  // namespace
 
@@ -53,17 +81,17 @@ void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& setting
                  float* centres, const ParallelFor& parallel) {
   const int64_t voxels = shape.voxels();
   // Kept from call to call, for fresh pages cost more than what is done on them; large ones are given back.
-  thread_local std::vector<float> lab;
-  thread_local std::vector<int32_t> labels;
-  lab.resize(3 * voxels);
-  labels.resize(voxels);
+  thread_local Buffer<float> lab_buffer;
+  thread_local Buffer<int32_t> labels_buffer;
+  float* lab = lab_buffer.room_for(3 * voxels);
+  int32_t* labels = labels_buffer.room_for(voxels);
   std::vector<ColourSums> totals(settings.clusters());
-  rgb_to_lab(frames, {1, 3}, lab.data(), voxels, parallel);
-  slic(lab.data(), shape, settings, labels.data(), centres, totals.data(), parallel);
-  connect_segments(labels.data(), lab.data(), shape, min_size, totals.data(), settings.clusters(), connected, parallel);
+  rgb_to_lab(frames, {1, 3}, lab, voxels, parallel);
+  slic(lab, shape, settings, labels, centres, totals.data(), parallel);
+  connect_segments(labels, lab, shape, min_size, totals.data(), settings.clusters(), connected, parallel);
   if (voxels > kKeptVoxels) {
-    std::vector<float>().swap(lab);
-    std::vector<int32_t>().swap(labels);
+    lab_buffer.release();
+    labels_buffer.release();
   }
 }
 
