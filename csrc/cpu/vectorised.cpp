@@ -156,6 +156,7 @@ inline void find_nearest(Group& group, const std::vector<Candidate>& candidates,
     for (int v = 0; v < kVectors; ++v) best[r][v] = all(kInfinity);
   for (const Candidate& candidate : candidates) {
     const Near& near = *candidate.near;
+    const Ints id = in_register(near.id - Ints{});
     for (int v = 0; v < kVectors; ++v) {
       const Floats across = load(candidate.across + v * kLanes);
       for (int r = 0; r < kRows; ++r) {
@@ -164,7 +165,7 @@ inline void find_nearest(Group& group, const std::vector<Candidate>& candidates,
         cost = fused(all(near.l), group.l[r][v], cost);
         const auto less = cost < best[r][v];
         best[r][v] = less ? cost : best[r][v];
-        group.labels[r][v] = less ? near.id - Ints{} : group.labels[r][v];
+        group.labels[r][v] = less ? id : group.labels[r][v];
       }
     }
   }

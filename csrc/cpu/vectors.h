@@ -59,6 +59,14 @@ inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof va
 inline void store(int32_t* to, Ints values) { std::memcpy(to, &values, sizeof values); }
 inline Floats all(float value) { return value - Floats{}; }
 
+// Keeps the compiler from reading a value again wherever it is used.
+inline Ints in_register(Ints values) {
+#if defined(__AVX2__)
+  asm("" : "+v"(values));
+#endif
+  return values;
+}
+
 inline Floats absolute(Floats values) { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(values) & 0x7fffffff); }
 
 // A bit for each lane in which the two differ.
