@@ -341,7 +341,8 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
     parallel(bands_t * bands_y, 4, [&](int64_t begin, int64_t end) {
       std::vector<Sums> changes(clusters);
       std::vector<Near> near;
-      std::vector<Candidate> candidates;
+      near.reserve(clusters);  // candidates point into it
+      std::vector<std::vector<Candidate>> tiles((shape.width + kTileX - 1) / kTileX);
       int64_t own = 0;
       for (int64_t band = begin; band < end; ++band) {
         int64_t start[3] = {band / bands_y * kTileT, band % bands_y * kTileY, 0};
@@ -358,13 +359,13 @@ void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* 
             for (int y = 0; y < kTileY; ++y) c.row[t][y] = frame[t] + (row[y] + square);
           c.l = -2 * l, c.a = -2 * a, c.b = -2 * b;
           c.id = static_cast<int32_t>(k);
+          for (int64_t tile = windows[k].low[2] / kTileX; tile * kTileX < windows[k].high[2]; ++tile)
+            tiles[tile].push_back({&c, in_x.of(k, tile * kTileX)});
         }
-        for (; start[2] < shape.width; start[2] += kTileX) {
-          candidates.clear();
-          for (const Near& c : near)
-            if (windows[c.id].meets(2, start[2], start[2] + kTileX))
-              candidates.push_back({&c, in_x.of(c.id, start[2])});
+        for (std::vector<Candidate>& candidates : tiles) {
           own += assign_tile(clip, candidates, start, labels, changes.data());
+          candidates.clear();
+          start[2] += kTileX;
         }
       }
       const std::lock_guard<std::mutex> lock(merging);
