@@ -19,13 +19,20 @@ std::array<float, Count + 1> linear_table() {
   return table;
 }
 
-float linear_of(uint8_t value) {
+// The table for values of a kind, which loops fetch once.
+const float* table_for(uint8_t) {
   static const std::array<float, 256> table = linear_table<255>();
-  return table[value];
+  return table.data();
 }
 
-float linear_of(float value) {
+const float* table_for(float) {
   static const std::array<float, kSteps + 1> table = linear_table<kSteps>();
+  return table.data();
+}
+
+inline float linear_of(uint8_t value, const float* table) { return table[value]; }
+
+inline float linear_of(float value, const float* table) {
   // written so that a NaN becomes 0
   const float place = (value > 0.0f ? std::min(value, 1.0f) : 0.0f) * static_cast<float>(kSteps);
   const int low = std::min(static_cast<int>(place), kSteps - 1);
@@ -34,6 +41,7 @@ float linear_of(float value) {
 
 template <typename Value>
 void convert(const Value* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel) {
+  const float* const table = table_for(Value{});
   parallel((voxels + kBlock - 1) / kBlock, 32, [&](int64_t begin, int64_t end) {
     float values[3][kBlock];
     const float* const in[3] = {values[0], values[1], values[2]};
@@ -42,7 +50,7 @@ void convert(const Value* rgb, Layout layout, float* lab, int64_t voxels, const 
       float* out[3];
       for (int c = 0; c < 3; ++c) {
         const Value* channel = rgb + c * layout.channel_step + first * layout.voxel_step;
-        for (int64_t i = 0; i < count; ++i) values[c][i] = linear_of(channel[i * layout.voxel_step]);
+        for (int64_t i = 0; i < count; ++i) values[c][i] = linear_of(channel[i * layout.voxel_step], table);
         out[c] = lab + c * voxels + first;
       }
       variants().lab_of_linear(in, out, count);
