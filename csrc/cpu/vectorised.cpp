@@ -227,6 +227,8 @@ int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, 
   const int64_t width = std::min<int64_t>(kTileX, clip.shape.width - start[2]);
   const int64_t t_end = std::min(start[0] + kTileT, clip.shape.frames);
   const int64_t y_end = std::min(start[1] + kTileY, clip.shape.height);
+  // The end of the next tile's row, asked for now: rows of a tile lie too far apart for the processor to foresee them.
+  const int64_t ahead = std::min<int64_t>(2 * kTileX, clip.shape.width - start[2]) - 1;
   int64_t moved = 0;
   for (int64_t t = start[0]; t < t_end; ++t) {
     for (int64_t y = start[1]; y < y_end; y += kRows) {
@@ -239,10 +241,8 @@ int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, 
         load_row(clip.lab + clip.voxels + row, width, group.a[r]);
         load_row(clip.lab + 2 * clip.voxels + row, width, group.b[r]);
         load_row(labels + row, width, group.labels[r]);
-        if (start[2] + kTileX < clip.shape.width) {
-          for (int c = 0; c < 3; ++c) __builtin_prefetch(clip.lab + c * clip.voxels + row + 2 * kTileX - 1);
-          __builtin_prefetch(labels + row + 2 * kTileX - 1);
-        }
+        for (int c = 0; c < 3; ++c) __builtin_prefetch(clip.lab + c * clip.voxels + row + ahead);
+        __builtin_prefetch(labels + row + ahead);
         for (int v = 0; v < kVectors; ++v) group.l[r][v] -= kMiddle;
       }
       find_nearest(group, candidates, static_cast<int>(t - start[0]), static_cast<int>(y - start[1]));
