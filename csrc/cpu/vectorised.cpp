@@ -227,8 +227,14 @@ int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, 
   const int64_t width = std::min<int64_t>(kTileX, clip.shape.width - start[2]);
   const int64_t t_end = std::min(start[0] + kTileT, clip.shape.frames);
   const int64_t y_end = std::min(start[1] + kTileY, clip.shape.height);
-  // The end of the next tile's row, asked for now: rows of a tile lie too far apart for the processor to foresee them.
-  const int64_t ahead = std::min<int64_t>(2 * kTileX, clip.shape.width - start[2]) - 1;
+  // From a row to the end of the next tile's, or of the next band's first. These are asked for now, since rows lie too
+  // far apart for the processor to foresee them, and into the second-level cache, since rows of different frames often
+  // compete for the same few places of the first.
+  int64_t ahead = 0;
+  if (start[2] + kTileX < clip.shape.width)
+    ahead = std::min<int64_t>(2 * kTileX, clip.shape.width - start[2]) - 1;
+  else if (start[1] + 2 * kTileY <= clip.shape.height)
+    ahead = kTileY * clip.shape.width - start[2] + std::min<int64_t>(kTileX, clip.shape.width) - 1;
   int64_t moved = 0;
   for (int64_t t = start[0]; t < t_end; ++t) {
     for (int64_t y = start[1]; y < y_end; y += kRows) {
@@ -241,8 +247,8 @@ int64_t assign_tile(const Clip& clip, const std::vector<Candidate>& candidates, 
         load_row(clip.lab + clip.voxels + row, width, group.a[r]);
         load_row(clip.lab + 2 * clip.voxels + row, width, group.b[r]);
         load_row(labels + row, width, group.labels[r]);
-        for (int c = 0; c < 3; ++c) __builtin_prefetch(clip.lab + c * clip.voxels + row + ahead);
-        __builtin_prefetch(labels + row + ahead);
+        for (int c = 0; c < 3; ++c) __builtin_prefetch(clip.lab + c * clip.voxels + row + ahead, 0, 2);
+        __builtin_prefetch(labels + row + ahead, 0, 2);
         for (int v = 0; v < kVectors; ++v) group.l[r][v] -= kMiddle;
       }
       find_nearest(group, candidates, static_cast<int>(t - start[0]), static_cast<int>(y - start[1]));
