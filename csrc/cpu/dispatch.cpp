@@ -24,7 +24,7 @@ Variants choose() {
   return {"plain", plain::lab_of_linear, plain::slic, plain::slic_exact, plain::segment_reduce};
 }
 
-constexpr int64_t kKeptVoxels = 1 << 20;
+constexpr int64_t kKeptVoxels = 1 << 21;
 
 // Memory as it comes, not filled, from the beginning of a cache line on, so that vectors do not lie across two.
 template <typename Value>
