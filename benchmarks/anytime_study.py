@@ -30,7 +30,6 @@ import torch
 import videxplain as vx
 from videxplain.attribution.anytime import LEVELS, SECANTS, TANGENTS, estimates
 from videxplain.attribution.masking import OUTPUTS, MaskedClip
-from videxplain.attribution.perturbation import kernel_shap
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
 from videxplain.evaluation.measures import (
@@ -76,13 +75,10 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
 
 
 def shapley_values(item: Item, samples: int) -> np.ndarray:
-    seed = item.seed(f"kernel-shap-{samples}")
-    labels, target = torch.from_numpy(item.labels)[None], torch.tensor([item.target])
-    fill = item.settings.fill
-    rows = kernel_shap(
-        item.model, item.x, labels, item.num_segments, target, samples=samples, seed=seed, fill=fill
-    )
-    return rows[0].numpy()
+    options = {"samples": samples, "seed": item.seed(f"kernel-shap-{samples}"), "fill": item.settings.fill}
+    return vx.explain(
+        item.model, item.clip, method="kernel-shap", target=item.target, labels=item.labels, **options
+    ).scores
 
 
 def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
@@ -117,10 +113,10 @@ def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
 def measured(
     item: Item, scores: np.ndarray, reference: np.ndarray, removal: MaskedClip | None, curves: bool
 ) -> dict[str, float]:
-    common = np.intersect1d(best_first(scores)[:5], best_first(reference)[:5])
+    order = best_first(scores)
+    common = np.intersect1d(order[:5], best_first(reference)[:5])
     row = {**agreement(scores, reference), "overlap": len(common) / 5}
     if removal is not None:
-        order = best_first(scores)
         row["removal"] = removed_until_change(removal, order)
         if curves:
             row["insertion"] = area_under_curve(removal, order, insertion=True)
