@@ -15,8 +15,9 @@ from videxplain.annotate import annotate
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1.4")
-ENCODERS = ("encoder", "duration")
 SOUND = ("-f", "lavfi", "-i", "sine=duration=1.4")
+WRITERS_OWN = ("encoder", "duration")
+"""Tags that whoever writes the file sets."""
 
 
 def variable(folder: Path) -> Path:
@@ -73,7 +74,7 @@ def facts(path: Path) -> dict[str, Any]:
         sounds = [(s.codec_context.name, s.metadata.get("language")) for s in container.streams.audio]
         duration = Fraction(container.duration, av.time_base)
         picture = container.streams.video[0]
-        tags = {name: text for name, text in picture.metadata.items() if name.lower() not in ENCODERS}
+        tags = {name: text for name, text in picture.metadata.items() if name.lower() not in WRITERS_OWN}
         default = bool(picture.disposition & av.stream.Disposition.default)
         starts = [stream.start_time * stream.time_base for stream in container.streams.audio]
     return {
