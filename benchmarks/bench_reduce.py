@@ -2,9 +2,9 @@
 
     pytest benchmarks/bench_reduce.py --benchmark-columns=min,median,iqr,rounds
 
-Two lines per case, medians and minima of one run: each form repeated by itself, as pytest-benchmark times anything, and all
-in turn, so that each finds the caches (data, code, pages) as the others leave them. The read-only pass adds up the labels
-and the voxel scores.
+Two lines per case, medians and minima of one run: each form repeated by itself, as pytest-benchmark times anything, and
+all in turn, so that each finds the caches (data, code, pages) as the others leave them. The read-only pass adds up the
+labels and the voxel scores.
 """
 
 from __future__ import annotations
@@ -94,7 +94,12 @@ def test_reduction(benchmark, capsys, threads: int, case: tuple[int, ...]) -> No
     alone = {name: [timed(work) for _ in range(ROUNDS)] for name, work in works.items()}
     rounds = [{name: timed(work) for name, work in works.items()} for _ in range(ROUNDS)]
     in_turn = {name: [one[name] for one in rounds] for name in works}
-    benchmark.extra_info |= {"alone": alone, "in_turn": in_turn, "threads": threads, "load": os.getloadavg()[0]}
+    benchmark.extra_info |= {
+        "alone": alone,
+        "in_turn": in_turn,
+        "threads": threads,
+        "load": os.getloadavg()[0],
+    }
     with capsys.disabled():
         print(f"\n{'x'.join(map(str, case))}, {threads} thread(s), load {os.getloadavg()[0]:.1f}")
         for name, times in {"by itself": alone, "in turn": in_turn}.items():
