@@ -105,8 +105,9 @@ def test_sound_size_and_odd_sizes_are_kept(tmp_path: Path, model: vx.Classifier)
         assert len(list(after.frames())) == len(list(before.frames()))
 
 
-def test_the_timeline_can_be_left_out(tmp_path: Path, model: vx.Classifier) -> None:
-    source = tmp_path / "in.mp4"
+@pytest.mark.parametrize("container", ["mp4", "mkv"])  # which does not tell how many frames there are
+def test_the_timeline_can_be_left_out(tmp_path: Path, model: vx.Classifier, container: str) -> None:
+    source = tmp_path / f"in.{container}"
     oracle.run("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", 16, *X264, source)
     last = {}
     for choice in ("--no-timeline", "--quiet"):
@@ -118,6 +119,8 @@ def test_the_timeline_can_be_left_out(tmp_path: Path, model: vx.Classifier) -> N
     places = np.nonzero(rows)[0]
     assert 4 <= len(places) <= 8, "a strip as high as half a letter"
     assert places.min() > 200, "at the foot"
+    strip = np.abs(last["--no-timeline"] - last["--quiet"])[places].max(axis=(0, 2)) > 60
+    assert strip[:310].all(), "from the first frame to the last"
 
 
 def test_image_model_explains_frames(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def annotate(
     try:
         with (
             tqdm(
-                total=video.frame_count,
+                total=video.expected_frames,
                 initial=summary.resumed,
                 unit="frame",
                 desc=os.path.basename(output),
@@ -201,7 +201,7 @@ def annotate(
             groups = pipeline.stage("segment", groups, 1)
             results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
-            length = video.frame_count if timeline else None
+            length = video.expected_frames if timeline else None
             strip = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)

@@ -232,8 +232,7 @@ def _read(path: Path, clip_length: int, stride: int) -> Clip:
 
     video = open_video(path)
     span = (clip_length - 1) * stride + 1
-    total = video.frame_count or int((video.duration or 0) * video.rate)
-    skip = max(0, (total - span) // 2)
+    skip = max(0, ((video.expected_frames or 0) - span) // 2)
     last = None
     for clip in video.clips(length=clip_length, stride=stride, hop=max(1, skip)):
         if clip.start >= skip:

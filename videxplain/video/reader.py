@@ -134,6 +134,13 @@ class Video:
             self._probe(stream)
         self.height, self.width = self._stored[::-1] if self.orientation[0] % 2 else self._stored
 
+    @property
+    def expected_frames(self) -> int | None:
+        """`frame_count`, or what the duration and the rate make of it; None where the container tells neither."""
+        if self.frame_count is None and self.duration is not None:
+            return max(1, round(self.duration * self.rate))
+        return self.frame_count
+
     def __enter__(self) -> Video:
         return self
 
