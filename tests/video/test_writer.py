@@ -265,3 +265,13 @@ def test_a_picture_that_somebody_still_holds_is_not_drawn_over() -> None:
     again = room.blank()
     planes(again)[0][:] = 200
     assert (planes(graph.pull())[0] == 50).all()
+
+
+def test_other_pictures_are_told_to_be_left_out(tmp_path: Path) -> None:
+    source, out = tmp_path / "two.mp4", tmp_path / "out.mp4"
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.2")
+    oracle.run(*picture, *picture, "-map", 0, "-map", 1, *X264, source)
+    (note,) = copy(source, out).notes
+    assert "other video streams (1" in note
+    with av.open(str(out)) as container:
+        assert len(container.streams.video) == 1

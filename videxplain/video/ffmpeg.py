@@ -195,6 +195,9 @@ def _plan(source: str, suffix: str) -> tuple[list[int], dict[str, Any], list[str
                 notes.append(f"{name} was converted to {action} for {suffix}.")
             chosen.append(stream.index)
             counts[letter] += 1
+        others = len(container.streams.video) - 1
+        if others > 0:
+            notes.append(f"the source's other video streams ({others}, covers counted) were left out.")
     return chosen, options, notes, start
 
 
