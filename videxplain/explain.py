@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from videxplain.attribution.anytime import SECANTS, estimates
+from videxplain.attribution.anytime import LEADERS, SECANTS, estimates
 from videxplain.attribution.masking import MaskedClip
 from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
@@ -176,6 +176,7 @@ def explain_anytime(
     *,
     passes: int = 64,
     levels: str = SECANTS,
+    leaders: int = LEADERS,
     fill: str = "mean",
     output: str = "log-odds",
     seed: int = 0,
@@ -192,7 +193,7 @@ def explain_anytime(
     passes
         At most how many. Other levels than "secants" are laid out for this many, so that stopping early costs some of
         their evenness.
-    levels, fill, output, seed
+    levels, leaders, fill, output, seed
         As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.anytime` lists the levels.
     batch_size
         Passes from one result to the next; by default as many as go through the network at once, of secants at least 4.
@@ -227,8 +228,15 @@ def explain_anytime(
         batch_size=batch_size,
         seed=seed,
     )
-    settings = {"model": model.name, **inputs.settings, "levels": levels, "fill": fill, "output": output}
-    for estimate in estimates(masked, passes, levels=levels, seed=seed, output=output):
+    settings = {
+        "model": model.name,
+        **inputs.settings,
+        "levels": levels,
+        "leaders": leaders,
+        "fill": fill,
+        "output": output,
+    }
+    for estimate in estimates(masked, passes, levels=levels, leaders=leaders, seed=seed, output=output):
         yield RunningExplanation(
             inputs.explanation(
                 0,

@@ -60,11 +60,13 @@ def last(clip: MaskedClip, passes: int, **options: object):
     return estimate
 
 
-@pytest.mark.parametrize("levels", RANDOM)
-def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str) -> None:
+@pytest.mark.parametrize(
+    ("levels", "leaders"), [("secants", 3), ("secants", 8), *((name, 0) for name in RANDOM)]
+)
+def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str, leaders: int) -> None:
     clip = masked()
     exact = banzhaf(clip)
-    estimate = last(clip, 4096, levels=levels, output="logit")
+    estimate = last(clip, 4096, levels=levels, leaders=leaders, output="logit")
     assert estimate.passes == 4096
     assert (estimate.scores - exact).abs().max() < 0.02 * exact.abs().max()
     assert ((estimate.scores - exact).abs() < 5 * estimate.standard_error + 1e-6).all()
@@ -119,13 +121,15 @@ def test_arcsine_levels_are_a_quadrature_of_mirrored_passes(passes: int) -> None
     assert passes % 2 == 0 or torch.allclose(z[-1], torch.tensor(0.5, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("levels", ["arcsine", "secants"])
-def test_mirrored_passes_are_exact_where_regions_interact_in_pairs(levels: str) -> None:
+@pytest.mark.parametrize(
+    ("levels", "leaders"), [("arcsine", 0), ("secants", 0), ("secants", 3), ("secants", 8)]
+)
+def test_mirrored_passes_are_exact_where_regions_interact_in_pairs(levels: str, leaders: int) -> None:
     """Without the product of three: the derivatives are linear in the others' levels, and cancel in each pair."""
     clip = masked()
     with torch.no_grad():
         clip.model.net.c.zero_()
-    estimate = last(clip, 8, levels=levels, output="logit")
+    estimate = last(clip, 8, levels=levels, leaders=leaders, output="logit")
     torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
 
 
@@ -177,15 +181,56 @@ def test_slopes_of_a_ring_add_up_to_what_changes_from_mask_to_mask() -> None:
     assert ((tangents * step).sum(dim=1) - changes).abs().max() > 0.1 * changes.abs().max()
 
 
-def test_stated_error_falls_with_the_root_of_the_passes_on_a_network() -> None:
+def pixels() -> MaskedClip:
     model = vx.Classifier(
         Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"]
     )
     x = torch.randn(3, 2, 4, K, generator=torch.Generator().manual_seed(2))
-    clip = MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=512)
+    return MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=512)
+
+
+def test_leaders_are_measured_free_of_the_chords_bias() -> None:
+    """Of a network that is far from linear, the exact means over all masks come out for leaders, and for them only."""
+    clip = pixels()
+    corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=K)))
+    values = clip.score(corners, output="log-odds")
+    exact = torch.stack(
+        [values[corners[:, k] == 1].mean() - values[corners[:, k] == 0].mean() for k in range(K)]
+    )
+    off = {n: last(clip, 4096, leaders=n).scores - exact for n in (0, 2, K)}
+    best = exact.topk(2).indices
+    assert off[0][best].abs().max() > 0.1 * exact.abs().max(), "there is a bias to be free of"
+    assert off[2][best].abs().max() < 0.02 * exact.abs().max()
+    assert off[K].abs().max() < 0.02 * exact.abs().max()
+    rest = [k for k in range(K) if k not in best]
+    torch.testing.assert_close(off[2][rest], off[0][rest])
+
+
+def test_measurements_are_forward_passes_for_eight_passes_there_and_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip, seen = masked(), []
+    score = MaskedClip.score
+
+    def counted(self: MaskedClip, z: torch.Tensor, **options: object) -> torch.Tensor:
+        seen.append(len(z))
+        return score(self, z, **options)
+
+    monkeypatch.setattr(MaskedClip, "score", counted)
+    for passes, expected in ((1, []), (4, [6]), (8, [6]), (9, [6, 6]), (32, [6] * 4)):
+        seen.clear()
+        last(clip, passes, leaders=3)
+        assert seen == expected
+    last(clip, 8, levels="arcsine"), last(clip, 8, leaders=0)
+    assert seen == [6] * 4
+
+
+@pytest.mark.parametrize("leaders", [0, K])
+def test_stated_error_falls_with_the_root_of_the_passes_on_a_network(leaders: int) -> None:
+    clip = pixels()
     stated, true = [], []
     for passes in (32, 512):
-        runs = [last(clip, passes, seed=seed) for seed in range(30)]
+        runs = [last(clip, passes, leaders=leaders, seed=seed) for seed in range(30)]
         stated.append(torch.stack([run.standard_error for run in runs]).mean(dim=0))
         true.append(torch.stack([run.scores for run in runs]).std(dim=0))
     assert 3.3 < (stated[0] / stated[1]).mean() < 4.7  # sqrt(512 / 32) = 4
@@ -233,12 +278,13 @@ def test_running_estimate_ends_at_the_whole_and_stops_at_a_wanted_precision() ->
         running[-1].scores, last(masked(), 100, output="logit").scores, rtol=1e-5, atol=1e-6
     )
     wanted = running[2].precision
+    first = next(e for e in running if e.precision <= wanted)
     model, target = clip.model, torch.tensor([0])
     arguments = (model, clip.x[None], clip.labels[None], K, target)
     stopped = region_gradient(
         *arguments, passes=100, until=wanted, fill="black", output="logit", batch_size=16
     )
-    torch.testing.assert_close(stopped[0], running[2].scores.float())
+    torch.testing.assert_close(stopped[0], first.scores.float())
 
 
 def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
@@ -249,6 +295,8 @@ def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
         last(clip, 4, levels="unifrom")
     with pytest.raises(vx.VidexplainError, match="did you mean 'log-odds'"):
         last(clip, 4, output="log_odds")
+    with pytest.raises(vx.VidexplainError, match="leaders"):
+        last(clip, 4, leaders=-1)
     with pytest.raises(vx.VidexplainError, match="passes"):
         last(clip, 0)
 

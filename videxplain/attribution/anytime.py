@@ -9,6 +9,10 @@ is also what LIME's regression over random masks tends to.
 A derivative knows its point only, and networks are not multilinear. "secants" take masks as LIME does, each z_k 0 or 1,
 a few in a ring, and let a pass follow the chords of the network's nonlinearities from one mask to the next (`Secants`):
 the slopes of the supervoxels that change on the way share out the change of the log-odds among them.
+
+How chords share it out is a convention. It errs by a share of the score, so that it confuses the first few supervoxels
+with each other. These leaders are therefore measured as well: hidden where they are shown and shown where they are
+hidden, one at a time, in masks that have been seen. A forward pass each gives the change itself.
 """
 
 from __future__ import annotations
@@ -37,11 +41,11 @@ class Estimate:
     Attributes
     ----------
     scores
-        (K,) float64, each supervoxel's mean derivative.
+        (K,) float64, each supervoxel's mean derivative, or mean change where it was measured.
     standard_error
         (K,) float64, of `scores`; infinite after one pass.
     passes
-        How many forward and backward passes it took.
+        How many forward and backward passes it took; measurements are not counted.
     """
 
     scores: torch.Tensor
@@ -156,13 +160,26 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
+LEADERS = 8
+"""Supervoxels that are measured at a time: the five that are shown by default, and a few that may belong there."""
+MEASURED_RINGS = 2
+"""The leaders are measured in the first of so many rings: 16 forward passes for 8 passes there and back."""
+
+
 def estimates(
-    clip: MaskedClip, passes: int, *, levels: str = SECANTS, seed: int = 0, output: str = "log-odds"
+    clip: MaskedClip,
+    passes: int,
+    *,
+    levels: str = SECANTS,
+    leaders: int = LEADERS,
+    seed: int = 0,
+    output: str = "log-odds",
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
-    It is the mean over rings, or the weighted mean of the derivatives; the standard error takes rings, or passes, for
-    independent, and so errs on the safe side where levels are spread evenly or mirrored.
+    It is the mean over rings, or the weighted mean of the derivatives, and for supervoxels that were measured the mean
+    of the changes; the standard error takes rings, passes or changes for independent, and so errs on the safe side
+    where levels are spread evenly or mirrored.
 
     Parameters
     ----------
@@ -173,6 +190,9 @@ def estimates(
         At most how many.
     levels
         How z is drawn, one of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
+    leaders
+        How many of the best supervoxels are measured after every second ring of secants, each in a mask of the ring and
+        in its complement; 0 for none.
     output
         Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
         of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
@@ -180,48 +200,121 @@ def estimates(
     Raises
     ------
     VidexplainError
-        For an unknown name, or fewer than one pass.
+        For an unknown name, fewer than one pass, or fewer than no leaders.
     """
     if levels not in LEVELS:
         raise unknown_name("levels", levels, LEVELS)
     if passes < 1:
         raise VidexplainError(f"passes must be at least 1, not {passes}")
+    if leaders < 0:
+        raise VidexplainError(f"leaders must not be negative, as {leaders} is")
     generator = torch.Generator().manual_seed(seed)
     observe = _secants if levels == SECANTS else partial(_tangents, TANGENTS[levels])
-    # sums over observations of w, w g, w^2, w^2 g and (w g)^2, w the weights and g the slopes
-    sums = torch.zeros(5, clip.num_segments, dtype=torch.float64)
-    done = count = 0
-    for made, slope, w in observe(clip, passes, generator, output):
-        done, count = done + made, count + len(slope)
-        sums += torch.stack([v.sum(dim=0) for v in (w, w * slope, w**2, w**2 * slope, (w * slope) ** 2)])
-        mean = sums[1] / sums[0]
-        spread = (sums[4] - 2 * mean * sums[3] + mean**2 * sums[2]).clamp(min=0) / sums[0] ** 2
-        variance = spread * count / (count - 1) if count > 1 else mean + math.inf
-        yield Estimate(mean, variance.sqrt(), done)
+    slopes, changes = _Mean(clip.num_segments), _Mean(clip.num_segments)
+    leaders = min(leaders, clip.segments_here)
+    done = 0
+    for seen in observe(clip, passes, generator, output):
+        slopes.add(seen.slopes, seen.weights)
+        if leaders and seen.mirrored is not None:
+            best = _known(slopes, changes)[0].topk(leaders).indices
+            changes.add(*_changes(clip, *seen.mirrored, best, output))
+        done += seen.passes
+        if seen.passes:
+            scores, variance = _known(slopes, changes)
+            yield Estimate(scores, variance.sqrt(), done)
 
 
-Observations = Iterator[tuple[int, torch.Tensor, torch.Tensor]]
-"""Batch by batch: how many passes it took, and observed slopes (m, K) float64 with their weights (m, K)."""
+class _Mean:
+    """The weighted mean of each supervoxel's observations, and its variance: (K,) float64 each."""
+
+    def __init__(self, k: int) -> None:
+        self.count = torch.zeros(k, dtype=torch.float64)
+        self._sums = torch.zeros(5, k, dtype=torch.float64)  # of w, w g, w^2, w^2 g and (w g)^2
+
+    def add(self, values: torch.Tensor, weights: torch.Tensor) -> None:
+        """Observations (m, K); those of weight 0 do not count."""
+        g, w = values, weights
+        self.count += (w != 0).sum(dim=0)
+        self._sums += torch.stack([v.sum(dim=0) for v in (w, w * g, w**2, w**2 * g, (w * g) ** 2)])
+
+    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """NaN where nothing was observed; one observation has an infinite variance."""
+        w, wg, ww, wwg, wgwg = self._sums
+        mean = wg / w
+        spread = (wgwg - 2 * mean * wwg + mean**2 * ww).clamp(min=0) / w**2
+        return mean, torch.where(self.count > 1, spread * self.count / (self.count - 1), math.inf)
+
+
+def _known(slopes: _Mean, changes: _Mean) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and their variance: measured changes where there are any, slopes elsewhere."""
+    pairs = zip(changes.result(), slopes.result(), strict=True)
+    scores, variance = (torch.where(changes.count > 0, change, slope) for change, slope in pairs)
+    return scores, variance
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """What passes have found.
+
+    Attributes
+    ----------
+    slopes, weights
+        (m, K) float64.
+    passes
+        How many; those of a batch come with the last that it found.
+    mirrored
+        Two masks (2, K), one the other's complement where the ring is even, and the scores (2,) there, to measure in.
+    """
+
+    slopes: torch.Tensor
+    weights: torch.Tensor
+    passes: int
+    mirrored: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 def _tangents(
     draw: Draw, clip: MaskedClip, passes: int, generator: torch.Generator, output: str
-) -> Observations:
+) -> Iterator[_Observed]:
     """A pass is an observation."""
     z, weights = draw(passes, clip.num_segments, generator)
     for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
         slope = clip.gradient(part.to(clip.x), output=output)[1].double().cpu()
-        yield len(part), slope, weight.expand_as(slope)
+        yield _Observed(slope, weight.expand_as(slope), len(part))
 
 
-def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: str) -> Observations:
+def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: str) -> Iterator[_Observed]:
     """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
+    number = 0
     for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
         for z in torch.stack(list(same)).split(max(1, clip.batch_size // size)):
-            slope = clip.gradient(z.flatten(0, 1).to(clip.x), output=output, ring=size)[1].double().cpu()
+            values, slope = clip.gradient(z.flatten(0, 1).to(clip.x), output=output, ring=size)
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
-            mean = (slope.view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
-            yield size * len(z), mean, torch.ones_like(mean)
+            mean = (slope.double().cpu().view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
+            pair = [0, size // 2]
+            ends = zip(z[:, pair], values.cpu().view(len(z), size)[:, pair], strict=True)
+            for n, (own, mirrored) in enumerate(zip(mean.split(1), ends, strict=True), 1):
+                measured = size > 1 and number % MEASURED_RINGS == 0
+                yield _Observed(
+                    own,
+                    torch.ones_like(own),
+                    size * len(z) if n == len(z) else 0,
+                    mirrored if measured else None,
+                )
+                number += 1
+
+
+def _changes(
+    clip: MaskedClip, masks: torch.Tensor, scores: torch.Tensor, which: torch.Tensor, output: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What showing each of `which` changes in masks (m, K) of known scores (m,): (m, K), with weights 0 elsewhere."""
+    flipped = masks[:, None].repeat(1, len(which), 1)
+    every = torch.arange(len(which))
+    flipped[:, every, which] = 1 - flipped[:, every, which]
+    others = clip.score(flipped.flatten(0, 1).to(clip.x), output=output).cpu().view(len(masks), -1)
+    changes, weights = torch.zeros_like(masks), torch.zeros_like(masks)
+    changes[:, which] = (scores[:, None] - others) * (2 * masks[:, which] - 1)
+    weights[:, which] = 1
+    return changes, weights
 
 
 def region_gradient(
@@ -234,15 +327,17 @@ def region_gradient(
     passes: int = 16,
     until: float | None = None,
     levels: str = SECANTS,
+    leaders: int = LEADERS,
     fill: str = "mean",
     output: str = "log-odds",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
 ) -> torch.Tensor:
-    """Mean derivative of the class's log-odds by each supervoxel's visibility: (B, K) float32, signed.
+    """Mean effect of each supervoxel's visibility on the class's log-odds: (B, K) float32, signed.
 
-    Stops before `passes` once the largest standard error is below `until` times the largest score.
+    As `estimates` has it. Stops before `passes` once the largest standard error is below `until` times the largest
+    score.
     """
     rows = []
     for sample, own, class_ in zip(x, labels, target.tolist(), strict=True):
@@ -250,7 +345,7 @@ def region_gradient(
             model, sample, own, num_segments, class_, fill=fill, batch_size=batch_size, seed=seed
         )
         with tqdm(total=passes, desc="passes", leave=False, disable=not progress) as bar:
-            for estimate in estimates(clip, passes, levels=levels, seed=seed, output=output):
+            for estimate in estimates(clip, passes, levels=levels, leaders=leaders, seed=seed, output=output):
                 bar.update(estimate.passes - bar.n)
                 if until is not None and estimate.precision <= until:
                     break
