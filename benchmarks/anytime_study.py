@@ -2,9 +2,9 @@ r"""How close to LIME-1000 each method comes, and at what cost: the study of doc
 
     python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
-        --removal grey --curves --levels secants arcsine --shapley 100 500 1000
+        --removal grey --curves --levels region-gradient secants arcsine --shapley 100 500 1000
     python benchmarks/anytime_study.py table RESULTS.jsonl
-    python benchmarks/anytime_study.py differences RESULTS.jsonl secants-8/lime-500 secants-32/lime-1000
+    python benchmarks/anytime_study.py differences RESULTS.jsonl region-gradient-8/lime-500 region-gradient-16/lime-1000
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
 
 `run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
@@ -12,6 +12,7 @@ supervoxels, its class and its fill, which is LIME's own by default, each superv
 and deletion may have another one, since a network may not care for what the mean hides. LIME's rows are the first N of
 one draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
 of their own. A pass counts as three forward passes, one there and two back, the usual count of multiplications.
+"region-gradient" is the method as it ships, secants whose leaders are measured; levels by their own names go without.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 
 import videxplain as vx
-from videxplain.attribution.anytime import LEVELS, SECANTS, TANGENTS, estimates
+from videxplain.attribution.anytime import LEADERS, LEVELS, SECANTS, TANGENTS, estimates
 from videxplain.attribution.masking import OUTPUTS, MaskedClip
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
@@ -42,7 +43,18 @@ from videxplain.evaluation.measures import (
 from videxplain.evaluation.summary import bootstrap
 
 PASSES = (1, 2, 4, 8, 16, 32, 64)
-SCHEDULE = {"secants": PASSES, "centred": PASSES, "stratified": PASSES, "arcsine": PASSES, "half": (1,)}
+SHIPPED = "region-gradient"
+ESTIMATORS = {SHIPPED: {"levels": SECANTS, "leaders": LEADERS}} | {
+    name: {"levels": name, "leaders": 0} for name in LEVELS
+}
+SCHEDULE = {
+    SHIPPED: PASSES,
+    "secants": PASSES,
+    "centred": PASSES,
+    "stratified": PASSES,
+    "arcsine": PASSES,
+    "half": (1,),
+}
 TRIAL_PASSES = 8
 LIME = (25, 50, 100, 500, 1000)
 ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]
@@ -96,13 +108,15 @@ def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
             continue
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
-    for levels, output in itertools.product(args.levels, args.outputs):
-        name = levels if output == "log-odds" else f"{levels}/{output}"
-        for passes in SCHEDULE.get(levels, (4, 16)):
+    for name, output in itertools.product(args.levels, args.outputs):
+        options = ESTIMATORS[name]
+        row = name if output == "log-odds" else f"{name}/{output}"
+        for passes in SCHEDULE.get(name, (4, 16)):
             start = time.perf_counter()
-            seed = item.seed(f"{levels}-{passes}")
-            *_, last = estimates(clip, passes, levels=levels, output=output, seed=seed)
-            yield f"{name}-{passes}", 3 * passes, last.scores.numpy(), time.perf_counter() - start
+            seed = item.seed(f"{options['levels']}-{passes}")
+            *_, last = estimates(clip, passes, output=output, seed=seed, **options)
+            cost = 3 * passes + last.measurements
+            yield f"{row}-{passes}", cost, last.scores.numpy(), time.perf_counter() - start
     tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if args.trials else {}
     for name, score in tried.items():
         start = time.perf_counter()
@@ -213,7 +227,7 @@ def plot(args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.6 * len(found)), squeeze=False)
     for (key, rows), pair in zip(found.items(), axes, strict=True):
         for axis, column in zip(pair, ("overlap", "rank"), strict=True):
-            for family in ("lime", "lime-logit", "kernel-shap", *LEVELS):
+            for family in ("lime", "lime-logit", "kernel-shap", *ESTIMATORS):
                 points = [own for name, own in rows.items() if name.rpartition("-")[0] == family]
                 if not points:
                     continue
@@ -252,7 +266,7 @@ def main() -> None:
             command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
             command.add_argument("--curves", action="store_true", help="insertion and deletion as well")
             command.add_argument("--shapley", type=int, nargs="*", default=[], help="KernelSHAP's samples")
-            command.add_argument("--levels", nargs="+", choices=LEVELS, default=[SECANTS])
+            command.add_argument("--levels", nargs="+", choices=ESTIMATORS, default=[SHIPPED, SECANTS])
             command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["log-odds"])
             command.add_argument("--methods", nargs="*", default=ONE_PASS, help="methods of one pass")
             command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")

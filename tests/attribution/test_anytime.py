@@ -219,7 +219,7 @@ def test_measurements_are_forward_passes_for_eight_passes_there_and_back(
     monkeypatch.setattr(MaskedClip, "score", counted)
     for passes, expected in ((1, []), (4, [6]), (8, [6]), (9, [6, 6]), (32, [6] * 4)):
         seen.clear()
-        last(clip, passes, leaders=3)
+        assert last(clip, passes, leaders=3).measurements == sum(expected)
         assert seen == expected
     last(clip, 8, levels="arcsine"), last(clip, 8, leaders=0)
     assert seen == [6] * 4

@@ -45,12 +45,15 @@ class Estimate:
     standard_error
         (K,) float64, of `scores`; infinite after one pass.
     passes
-        How many forward and backward passes it took; measurements are not counted.
+        How many forward and backward passes it took.
+    measurements
+        How many forward passes it took besides, to measure leaders.
     """
 
     scores: torch.Tensor
     standard_error: torch.Tensor
     passes: int
+    measurements: int
 
     @property
     def precision(self) -> float:
@@ -221,7 +224,7 @@ def estimates(
         done += seen.passes
         if seen.passes:
             scores, variance = _known(slopes, changes)
-            yield Estimate(scores, variance.sqrt(), done)
+            yield Estimate(scores, variance.sqrt(), done, int(changes.count.sum()))
 
 
 class _Mean:
