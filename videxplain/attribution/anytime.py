@@ -180,9 +180,9 @@ def estimates(
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
-    It is the mean over rings, or the weighted mean of the derivatives, and for supervoxels that were measured the mean
-    of the changes; the standard error takes rings, passes or changes for independent, and so errs on the safe side
-    where levels are spread evenly or mirrored.
+    It is the mean over rings, or the weighted mean of the derivatives, and for leaders the mean of the changes that
+    were measured; the standard error takes rings, passes or pairs of changes for independent, and so errs on the safe
+    side where levels are spread evenly or mirrored.
 
     Parameters
     ----------
@@ -213,18 +213,18 @@ def estimates(
         raise VidexplainError(f"leaders must not be negative, as {leaders} is")
     generator = torch.Generator().manual_seed(seed)
     observe = _secants if levels == SECANTS else partial(_tangents, TANGENTS[levels])
-    slopes, changes = _Mean(clip.num_segments), _Mean(clip.num_segments)
+    slopes, changes = _Mean(clip.num_segments), _Changes(clip.num_segments)
     leaders = min(leaders, clip.segments_here)
     done = 0
     for seen in observe(clip, passes, generator, output):
         slopes.add(seen.slopes, seen.weights)
         if leaders and seen.mirrored is not None:
-            best = _known(slopes, changes)[0].topk(leaders).indices
-            changes.add(*_changes(clip, *seen.mirrored, best, output))
+            best = changes.instead_of(*slopes.result())[0].topk(leaders).indices
+            changes.measure(clip, *seen.mirrored, best, output)
         done += seen.passes
         if seen.passes:
-            scores, variance = _known(slopes, changes)
-            yield Estimate(scores, variance.sqrt(), done, int(changes.count.sum()))
+            scores, variance = changes.instead_of(*slopes.result())
+            yield Estimate(scores, variance.sqrt(), done, changes.measurements)
 
 
 class _Mean:
@@ -248,11 +248,43 @@ class _Mean:
         return mean, torch.where(self.count > 1, spread * self.count / (self.count - 1), math.inf)
 
 
-def _known(slopes: _Mean, changes: _Mean) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores and their variance: measured changes where there are any, slopes elsewhere."""
-    pairs = zip(changes.result(), slopes.result(), strict=True)
-    scores, variance = (torch.where(changes.count > 0, change, slope) for change, slope in pairs)
-    return scores, variance
+class _Changes:
+    """What showing a supervoxel changes, of those that were measured: the mean over pairs of mirrored masks."""
+
+    def __init__(self, k: int) -> None:
+        self.measurements = 0
+        self._rounds = 0
+        self._pairs = _Mean(k)
+        self._within = torch.zeros(
+            k, dtype=torch.float64
+        )  # variance of the last pair's mean, from its two changes
+
+    def measure(
+        self, clip: MaskedClip, masks: torch.Tensor, scores: torch.Tensor, which: torch.Tensor, output: str
+    ) -> None:
+        """Measures the supervoxels `which` in two masks (2, K), whose scores (2,) are known."""
+        flipped = masks[:, None].repeat(1, len(which), 1)
+        every = torch.arange(len(which))
+        flipped[:, every, which] = 1 - flipped[:, every, which]
+        others = clip.score(flipped.flatten(0, 1).to(clip.x), output=output).cpu().view(2, -1)
+        change = (scores[:, None] - others) * (2 * masks[:, which] - 1)
+        mean, weights = torch.zeros(2, 1, masks.shape[1], dtype=torch.float64)
+        mean[0, which], weights[0, which] = change.mean(dim=0), 1.0
+        self._pairs.add(mean, weights)
+        self._within[which] = (change[0] - change[1]).square() / 4
+        self._rounds += 1
+        self.measurements += others.numel()
+
+    def instead_of(self, scores: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The scores and their variance, replaced where a supervoxel was measured in at least half of the rounds.
+
+        One that was a leader for a while only has too few changes for a better score than its slopes'. What a single
+        pair differs by counts as noise, though much of it is what mirrored masks cancel.
+        """
+        mean, between = self._pairs.result()
+        known = (self._pairs.count > 0) & (2 * self._pairs.count >= self._rounds)
+        spread = torch.where(self._pairs.count > 1, between, self._within)
+        return torch.where(known, mean, scores), torch.where(known, spread, variance)
 
 
 @dataclass(frozen=True)
@@ -304,20 +336,6 @@ def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: 
                     mirrored if measured else None,
                 )
                 number += 1
-
-
-def _changes(
-    clip: MaskedClip, masks: torch.Tensor, scores: torch.Tensor, which: torch.Tensor, output: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What showing each of `which` changes in masks (m, K) of known scores (m,): (m, K), with weights 0 elsewhere."""
-    flipped = masks[:, None].repeat(1, len(which), 1)
-    every = torch.arange(len(which))
-    flipped[:, every, which] = 1 - flipped[:, every, which]
-    others = clip.score(flipped.flatten(0, 1).to(clip.x), output=output).cpu().view(len(masks), -1)
-    changes, weights = torch.zeros_like(masks), torch.zeros_like(masks)
-    changes[:, which] = (scores[:, None] - others) * (2 * masks[:, which] - 1)
-    weights[:, which] = 1
-    return changes, weights
 
 
 def region_gradient(
