@@ -2,7 +2,7 @@ r"""How close to LIME-1000 each method comes, and at what cost: the study of doc
 
     python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
-        --removal grey --curves --levels region-gradient secants arcsine --shapley 100 500 1000
+        --removal grey --curves --levels leaders secants arcsine --shapley 100 500 1000
     python benchmarks/anytime_study.py table RESULTS.jsonl
     python benchmarks/anytime_study.py differences RESULTS.jsonl region-gradient-8/lime-500 region-gradient-16/lime-1000
     python benchmarks/anytime_study.py plot RESULTS.jsonl PICTURE.png
@@ -12,7 +12,8 @@ supervoxels, its class and its fill, which is LIME's own by default, each superv
 and deletion may have another one, since a network may not care for what the mean hides. LIME's rows are the first N of
 one draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
 of their own. A pass counts as three forward passes, one there and two back, the usual count of multiplications.
-"region-gradient" is the method as it ships, secants whose leaders are measured; levels by their own names go without.
+"region-gradient" is the method as it ships, "leaders" are secants with measured leaders, and levels by their own names
+go without.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,11 +46,14 @@ from videxplain.evaluation.summary import bootstrap
 
 PASSES = (1, 2, 4, 8, 16, 32, 64)
 SHIPPED = "region-gradient"
-ESTIMATORS = {SHIPPED: {"levels": SECANTS, "leaders": LEADERS}} | {
-    name: {"levels": name, "leaders": 0} for name in LEVELS
+ESTIMATORS: dict[str, dict[str, Any]] = {
+    SHIPPED: {"levels": SECANTS},
+    "leaders": {"levels": SECANTS, "leaders": LEADERS},
+    **{name: {"levels": name, "leaders": 0} for name in LEVELS},
 }
 SCHEDULE = {
     SHIPPED: PASSES,
+    "leaders": PASSES,
     "secants": PASSES,
     "centred": PASSES,
     "stratified": PASSES,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from videxplain.attribution.anytime import LEADERS, SECANTS, estimates
+from videxplain.attribution.anytime import SECANTS, estimates
 from videxplain.attribution.masking import MaskedClip
 from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
@@ -176,7 +176,7 @@ def explain_anytime(
     *,
     passes: int = 64,
     levels: str = SECANTS,
-    leaders: int = LEADERS,
+    leaders: int | None = None,
     fill: str = "mean",
     output: str = "log-odds",
     seed: int = 0,

@@ -221,8 +221,16 @@ def test_measurements_are_forward_passes_for_eight_passes_there_and_back(
         seen.clear()
         assert last(clip, passes, leaders=3).measurements == sum(expected)
         assert seen == expected
+    seen.clear()
     last(clip, 8, levels="arcsine"), last(clip, 8, leaders=0)
-    assert seen == [6] * 4
+    assert seen == []
+    last(clip, 8)
+    assert seen == [2 * K], "of a video model"
+    seen.clear()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * K, 2))
+    model = vx.Classifier(net, layout="BCHW", size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"])
+    image = MaskedClip(model, torch.rand(3, 1, 4, K), torch.arange(K).expand(1, 4, K), K, 0, fill="black")
+    assert last(image, 8).measurements == 0 and seen == []
 
 
 @pytest.mark.parametrize("leaders", [0, K])

@@ -164,7 +164,10 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 LEADERS = 8
-"""Supervoxels that are measured at a time: the five that are shown by default, and a few that may belong there."""
+"""Supervoxels that are measured at a time: the five that are shown by default, and a few that may belong there.
+
+Of image models none are, by default: on photographs a change scatters more than chords err.
+"""
 MEASURED_RINGS = 2
 """The leaders are measured in the first of so many rings: 16 forward passes for 8 passes there and back."""
 
@@ -174,7 +177,7 @@ def estimates(
     passes: int,
     *,
     levels: str = SECANTS,
-    leaders: int = LEADERS,
+    leaders: int | None = None,
     seed: int = 0,
     output: str = "log-odds",
 ) -> Iterator[Estimate]:
@@ -195,7 +198,7 @@ def estimates(
         How z is drawn, one of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
     leaders
         How many of the best supervoxels are measured after every second ring of secants, each in a mask of the ring and
-        in its complement; 0 for none.
+        in its complement; by default `LEADERS` for a video model, and none for an image model.
     output
         Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
         of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
@@ -209,6 +212,8 @@ def estimates(
         raise unknown_name("levels", levels, LEVELS)
     if passes < 1:
         raise VidexplainError(f"passes must be at least 1, not {passes}")
+    if leaders is None:
+        leaders = 0 if clip.model.is_image_model else LEADERS
     if leaders < 0:
         raise VidexplainError(f"leaders must not be negative, as {leaders} is")
     generator = torch.Generator().manual_seed(seed)
@@ -255,9 +260,8 @@ class _Changes:
         self.measurements = 0
         self._rounds = 0
         self._pairs = _Mean(k)
-        self._within = torch.zeros(
-            k, dtype=torch.float64
-        )  # variance of the last pair's mean, from its two changes
+        # variance of the last pair's mean, from its two changes
+        self._within = torch.zeros(k, dtype=torch.float64)
 
     def measure(
         self, clip: MaskedClip, masks: torch.Tensor, scores: torch.Tensor, which: torch.Tensor, output: str
@@ -348,7 +352,7 @@ def region_gradient(
     passes: int = 16,
     until: float | None = None,
     levels: str = SECANTS,
-    leaders: int = LEADERS,
+    leaders: int | None = None,
     fill: str = "mean",
     output: str = "log-odds",
     seed: int = 0,
