@@ -329,16 +329,13 @@ def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: 
             values, slope = clip.gradient(z.flatten(0, 1).to(clip.x), output=output, ring=size)
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
             mean = (slope.double().cpu().view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
+            values = values.cpu().view(len(z), size)
             pair = [0, size // 2]
-            ends = zip(z[:, pair], values.cpu().view(len(z), size)[:, pair], strict=True)
-            for n, (own, mirrored) in enumerate(zip(mean.split(1), ends, strict=True), 1):
+            for n, own in enumerate(mean.split(1)):
                 measured = size > 1 and number % MEASURED_RINGS == 0
-                yield _Observed(
-                    own,
-                    torch.ones_like(own),
-                    size * len(z) if n == len(z) else 0,
-                    mirrored if measured else None,
-                )
+                mirrored = (z[n, pair], values[n, pair]) if measured else None
+                made = size * len(z) if n == len(z) - 1 else 0
+                yield _Observed(own, torch.ones_like(own), made, mirrored)
                 number += 1
 
 
