@@ -52,12 +52,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     **{name: {"levels": name, "leaders": 0} for name in LEVELS},
 }
 SCHEDULE = {
-    SHIPPED: PASSES,
-    "leaders": PASSES,
-    "secants": PASSES,
-    "centred": PASSES,
-    "stratified": PASSES,
-    "arcsine": PASSES,
+    **dict.fromkeys((SHIPPED, "leaders", "secants", "centred", "stratified", "arcsine"), PASSES),
     "half": (1,),
 }
 TRIAL_PASSES = 8

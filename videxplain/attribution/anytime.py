@@ -257,7 +257,6 @@ class _Changes:
     """What showing a supervoxel changes, of those that were measured: the mean over pairs of mirrored masks."""
 
     def __init__(self, k: int) -> None:
-        self.measurements = 0
         self._rounds = 0
         self._pairs = _Mean(k)
         # variance of the last pair's mean, from its two changes
@@ -277,7 +276,11 @@ class _Changes:
         self._pairs.add(mean, weights)
         self._within[which] = (change[0] - change[1]).square() / 4
         self._rounds += 1
-        self.measurements += others.numel()
+
+    @property
+    def measurements(self) -> int:
+        """How many forward passes they took."""
+        return 2 * int(self._pairs.count.sum())
 
     def instead_of(self, scores: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The scores and their variance, replaced where a supervoxel was measured in at least half of the rounds.
