@@ -11,8 +11,9 @@ a few in a ring, and let a pass follow the chords of the network's nonlinearitie
 the slopes of the supervoxels that change on the way share out the change of the log-odds among them.
 
 How chords share it out is a convention. It errs by a share of the score, so that it confuses the first few supervoxels
-with each other. These leaders are therefore measured as well: hidden where they are shown and shown where they are
-hidden, one at a time, in masks that have been seen. A forward pass each gives the change itself.
+with each other. These leaders are therefore measured as well, by forward passes: after every other ring each is hidden
+where it is shown and shown where it is hidden, in masks that have been seen; after the rings between, the first two are
+exchanged, one shown and the other hidden, which tells most about their order (`_Changes`).
 """
 
 from __future__ import annotations
@@ -163,13 +164,13 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
-LEADERS = 8
-"""Supervoxels that are measured at a time: the five that are shown by default, and a few that may belong there.
+LEADERS = 7
+"""Supervoxels that are measured at a time: the five that are shown by default, and two that may belong there.
 
 Of image models none are, by default: on photographs a change scatters more than chords err.
 """
-MEASURED_RINGS = 2
-"""The leaders are measured in the first of so many rings: 16 forward passes for 8 passes there and back."""
+CHORDS = 0.5
+"""What the chords' mean counts for beside measurements, in pairs of changes: its error does not fall with the rings."""
 
 
 def estimates(
@@ -183,9 +184,9 @@ def estimates(
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
-    It is the mean over rings, or the weighted mean of the derivatives, and for leaders the mean of the changes that
-    were measured; the standard error takes rings, passes or pairs of changes for independent, and so errs on the safe
-    side where levels are spread evenly or mirrored.
+    It is the mean over rings, or the weighted mean of the derivatives, and with leaders what fits this mean and the
+    changes that were measured best; the standard error takes rings, passes or measurements for independent, and so errs
+    on the safe side where levels are spread evenly or mirrored.
 
     Parameters
     ----------
@@ -197,8 +198,8 @@ def estimates(
     levels
         How z is drawn, one of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
     leaders
-        How many of the best supervoxels are measured after every second ring of secants, each in a mask of the ring and
-        in its complement; by default `LEADERS` for a video model, and none for an image model.
+        How many of the best supervoxels are measured after a ring of secants; by default `LEADERS` for a video model,
+        and none for an image model.
     output
         Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
         of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
@@ -218,17 +219,21 @@ def estimates(
         raise VidexplainError(f"leaders must not be negative, as {leaders} is")
     generator = torch.Generator().manual_seed(seed)
     observe = _secants if levels == SECANTS else partial(_tangents, TANGENTS[levels])
-    slopes, changes = _Mean(clip.num_segments), _Changes(clip.num_segments)
+    slopes, changes = _Mean(clip.num_segments), _Changes(clip, output)
     leaders = min(leaders, clip.segments_here)
-    done = 0
+    done = number = 0
     for seen in observe(clip, passes, generator, output):
         slopes.add(seen.slopes, seen.weights)
-        if leaders and seen.mirrored is not None:
-            best = changes.instead_of(*slopes.result())[0].topk(leaders).indices
-            changes.measure(clip, *seen.mirrored, best, output)
+        if leaders and seen.ring is not None:
+            best = changes.fit(*slopes.result())[0].topk(leaders).indices
+            if number % 2 == 0:
+                changes.flip(seen.ring, best)
+            elif leaders > 1:
+                changes.exchange(seen.ring, *best[:2].tolist())
+            number += 1
         done += seen.passes
         if seen.passes:
-            scores, variance = changes.instead_of(*slopes.result())
+            scores, variance = changes.fit(*slopes.result())
             yield Estimate(scores, variance.sqrt(), done, changes.measurements)
 
 
@@ -253,45 +258,81 @@ class _Mean:
         return mean, torch.where(self.count > 1, spread * self.count / (self.count - 1), math.inf)
 
 
+@dataclass(frozen=True)
+class _Ring:
+    """Masks (m, K), once around, and the scores (m,) float64 there."""
+
+    masks: torch.Tensor
+    scores: torch.Tensor
+
+
 class _Changes:
-    """What showing a supervoxel changes, of those that were measured: the mean over pairs of mirrored masks."""
+    """What showing leaders changes, as far as it was measured."""
 
-    def __init__(self, k: int) -> None:
-        self._rounds = 0
-        self._pairs = _Mean(k)
-        # variance of the last pair's mean, from its two changes
-        self._within = torch.zeros(k, dtype=torch.float64)
+    def __init__(self, clip: MaskedClip, output: str) -> None:
+        self._clip, self._output = clip, output
+        self._combinations: list[torch.Tensor] = []  # (n, K), of scores, that were measured,
+        self._values: list[torch.Tensor] = []  # (n,)
+        self._weights: list[float] = []  # in pairs of mirrored masks
+        self.measurements = 0
 
-    def measure(
-        self, clip: MaskedClip, masks: torch.Tensor, scores: torch.Tensor, which: torch.Tensor, output: str
-    ) -> None:
-        """Measures the supervoxels `which` in two masks (2, K), whose scores (2,) are known."""
-        flipped = masks[:, None].repeat(1, len(which), 1)
-        every = torch.arange(len(which))
-        flipped[:, every, which] = 1 - flipped[:, every, which]
-        others = clip.score(flipped.flatten(0, 1).to(clip.x), output=output).cpu().view(2, -1)
-        change = (scores[:, None] - others) * (2 * masks[:, which] - 1)
-        mean, weights = torch.zeros(2, 1, masks.shape[1], dtype=torch.float64)
-        mean[0, which], weights[0, which] = change.mean(dim=0), 1.0
-        self._pairs.add(mean, weights)
-        self._within[which] = (change[0] - change[1]).square() / 4
-        self._rounds += 1
+    def flip(self, ring: _Ring, leaders: torch.Tensor) -> None:
+        """Each of the `leaders` (n,) in a mask and in its complement, so that interactions in pairs cancel."""
+        pair = [0, len(ring.masks) // 2]
+        shown = ring.masks[pair][:, leaders]
+        flipped = ring.masks[pair][:, None].repeat(1, len(leaders), 1)
+        flipped[:, range(len(leaders)), leaders] = 1 - shown
+        change = (ring.scores[pair, None] - self._score(flipped)) * (2 * shown - 1)
+        self._add(torch.eye(ring.masks.shape[1], dtype=torch.float64)[leaders], change.mean(dim=0), 1.0)
 
-    @property
-    def measurements(self) -> int:
-        """How many forward passes they took."""
-        return 2 * int(self._pairs.count.sum())
+    def exchange(self, ring: _Ring, first: int, second: int) -> None:
+        """The `first` shown and the `second` hidden, and the reverse: in all masks, of which half are so already.
 
-    def instead_of(self, scores: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The scores and their variance, replaced where a supervoxel was measured in at least half of the rounds.
-
-        One that was a leader for a while only has too few changes for a better score than its slopes'. What a single
-        pair differs by counts as noise, though much of it is what mirrored masks cancel.
+        The change is the difference of both scores, free of what the others do to both alike.
         """
-        mean, between = self._pairs.result()
-        known = (self._pairs.count > 0) & (2 * self._pairs.count >= self._rounds)
-        spread = torch.where(self._pairs.count > 1, between, self._within)
-        return torch.where(known, mean, scores), torch.where(known, spread, variance)
+        states = ring.masks.repeat(2, 1, 1)
+        states[:, :, [first, second]] = torch.eye(2, dtype=states.dtype)[:, None]
+        scores = ring.scores.repeat(2, 1)
+        new = (states != ring.masks).any(dim=-1)
+        scores[new] = self._score(states[new])
+        difference = torch.zeros(1, ring.masks.shape[1], dtype=torch.float64)
+        difference[0, [first, second]] = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        self._add(difference, (scores[0] - scores[1]).mean(dim=0, keepdim=True), len(ring.masks) / 2)
+
+    def _score(self, masks: torch.Tensor) -> torch.Tensor:
+        """(..., K) -> (...) float64."""
+        self.measurements += masks[..., 0].numel()
+        flat = masks.flatten(0, -2).to(self._clip.x)
+        return self._clip.score(flat, output=self._output).cpu().view(masks.shape[:-1])
+
+    def _add(self, combinations: torch.Tensor, values: torch.Tensor, weight: float) -> None:
+        self._combinations.append(combinations)
+        self._values.append(values)
+        self._weights += [weight] * len(values)
+
+    def fit(self, chords: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The chords' means and their variance (K,), with what was measured: weighted least squares.
+
+        The chords' mean of each supervoxel that was measured is an observation of weight `CHORDS` beside the
+        measurements; residuals tell the variance.
+        """
+        if not self._values:
+            return chords, variance
+        rows, values = torch.cat(self._combinations), torch.cat(self._values)
+        known = (rows != 0).any(dim=0)
+        rows, weights = rows[:, known], torch.tensor(self._weights, dtype=torch.float64)
+        precision = CHORDS * torch.eye(rows.shape[1], dtype=torch.float64) + rows.T @ (
+            weights[:, None] * rows
+        )
+        covariance = torch.linalg.inv(precision)
+        fitted = covariance @ (CHORDS * chords[known] + rows.T @ (weights * values))
+        misfit = (
+            CHORDS * (fitted - chords[known]).square().sum() + weights @ (rows @ fitted - values).square()
+        )
+        scores, variance = chords.clone(), variance.clone()
+        scores[known] = fitted
+        variance[known] = covariance.diagonal() * misfit / len(values)
+        return scores, variance
 
 
 @dataclass(frozen=True)
@@ -304,14 +345,14 @@ class _Observed:
         (m, K) float64.
     passes
         How many; those of a batch come with the last that it found.
-    mirrored
-        Two masks (2, K), one the other's complement where the ring is even, and the scores (2,) there, to measure in.
+    ring
+        Where the slopes come from, if leaders can be measured there.
     """
 
     slopes: torch.Tensor
     weights: torch.Tensor
     passes: int
-    mirrored: tuple[torch.Tensor, torch.Tensor] | None = None
+    ring: _Ring | None = None
 
 
 def _tangents(
@@ -326,20 +367,16 @@ def _tangents(
 
 def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: str) -> Iterator[_Observed]:
     """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
-    number = 0
     for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
         for z in torch.stack(list(same)).split(max(1, clip.batch_size // size)):
             values, slope = clip.gradient(z.flatten(0, 1).to(clip.x), output=output, ring=size)
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
             mean = (slope.double().cpu().view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
             values = values.cpu().view(len(z), size)
-            pair = [0, size // 2]
             for n, own in enumerate(mean.split(1)):
-                measured = size > 1 and number % MEASURED_RINGS == 0
-                mirrored = (z[n, pair], values[n, pair]) if measured else None
                 made = size * len(z) if n == len(z) - 1 else 0
-                yield _Observed(own, torch.ones_like(own), made, mirrored)
-                number += 1
+                ring = _Ring(z[n], values[n]) if size > 1 else None
+                yield _Observed(own, torch.ones_like(own), made, ring)
 
 
 def region_gradient(
