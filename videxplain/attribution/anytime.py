@@ -271,9 +271,8 @@ class _Changes:
 
     def __init__(self, clip: MaskedClip, output: str) -> None:
         self._clip, self._output = clip, output
-        self._combinations: list[torch.Tensor] = []  # (n, K), of scores, that were measured,
-        self._values: list[torch.Tensor] = []  # (n,)
-        self._weights: list[float] = []  # in pairs of mirrored masks
+        # (n, K) which combinations of scores were measured, (n,) what they are, (n,) weights in pairs of changes
+        self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self.measurements = 0
 
     def flip(self, ring: _Ring, leaders: torch.Tensor) -> None:
@@ -306,9 +305,7 @@ class _Changes:
         return self._clip.score(flat, output=self._output).cpu().view(masks.shape[:-1])
 
     def _add(self, combinations: torch.Tensor, values: torch.Tensor, weight: float) -> None:
-        self._combinations.append(combinations)
-        self._values.append(values)
-        self._weights += [weight] * len(values)
+        self._found.append((combinations, values, torch.full_like(values, weight)))
 
     def fit(self, chords: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The chords' means and their variance (K,), with what was measured: weighted least squares.
@@ -316,22 +313,18 @@ class _Changes:
         The chords' mean of each supervoxel that was measured is an observation of weight `CHORDS` beside the
         measurements; residuals tell the variance.
         """
-        if not self._values:
+        if not self._found:
             return chords, variance
-        rows, values = torch.cat(self._combinations), torch.cat(self._values)
-        known = (rows != 0).any(dim=0)
-        rows, weights = rows[:, known], torch.tensor(self._weights, dtype=torch.float64)
-        precision = CHORDS * torch.eye(rows.shape[1], dtype=torch.float64) + rows.T @ (
-            weights[:, None] * rows
-        )
-        covariance = torch.linalg.inv(precision)
-        fitted = covariance @ (CHORDS * chords[known] + rows.T @ (weights * values))
-        misfit = (
-            CHORDS * (fitted - chords[known]).square().sum() + weights @ (rows @ fitted - values).square()
-        )
+        rows, values, weights = map(torch.cat, zip(*self._found, strict=True))
+        known = rows.any(dim=0)
+        prior = torch.full_like(chords[known], CHORDS)
+        rows = torch.cat([torch.eye(len(prior), dtype=torch.float64), rows[:, known]])
+        values, weights = torch.cat([chords[known], values]), torch.cat([prior, weights])
+        covariance = torch.linalg.inv(rows.T @ (weights[:, None] * rows))
+        fitted = covariance @ (rows.T @ (weights * values))
+        noise = weights @ (rows @ fitted - values).square() / (len(rows) - len(prior))
         scores, variance = chords.clone(), variance.clone()
-        scores[known] = fitted
-        variance[known] = covariance.diagonal() * misfit / len(values)
+        scores[known], variance[known] = fitted, noise * covariance.diagonal()
         return scores, variance
 
 
