@@ -13,7 +13,7 @@ and deletion may have another one, since a network may not care for what the mea
 one draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
 of their own. A pass counts as three forward passes, one there and two back, the usual count of multiplications.
 "region-gradient" is the method as it ships, "leaders" are secants with measured leaders, and levels by their own names
-go without.
+go without. Of rows with several draws of masks the tables show the mean over them.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ SCHEDULE = {
     **dict.fromkeys((SHIPPED, "leaders", "secants", "centred", "stratified", "arcsine"), PASSES),
     "half": (1,),
 }
+DRAWS = {(SHIPPED, 8): 4, (SHIPPED, 16): 4}
+"""Rows whose masks are drawn more than once, since one draw is worth a few clips of a hundred in top 1."""
 TRIAL_PASSES = 8
 LIME = (25, 50, 100, 500, 1000)
 ONE_PASS = [name for name in PAPER_ROWS if not name.startswith("lime-")]
 COLUMNS = ("top1", "top5", "overlap", "rank", "removal", "insertion", "deletion", "pointing")
-Scores = tuple[str, int, np.ndarray, float]  # row, cost in forward passes, scores, seconds
+Scores = tuple[str, int, np.ndarray, float]  # row, cost in forward passes, scores of one draw, seconds
 
 
 def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], torch.Tensor]]:
@@ -112,11 +114,12 @@ def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
         options = ESTIMATORS[name]
         row = name if output == "log-odds" else f"{name}/{output}"
         for passes in SCHEDULE.get(name, (4, 16)):
-            start = time.perf_counter()
-            seed = item.seed(f"{options['levels']}-{passes}")
-            *_, last = estimates(clip, passes, output=output, seed=seed, **options)
-            cost = 3 * passes + last.measurements
-            yield f"{row}-{passes}", cost, last.scores.numpy(), time.perf_counter() - start
+            for draw in range(DRAWS.get((name, passes), 1)):
+                start = time.perf_counter()
+                seed = item.seed(f"{options['levels']}-{passes}" + (f"-{draw}" if draw else ""))
+                *_, last = estimates(clip, passes, output=output, seed=seed, **options)
+                cost = 3 * passes + last.measurements
+                yield f"{row}-{passes}", cost, last.scores.numpy(), time.perf_counter() - start
     tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if args.trials else {}
     for name, score in tried.items():
         start = time.perf_counter()
@@ -172,15 +175,22 @@ def run(args: argparse.Namespace) -> None:
 
 
 def groups(path: str) -> dict[tuple, dict[str, list[dict]]]:
-    """(model, segments, fill, reference, removal) -> row -> lines."""
-    found: dict[tuple, dict[str, list[dict]]] = {}
+    """(model, segments, fill, reference, removal) -> row -> a line for each item, the mean over its draws."""
+    draws: dict[tuple, dict[str, dict[str, list[dict]]]] = {}
     for text in Path(path).read_text().splitlines():
         line = json.loads(text)
-        model, _, segments, fill, reference, removal = line["item"]
-        found.setdefault((model, segments, fill, reference, removal), {}).setdefault(line["row"], []).append(
-            line
-        )
-    return found
+        model, item, segments, fill, reference, removal = line["item"]
+        rows = draws.setdefault((model, segments, fill, reference, removal), {})
+        rows.setdefault(line["row"], {}).setdefault(item, []).append(line)
+    return {
+        key: {row: [_mean(lines) for lines in items.values()] for row, items in rows.items()}
+        for key, rows in draws.items()
+    }
+
+
+def _mean(lines: list[dict]) -> dict:
+    numbers = [name for name in ("cost", "seconds", *COLUMNS) if name in lines[0]]
+    return {**lines[0], **{name: float(np.mean([line[name] for line in lines])) for name in numbers}}
 
 
 def table(args: argparse.Namespace) -> None:
@@ -199,8 +209,8 @@ def table(args: argparse.Namespace) -> None:
             for column in columns:
                 found = bootstrap([line[column] for line in own])
                 cells.append(f"{found.mean:.2f} ({found.low:.2f}-{found.high:.2f})")
-            seconds = np.median([line["seconds"] for line in own])
-            print(f"| {name} | {own[0]['cost']} | {seconds:.3g} | " + " | ".join(cells) + " |")
+            cost, seconds = (np.median([line[column] for line in own]) for column in ("cost", "seconds"))
+            print(f"| {name} | {cost:.0f} | {seconds:.3g} | " + " | ".join(cells) + " |")
 
 
 def differences(args: argparse.Namespace) -> None:
@@ -234,7 +244,7 @@ def plot(args: argparse.Namespace) -> None:
                 values = [bootstrap([line[column] for line in own]) for own in points]
                 means = [v.mean for v in values]
                 errors = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
-                costs = [own[0]["cost"] for own in points]
+                costs = [np.median([line["cost"] for line in own]) for own in points]
                 axis.errorbar(costs, means, errors, marker="o", markersize=3, capsize=2, label=family)
             for name in ("vanilla", "guided", "grad-cam"):
                 if name in rows:
