@@ -285,7 +285,7 @@ class _Changes:
         self._add(torch.eye(ring.masks.shape[1], dtype=torch.float64)[leaders], change.mean(dim=0), 1.0)
 
     def exchange(self, ring: _Ring, first: int, second: int) -> None:
-        """The `first` shown and the `second` hidden, and the reverse: in all masks, of which half are so already.
+        """The `first` shown and the `second` hidden, and the reverse: in all masks, of which half have one of them.
 
         The change is the difference of both scores, free of what the others do to both alike.
         """
