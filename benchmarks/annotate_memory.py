@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from bench_annotate import NoCost
@@ -46,8 +47,8 @@ def main() -> None:
             source = folder / "in.mp4"
             repeat = ["-stream_loop", "-1", "-i", str(folder / "part.mp4"), "-t", str(60 * minutes)]
             subprocess.run([*ffmpeg, *repeat, "-c", "copy", str(source)], check=True)
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                frames, peak = pool.apply(run, (source, folder / "out.mp4"))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                frames, peak = pool.submit(run, source, folder / "out.mp4").result()
             print(f"{minutes:4d} minutes, {frames:6d} frames: peak {peak:7.0f} MiB", flush=True)
 
 
