@@ -215,8 +215,8 @@ def test_exchange_tells_which_of_the_first_two_is_ahead() -> None:
     first, second = exact.topk(2).indices
     wanted = exact[first] - exact[second]
 
-    def error(**options: object) -> float:
-        runs = [last(clip, 8, leaders=2, output="logit", seed=seed, **options).scores for seed in range(60)]
+    def error() -> float:
+        runs = [last(clip, 8, leaders=2, output="logit", seed=seed).scores for seed in range(60)]
         return torch.stack([run[first] - run[second] - wanted for run in runs]).square().mean().sqrt().item()
 
     with_it = error()
