@@ -45,11 +45,10 @@ def masked(output_seed: int = 0, batch_size: int = 512) -> MaskedClip:
     return MaskedClip(model, x, labels, K, 0, fill="black", batch_size=batch_size)
 
 
-def banzhaf(clip: MaskedClip) -> torch.Tensor:
-    """Mean change of the logit by showing k over all 2^(K-1) sets of others."""
+def banzhaf(clip: MaskedClip, output: str = "logit") -> torch.Tensor:
+    """Mean change of the output by showing k over all 2^(K-1) sets of others."""
     corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=K)))
-    with torch.no_grad():
-        values = clip.model.logits(clip.compose(corners))[:, 0].double()
+    values = clip.score(corners, output=output)
     return torch.stack(
         [values[corners[:, k] == 1].mean() - values[corners[:, k] == 0].mean() for k in range(K)]
     )
@@ -195,11 +194,7 @@ def test_leaders_are_measured_free_of_the_chords_bias() -> None:
     One more is measured than compared: the next one may be taken for the second while its chords are ahead.
     """
     clip = pixels()
-    corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=K)))
-    values = clip.score(corners, output="log-odds")
-    exact = torch.stack(
-        [values[corners[:, k] == 1].mean() - values[corners[:, k] == 0].mean() for k in range(K)]
-    )
+    exact = banzhaf(clip, "log-odds")
     off = {n: last(clip, 4096, leaders=n).scores - exact for n in (0, 3, K)}
     best = exact.topk(2).indices
     assert off[0][best].abs().max() > 0.1 * exact.abs().max(), "there is a bias to be free of"

@@ -221,8 +221,8 @@ def estimates(
     observe = _secants if levels == SECANTS else partial(_tangents, TANGENTS[levels])
     slopes, changes = _Mean(clip.num_segments), _Changes(clip, output)
     leaders = min(leaders, clip.segments_here)
-    done = number = 0
-    for seen in observe(clip, passes, generator, output):
+    done = 0
+    for number, seen in enumerate(observe(clip, passes, generator, output)):
         slopes.add(seen.slopes, seen.weights)
         if leaders and seen.ring is not None:
             best = changes.fit(*slopes.result())[0].topk(leaders).indices
@@ -230,7 +230,6 @@ def estimates(
                 changes.flip(seen.ring, best)
             elif leaders > 1:
                 changes.exchange(seen.ring, *best[:2].tolist())
-            number += 1
         done += seen.passes
         if seen.passes:
             scores, variance = changes.fit(*slopes.result())
@@ -285,7 +284,7 @@ class _Changes:
         self._add(torch.eye(ring.masks.shape[1], dtype=torch.float64)[leaders], change.mean(dim=0), 1.0)
 
     def exchange(self, ring: _Ring, first: int, second: int) -> None:
-        """The `first` shown and the `second` hidden, and the reverse: in all masks, of which half have one of them.
+        """The `first` shown and the `second` hidden, and the reverse, in all masks; half of them are so already.
 
         The change is the difference of both scores, free of what the others do to both alike.
         """
