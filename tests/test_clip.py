@@ -126,6 +126,34 @@ def test_apply_is_torch_antialiased_bilinear(source, network, mode, short) -> No
         assert np.abs(got - expected).mean() < 12
 
 
+@pytest.mark.parametrize(
+    "source, mode, short, times",
+    [
+        ((720, 1280), "crop", 128, 3),  # the filter reaches beyond what is seen on all sides
+        ((256, 340), "crop", 128, 2),
+        ((120, 160), "crop", 128, 1),
+        ((90, 161), "crop", None, 1),  # begins between two pixels
+        ((57, 83), "letterbox", None, 2),
+        ((83, 57), "resize", None, 1),
+        ((30, 40), "crop", None, 1),  # enlarged
+        ((130, 130), "crop", 130, 1),  # as it is
+    ],
+)
+def test_apply_is_pillows_resampling_of_what_is_seen(source, mode, short, times) -> None:
+    """Also at the edges, where the filter reaches beyond what is seen."""
+    geometry = Geometry.fit(source, (112, 112), mode, short).refined(times)
+    frame = np.random.default_rng(0).integers(0, 256, (*source, 3), dtype=np.uint8)
+    (top, left), (bottom, right) = (geometry.to_source(place) for place in ((0, 0), geometry.network))
+    box = (max(left, 0), max(top, 0), min(right, source[1]), min(bottom, source[0]))
+    corners = geometry.to_network([[box[1], box[0]], [box[3], box[2]]]).round().astype(int)
+    size = tuple((corners[1] - corners[0])[::-1])
+    expected = np.zeros((*geometry.network, 3), int)
+    (y0, x0), (y1, x1) = corners
+    expected[y0:y1, x0:x1] = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, box=box)
+    difference = np.abs(geometry.apply(frame) - expected)
+    assert difference.max() <= 2 and (difference > 1).mean() < 1e-3, "rounding of each of two passes"
+
+
 @settings(max_examples=40)
 @given(geometries)
 def test_apply_keeps_a_flat_picture_flat_and_pads_with_black(geometry: Geometry) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
@@ -15,7 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from videxplain.errors import VidexplainError, unknown_name
 
-_local = threading.local()
+_HAIR = 1e-6
+"""Of a pixel: more than rounding of a map's numbers makes of whole pixels, and less than can be seen."""
 MODES = ("crop", "resize", "letterbox")
 
 
@@ -227,7 +227,9 @@ class Geometry:
     def apply(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Frames as the network sees them: uint8 (T, H, W, 3) or (H, W, 3) to (T, h, w, 3) or (h, w, 3).
 
-        Antialiased bilinear resampling; what lies outside the source is 0.
+        Antialiased bilinear resampling; what lies outside the source is 0. torch does it where network pixels meet
+        source pixels on both sides of what is seen, as in most videos' sizes, and Pillow elsewhere, at a quarter of the
+        speed; they differ by 2 at most, nearly always by none.
         """
         frames = np.asarray(frames)
         if frames.dtype != np.uint8 or frames.shape[-3:] != (*self.source, 3) or frames.ndim not in (3, 4):
@@ -238,17 +240,20 @@ class Geometry:
         if frames.ndim == 3:
             return self.apply(frames[None])[0]
         (top, bottom), (left, right) = self._inner(0), self._inner(1)
+        out = np.zeros((len(frames), *self.network, 3), np.uint8)
+        inside = out[:, top:bottom, left:right]
+        rows, columns = self._whole_pixels(0), self._whole_pixels(1)
+        if rows and columns:
+            resampled = _resampled(frames[:, rows.source, columns.source], (rows.size, columns.size))
+            inside[:] = resampled[:, rows.inner, columns.inner]
+            return out
         box = (*self.to_source((top, left))[::-1], *self.to_source((bottom, right))[::-1])
         limits = (self.source[1], self.source[0], self.source[1], self.source[0])
         # rounding may put the box a hair outside the frame, which Pillow refuses
         box = tuple(min(max(float(v), 0.0), float(limit)) for v, limit in zip(box, limits, strict=True))
-        size = (right - left, bottom - top)
-        out = np.zeros((len(frames), *self.network, 3), np.uint8)
-        for image, target in zip(frames, out, strict=True):
-            picture = _canvas(self.source)
-            picture.frombytes(np.ascontiguousarray(image).data.cast("B"), "raw", "RGB")
-            target[top:bottom, left:right] = np.asarray(
-                picture.resize(size, Image.Resampling.BILINEAR, box=box)
+        for image, target in zip(frames, inside, strict=True):
+            target[:] = Image.fromarray(image).resize(
+                (right - left, bottom - top), Image.Resampling.BILINEAR, box=box
             )
         return out
 
@@ -293,16 +298,47 @@ class Geometry:
         low, high = offset, offset + scale * self.source[axis]
         return max(0, round(low)), min(self.network[axis], round(high))
 
+    def _whole_pixels(self, axis: int) -> _Stretch | None:
+        """The least stretch of whole source pixels to make whole network pixels and hold what the filter reaches."""
+        (scale, offset), (first, last) = (self.y, self.x)[axis], self._inner(axis)
+        length = self.source[axis]
+        place = np.arange(math.ceil(offset - _HAIR), math.floor(offset + scale * length + _HAIR) + 1)
+        source = (place - offset) / scale
+        pixel = np.rint(source).astype(int)
+        whole = np.abs(source - pixel) < _HAIR
+        reach = math.ceil(max(1.0, scale) - 0.5)  # beyond the edge, to which a centre has half a pixel
+        starts = np.flatnonzero(whole & ((place <= first - reach) | (place <= first) & (pixel == 0)))
+        stops = np.flatnonzero(whole & ((place >= last + reach) | (place >= last) & (pixel == length)))
+        if not len(starts) or not len(stops):
+            return None
+        start, stop = starts[-1], stops[0]
+        begin = first - int(place[start])
+        return _Stretch(
+            slice(int(pixel[start]), int(pixel[stop])),
+            int(place[stop] - place[start]),
+            slice(begin, begin + last - first),
+        )
+
     def _centres(self, axis: int) -> npt.NDArray[np.float64]:
         scale, offset = (self.y, self.x)[axis]
         return (np.arange(self.source[axis], dtype=np.float64) + 0.5) * scale + offset
 
 
-def _canvas(size: tuple[int, int]) -> Image.Image:
-    """This thread's picture (height, width), for frames of one size that come one after the other."""
-    if getattr(_local, "canvas", None) is None or _local.canvas.size != size[::-1]:
-        _local.canvas = Image.new("RGB", size[::-1])
-    return _local.canvas
+class _Stretch(NamedTuple):
+    """Part of an axis of the source, the number of network pixels that it makes, and which of them the network sees."""
+
+    source: slice
+    size: int
+    inner: slice
+
+
+def _resampled(frames: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(T, H, W, 3) to (T, *size, 3)."""
+    import torch
+    import torch.nn.functional as F
+
+    pixels = torch.from_numpy(np.require(frames, requirements=["C", "W"])).permute(0, 3, 1, 2)
+    return F.interpolate(pixels, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
 
 
 def _fit_axis(source: int, network: int, ratio: float) -> Axis:
