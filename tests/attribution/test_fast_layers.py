@@ -99,3 +99,44 @@ def test_other_convolutions_give_the_same_gradient(layer: torch.nn.Conv3d) -> No
     with FastLayers():
         (found,) = torch.autograd.grad(layer(x).square().sum(), x)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 4, 6), (2, 5, 3, 4, 6)])
+def test_batch_normalisation(monkeypatch, shape: tuple[int, ...], affine: bool) -> None:
+    calls = []
+    own = torch.addcmul
+    monkeypatch.setattr(torch, "addcmul", lambda *a: calls.append(1) or own(*a))
+    torch.manual_seed(0)
+    layer = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d, 5: torch.nn.BatchNorm3d}[len(shape)](
+        5, affine=affine
+    )
+    layer(torch.randn(9, *shape[1:]) * 3 + 1)
+    if affine:
+        torch.nn.init.normal_(layer.weight)
+        torch.nn.init.normal_(layer.bias)
+    layer.eval()
+    x = torch.randn(shape, requires_grad=True)
+    with FastLayers():
+        found = layer(x)
+    weights = torch.randn(shape)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), x)
+
+    exact = x.detach().double().requires_grad_()
+    expected = layer.double()(exact)
+    (reference,) = torch.autograd.grad((expected * weights.double()).sum(), exact)
+    assert calls
+    assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(gradient.double(), reference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [torch.nn.BatchNorm2d(5), torch.nn.BatchNorm2d(5, track_running_stats=False).eval()]
+)
+def test_batch_normalisation_by_the_batch_is_left_alone(layer: torch.nn.BatchNorm2d) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 4, 6, requires_grad=True)
+    (expected,) = torch.autograd.grad(layer(x)[0].square().sum(), x)
+    with FastLayers():
+        (found,) = torch.autograd.grad(layer(x)[0].square().sum(), x)
+    assert torch.equal(found, expected)

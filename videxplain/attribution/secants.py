@@ -32,6 +32,9 @@ _POOLS = {
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
 
+_PIECE = 1 << 18
+"""Values that are worked on at a time: what passes between the steps then stays in a cache."""
+
 
 class Secants(TorchFunctionMode):
     """Context manager around a forward pass of `clips` clips, each `ring` of which form a ring.
@@ -107,6 +110,16 @@ def _neighbours(shape: tuple[int, int, int], *tensors: torch.Tensor) -> Iterator
             yield tuple(part[number, at] for part in parts for at in (place, following))
 
 
+def _pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Parts of about `_PIECE` values of tensors of one shape, cut along the first axis behind the channels."""
+    first = tensors[0]
+    if first.ndim < 4:
+        yield tensors
+        return
+    rows = max(1, first.shape[2] * _PIECE // first.numel())
+    yield from zip(*(tensor.split(rows, dim=2) for tensor in tensors), strict=True)
+
+
 class _Elementwise(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -129,9 +142,9 @@ class _Elementwise(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (x,) = context.saved_tensors
         result = torch.empty_like(gradient)
-        # A clip at a time: what passes between the steps stays small.
         for own, other, arriving, _, leaving, _ in _neighbours(context.shape, x, gradient, result):
-            torch.mul(context.slope(own, other), arriving, out=leaving)
+            for x0, x1, gradient0, result0 in _pieces(own, other, arriving, leaving):
+                torch.mul(context.slope(x0, x1), gradient0, out=result0)
         return result, None, None, None, None
 
 
@@ -158,10 +171,13 @@ class _MaxPool(torch.autograd.Function):
         x, y, indices = context.saved_tensors
         scaled, places = torch.empty_like(gradient), torch.empty_like(indices)
         rows = _neighbours(context.shape, x, y, indices, gradient, scaled, places)
-        for x0, x1, y0, y1, at0, at1, arriving, _, leaving, _, place, _ in rows:
-            torch.where(y0 >= y1, at0, at1, out=place)
-            step = _taken(x0, place) - _taken(x1, place)
-            torch.mul(torch.where(step == 0, 1, (y0 - y1) / step), arriving, out=leaving)
+        for x0, x1, *rest in rows:
+            for y0, y1, at0, at1, arriving, _, leaving, _, place, _ in _pieces(*rest):
+                torch.sub(at0, at1, out=place)
+                place.mul_((y0 >= y1).long()).add_(at1)  # as `torch.where`, in half of its time
+                slope = (y0 - y1).div_(_taken(x0, place).sub_(_taken(x1, place)))
+                slope.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=-torch.inf)  # 0 / 0 where nothing changes
+                torch.mul(slope, arriving, out=leaving)
         return context.pool_backward(scaled, x, *context.settings, places), None, None, None, None
 
 
