@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from videxplain.attribution.anytime import SECANTS, estimates
+from videxplain.attribution.anytime import SECANTS, default_leaders, estimates
 from videxplain.attribution.masking import MaskedClip
 from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
-from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explanation import Explanation
+from videxplain.inputs import SEGMENTS_FROM, ClipLike, pictures_for, prepare, refuse_fine
 from videxplain.ops import segment_reduce
-from videxplain.segmentation import segment
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
-ClipLike: TypeAlias = "Clip | np.ndarray"
 NUM_PREDICTIONS = 5  # kept in an Explanation
 REDUCTIONS = ("sum", "mean", "max")
-SEGMENTS_FROM = ("image", "gradient", "both")
 
 
 def explain(
@@ -109,13 +106,13 @@ def explain(
     given: Any = [labels] if single and labels is not None else labels
     if segments_from not in SEGMENTS_FROM:
         raise unknown_name("source of segments", segments_from, SEGMENTS_FROM)
-    pictures = partial(_pictures, model, segments_from, target, output)
-    inputs = _prepare(
+    pictures = partial(pictures_for, model, segments_from, target, output)
+    inputs = prepare(
         model, batch, given, segmentation, n_segments, compactness, pictures, segment_scale=segment_scale
     )
     for name, spec in chosen.items():
         if isinstance(spec, RegionMethod):
-            _refuse_fine(inputs, name)
+            refuse_fine(inputs, name)
     if labels is None:
         inputs.settings["segments_from"] = segments_from
     x, segments = inputs.x, inputs.segments
@@ -213,10 +210,11 @@ def explain_anytime(
     >>> running.explanation.top(5)  # doctest: +SKIP
     """
     given = None if labels is None else [labels]
-    inputs = _prepare(model, [clip], given, segmentation, n_segments, compactness)
-    _refuse_fine(inputs, "region-gradient")
+    inputs = prepare(model, [clip], given, segmentation, n_segments, compactness)
+    refuse_fine(inputs, "region-gradient")
     regions = torch.from_numpy(inputs.segments[0]).to(inputs.x.device)
     count = int(regions.max()) + 1
+    leaders = default_leaders(model) if leaders is None else leaders
     decided = _predicted(model, inputs.x, target)
     masked = MaskedClip(
         model,
@@ -251,74 +249,6 @@ def explain_anytime(
         )
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """Clips made ready: x (B, C, T, h, w), and per clip its supervoxels and where they came from.
-
-    Supervoxels are (T, n * h, n * w), where n is the `scale`, and so are the networks of the `geometries`.
-    """
-
-    clips: list[Clip]
-    geometries: list[Geometry]
-    x: torch.Tensor
-    segments: list[np.ndarray]
-    settings: dict[str, Any]
-    scale: int
-
-    def explanation(self, b: int, **found: Any) -> Explanation:
-        clip = self.clips[b]
-        return Explanation(
-            labels=self.segments[b],
-            frames=clip.frames,
-            times=clip.times,
-            held=clip.held,
-            geometry=self.geometries[b],
-            **found,
-        )
-
-
-def _prepare(
-    model: Classifier,
-    batch: Sequence[ClipLike],
-    labels: Sequence[np.ndarray] | None,
-    segmentation: str | None,
-    n_segments: int,
-    compactness: float,
-    pictures: Callable[[torch.Tensor, list[np.ndarray]], list[np.ndarray]] = lambda _, views: views,
-    segment_scale: int = 1,
-) -> _Inputs:
-    """Brings clips to the network's input and segments the `pictures` of them, or checks the `labels` given."""
-    clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
-    geometries = [c.geometry or model.geometry(c.size) for c in clips]
-    views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-    # what is segmented is what the network sees
-    x = model.prepare(
-        [replace(c, frames=v, geometry=g) for c, v, g in zip(clips, views, geometries, strict=True)]
-    )
-    if labels is not None:
-        if len(labels) != len(views):
-            raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
-        scale = _scale_of(labels[0], views[0])
-        segments = [_checked(own, view, scale) for own, view in zip(labels, views, strict=True)]
-        settings: dict[str, Any] = {"segmentation": "given"}
-    else:
-        # frames that are at the network's size already have nothing finer to show
-        finest = [
-            1 if c.geometry else g.finest(segment_scale) for c, g in zip(clips, geometries, strict=True)
-        ]
-        scale = min(finest)
-        how = segmentation or ("slic" if x.shape[2] > 1 or scale > 1 else "quickshift")
-        settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
-        if scale > 1:
-            views = [g.refined(scale).apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-        options: Any = {"n_segments": n_segments, "compactness": compactness, "spacing": (scale, 1, 1)}
-        segments = [segment(view, how, **options) for view in pictures(x, views)]
-    if scale > 1:
-        settings["segment_scale"] = scale
-        geometries = [geometry.refined(scale) for geometry in geometries]
-    return _Inputs(clips, geometries, x, segments, settings, scale)
-
-
 def _reduced(
     regions: torch.Tensor, found: PixelScores, count: int, scale: int, reduction: str, signed: bool
 ) -> torch.Tensor:
@@ -332,46 +262,6 @@ def _reduced(
         dense = dense.repeat_interleave(scale, dim=3).repeat_interleave(scale, dim=4)
     scores = segment_reduce(regions, dense, cam, count, reduction=reduction, signed=signed)
     return scores / scale**2 if scale > 1 and reduction == "sum" else scores
-
-
-def _pictures(
-    model: Classifier,
-    source: str,
-    target: Target,
-    output: Output,
-    x: torch.Tensor,
-    views: list[np.ndarray],
-) -> list[np.ndarray]:
-    """What is cut into supervoxels: the views, or those with the gradient, or the gradient alone."""
-    if source == "image":
-        return views
-    dense = pixel_scores_of(model, x, ["vanilla"], target, output=output)["vanilla"].dense
-    assert dense is not None
-    share = 1.0 if source == "gradient" else 0.5
-    return [_with_gradient(view, own, share) for view, own in zip(views, dense, strict=True)]
-
-
-def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.ndarray:
-    """(T, h, w, 3) uint8: the frames and, to a `share`, the size of the gradient (C, T, h, w) as grey levels.
-
-    The root spreads what is small, and one in a hundred voxels is white, so that a few do not leave the rest black.
-    """
-    scale = view.shape[1] // dense.shape[2]
-    size = dense.abs().sum(dim=0).sqrt().repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
-    white = size.flatten().kthvalue(max(1, round(0.99 * size.numel()))).values.clamp(min=1e-30)
-    grey = 255 * (size / white).clamp(max=1)[..., None].cpu().numpy()
-    return ((1 - share) * view + share * grey + 0.5).astype(np.uint8)
-
-
-def _whole(model: Classifier, clip: Clip) -> Clip:
-    """The clip at the model's length: a short one is continued by holding its last frame, a long one refused."""
-    missing = 0 if model.is_image_model else model.clip_length - len(clip)
-    if missing < 0:
-        raise VidexplainError(
-            f"{model.name!r} takes clips of {model.clip_length} frames and this one has {len(clip)}; "
-            f"cut it, for example with open_video(...).clips(length={model.clip_length})"
-        )
-    return clip.hold(missing)
 
 
 def _voxel_scores(
@@ -425,33 +315,3 @@ def _check_options(chosen: dict[str, Method], options: dict[str, Any]) -> None:
             raise VidexplainError(
                 f"option {name!r} means nothing to method {' or '.join(map(repr, chosen))}; {listed}"
             )
-
-
-def _scale_of(labels: np.ndarray, view: np.ndarray) -> int:
-    """How many times as fine as a view (T, h, w, 3) the labels are, if they are whole times."""
-    return max(1, np.asarray(labels).shape[-1] // view.shape[2])
-
-
-def _refuse_fine(inputs: _Inputs, method: str) -> None:
-    if inputs.scale > 1:
-        raise VidexplainError(
-            f"method {method!r} scores supervoxels of the network's own input, which has no finer ones; "
-            f"use a segment_scale of 1, or a method that scores voxels"
-        )
-
-
-def _checked(labels: np.ndarray, view: np.ndarray, scale: int) -> np.ndarray:
-    """`labels` as int32 (T, n * h, n * w), or one sentence on why they cannot be supervoxels of the view."""
-    labels = np.asarray(labels)
-    labels = labels[None] if labels.ndim == 2 else labels
-    frames, height, width = view.shape[:3]
-    if labels.shape != (frames, scale * height, scale * width) or not np.issubdtype(labels.dtype, np.integer):
-        raise VidexplainError(
-            f"labels must be integers of shape {view.shape[:3]}, the network's input, or whole times as high and wide; "
-            f"these are {labels.dtype} {labels.shape}"
-        )
-    if labels.min() != 0 or not np.bincount(labels.ravel()).all():
-        raise VidexplainError(
-            "labels must be 0..K-1 without holes; renumber them, for example with np.unique(..., return_inverse=True)"
-        )
-    return np.ascontiguousarray(labels, dtype=np.int32)

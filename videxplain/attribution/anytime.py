@@ -13,7 +13,8 @@ the slopes of the supervoxels that change on the way share out the change of the
 How chords share it out is a convention. It errs by a share of the score, so that it confuses the first few supervoxels
 with each other. These leaders are therefore measured as well, by forward passes: after every other ring each is hidden
 where it is shown and shown where it is hidden, in masks that have been seen; after the rings between, the first two are
-exchanged, one shown and the other hidden, which tells most about their order (`_Changes`).
+exchanged, one shown and the other hidden, which tells most about their order, and so are the fifth and the sixth
+(`_Changes`).
 """
 
 from __future__ import annotations
@@ -164,13 +165,20 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
-LEADERS = 7
-"""Supervoxels that are measured at a time: the five that are shown by default, and two that may belong there.
+LEADERS = 8
+"""Supervoxels that are measured at a time: the five that are shown by default, and three that may belong there.
 
 Of image models none are, by default: on photographs a change scatters more than chords err.
 """
+EXCHANGED = ((0, 1), (4, 5))
+"""Places of leaders whose order matters: which is the first, and which is the last of the five."""
 CHORDS = 0.5
 """What the chords' mean counts for beside measurements, in pairs of changes: its error does not fall with the rings."""
+
+
+def default_leaders(model: Classifier) -> int:
+    """How many supervoxels are measured where nothing else is said."""
+    return 0 if model.is_image_model else LEADERS
 
 
 def estimates(
@@ -198,8 +206,7 @@ def estimates(
     levels
         How z is drawn, one of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
     leaders
-        How many of the best supervoxels are measured after a ring of secants; by default `LEADERS` for a video model,
-        and none for an image model.
+        How many of the best supervoxels are measured after a ring of secants; as `default_leaders` by default.
     output
         Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
         of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
@@ -214,7 +221,7 @@ def estimates(
     if passes < 1:
         raise VidexplainError(f"passes must be at least 1, not {passes}")
     if leaders is None:
-        leaders = 0 if clip.model.is_image_model else LEADERS
+        leaders = default_leaders(clip.model)
     if leaders < 0:
         raise VidexplainError(f"leaders must not be negative, as {leaders} is")
     generator = torch.Generator().manual_seed(seed)
@@ -228,8 +235,10 @@ def estimates(
             best = changes.fit(*slopes.result())[0].topk(leaders).indices
             if number % 2 == 0:
                 changes.flip(seen.ring, best)
-            elif leaders > 1:
-                changes.exchange(seen.ring, *best[:2].tolist())
+            else:
+                for one, other in EXCHANGED:
+                    if other < leaders:
+                        changes.exchange(seen.ring, int(best[one]), int(best[other]))
         done += seen.passes
         if seen.passes:
             scores, variance = changes.fit(*slopes.result())
@@ -264,6 +273,11 @@ class _Ring:
     masks: torch.Tensor
     scores: torch.Tensor
 
+    @property
+    def complements(self) -> list[int]:
+        """Places of a mask and of its complement."""
+        return [0, len(self.masks) // 2]
+
 
 class _Changes:
     """What showing leaders changes, as far as it was measured."""
@@ -276,7 +290,7 @@ class _Changes:
 
     def flip(self, ring: _Ring, leaders: torch.Tensor) -> None:
         """Each of the `leaders` (n,) in a mask and in its complement, so that interactions in pairs cancel."""
-        pair = [0, len(ring.masks) // 2]
+        pair = ring.complements
         shown = ring.masks[pair][:, leaders]
         flipped = ring.masks[pair][:, None].repeat(1, len(leaders), 1)
         flipped[:, range(len(leaders)), leaders] = 1 - shown
@@ -284,18 +298,22 @@ class _Changes:
         self._add(torch.eye(ring.masks.shape[1], dtype=torch.float64)[leaders], change.mean(dim=0), 1.0)
 
     def exchange(self, ring: _Ring, first: int, second: int) -> None:
-        """The `first` shown and the `second` hidden, and the reverse, in all masks; half of them are so already.
+        """The `first` shown and the `second` hidden, and the reverse, in masks that have one of the two states already.
 
-        The change is the difference of both scores, free of what the others do to both alike.
+        Where there are none, in a mask and its complement. The change is the difference of both scores, free of what
+        the others do to both alike.
         """
-        states = ring.masks.repeat(2, 1, 1)
+        chosen = (ring.masks[:, first] != ring.masks[:, second]).nonzero()[:, 0]
+        if not len(chosen):
+            chosen = torch.tensor(ring.complements)
+        states = ring.masks[chosen].repeat(2, 1, 1)
         states[:, :, [first, second]] = torch.eye(2, dtype=states.dtype)[:, None]
-        scores = ring.scores.repeat(2, 1)
-        new = (states != ring.masks).any(dim=-1)
+        scores = ring.scores[chosen].repeat(2, 1)
+        new = (states != ring.masks[chosen]).any(dim=-1)
         scores[new] = self._score(states[new])
         difference = torch.zeros(1, ring.masks.shape[1], dtype=torch.float64)
         difference[0, [first, second]] = torch.tensor([1.0, -1.0], dtype=torch.float64)
-        self._add(difference, (scores[0] - scores[1]).mean(dim=0, keepdim=True), len(ring.masks) / 2)
+        self._add(difference, (scores[0] - scores[1]).mean(dim=0, keepdim=True), len(chosen) / 2)
 
     def _score(self, masks: torch.Tensor) -> torch.Tensor:
         """(..., K) -> (...) float64."""
