@@ -23,6 +23,7 @@ from videxplain.evaluation.item import Item, Settings, parse_rows
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
+from videxplain.explain import explain
 from videxplain.models import Classifier
 
 
@@ -63,6 +64,17 @@ def test_rows_that_share_samples_equal_the_method(
     monkeypatch.setattr(item, "seed", lambda _purpose: 5)
     shared, alone = item.scored(row), item.scored(row, alone=True)
     np.testing.assert_allclose(shared.scores, alone.scores, rtol=1e-4, atol=1e-6 * abs(alone.scores).max())
+
+
+def test_a_numbered_row_takes_so_many_samples(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = Blobs(1).load(0, clip_length=model.clip_length)
+    item = Item(model, sample, "blob", settings("kernel-shap-40"), 30)
+    monkeypatch.setattr(item, "seed", lambda _purpose: 5)
+    options = {"labels": item.labels, "fill": item.settings.fill, "seed": 5}
+    few, more = (explain(model, item.clip, "kernel-shap", samples=n, **options).scores for n in (40, 80))
+    found = item.scored("kernel-shap-40").scores
+    np.testing.assert_array_equal(found, few)
+    assert (found != more).any()
 
 
 def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +277,7 @@ def test_bootstrap_interval_covers_the_mean() -> None:
 def test_rows_are_parsed() -> None:
     assert len(parse_rows(None)) == 15
     assert parse_rows("guided, lime-7,guided,lime-logit-7") == ["guided", "lime-7", "lime-logit-7"]
+    assert parse_rows("kernel-shap-7,region-gradient-8") == ["kernel-shap-7", "region-gradient-8"]
     assert {"integrated-gradients", "occlusion", "lime-1000"} <= set(parse_rows("all"))
     with pytest.raises(VidexplainError, match="did you mean 'guided'"):
         parse_rows("guide")

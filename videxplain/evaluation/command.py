@@ -29,7 +29,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--methods",
         metavar="A,B,...",
-        help='rows of the table; "lime-N", "lime-logit-N", "lime-package-N", "region-gradient-N", or "all"',
+        help='rows of the table; "lime-N", "lime-logit-N", "lime-package-N", "kernel-shap-N", "region-gradient-N", '
+        'or "all"',
     )
     command.add_argument(
         "--segments", default="100", metavar="N,...", help="numbers of supervoxels (default: %(default)s)"

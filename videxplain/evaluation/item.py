@@ -25,7 +25,9 @@ from videxplain.segmentation import segment
 
 _LIME = re.compile(r"lime-(logit-)?(\d+)")
 _PACKAGE = re.compile(r"lime-package-(\d+)")
+_SHAPLEY = re.compile(r"kernel-shap-(\d+)")
 _PASSES = re.compile(r"region-gradient-(\d+)")
+_NUMBERED = (_LIME, _PACKAGE, _SHAPLEY, _PASSES)
 
 PAPER_ROWS = (
     "random",
@@ -61,9 +63,9 @@ def parse_rows(text: str | None) -> list[str]:
         return [*PAPER_ROWS, *(n for n in METHODS if n not in PAPER_ROWS and not n.startswith("lime"))]
     rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for row in rows:
-        if row not in METHODS and not any(kind.fullmatch(row) for kind in (_LIME, _PACKAGE, _PASSES)):
-            numbered = ["lime-50", "lime-logit-50", "lime-1000", "lime-package-50", "region-gradient-8"]
-            raise unknown_name("method", row, [*METHODS, *numbered])
+        if row not in METHODS and not any(kind.fullmatch(row) for kind in _NUMBERED):
+            numbered = ["lime-50", "lime-logit-50", "lime-1000", "lime-package-50", "kernel-shap-500"]
+            raise unknown_name("method", row, [*METHODS, *numbered, "region-gradient-8"])
     if not rows:
         raise VidexplainError("there is no method to evaluate.")
     return rows
@@ -76,7 +78,8 @@ class Settings:
     Attributes
     ----------
     rows : methods; "lime-N" is our batched LIME with N samples, "lime-logit-N" the same of the log-odds,
-        "lime-package-N" that of the `lime` package; "region-gradient-N" takes N passes.
+        "lime-package-N" that of the `lime` package, "kernel-shap-N" KernelSHAP with N samples; "region-gradient-N"
+        takes N passes.
     segments : numbers of supervoxels to try, each on its own.
     segmentation : None means SLIC for clips and QuickShift for images, as in the paper.
     fill : what takes a hidden supervoxel's place, in removal, curves and LIME alike. Grey is nearest to the paper's
@@ -216,6 +219,8 @@ class Item:
             name, options = "lime-batched", {"samples": int(lime[2]), "link": link}
         elif package := _PACKAGE.fullmatch(row):
             name, options = "lime", {"samples": int(package[1])}
+        elif shapley := _SHAPLEY.fullmatch(row):
+            name, options = "kernel-shap", {"samples": int(shapley[1])}
         elif passes := _PASSES.fullmatch(row):
             name, options = "region-gradient", {"passes": int(passes[1])}
         known = option_names(METHODS[name])
