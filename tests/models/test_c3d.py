@@ -226,7 +226,7 @@ def test_bundled_model_tells_motions_apart() -> None:
 
 
 def test_a_lone_clip_through_the_narrow_network_is_as_in_a_batch() -> None:
-    """It goes into the convolutions twice; scores and gradients must not tell."""
+    """It goes into the convolutions twice, or into oneDNN's own; scores and gradients must not tell."""
     net = C3D(5, width=4, fc_width=16).eval()
     clips = torch.rand(3, 3, 16, 112, 112, generator=torch.Generator().manual_seed(0)).requires_grad_()
     whole = net(clips)
@@ -235,7 +235,15 @@ def test_a_lone_clip_through_the_narrow_network_is_as_in_a_batch() -> None:
         lone = clips[b : b + 1].detach().requires_grad_()
         logits = net(lone)
         torch.testing.assert_close(logits[0], whole[b], rtol=1e-4, atol=1e-5)
+        with torch.no_grad():
+            torch.testing.assert_close(net(lone)[0], whole[b], rtol=1e-4, atol=1e-5)
         (gradient,) = torch.autograd.grad(logits[0, 1], lone)
         # where two places of a pooling window are nearly equal, rounding decides which one has the gradient
         off = (gradient[0] - expected[b]).abs() > 1e-3 * expected[b].abs().max()
         assert off.float().mean() < 1e-3
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(net(clips[:1]), net(clips)[:1], rtol=5e-2, atol=1e-2)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            net.double()(clips[:1].double())[0].float(), whole[0], rtol=1e-4, atol=1e-5
+        )
