@@ -168,19 +168,19 @@ class _FirstConvolution(torch.autograd.Function):
             (full + 2 * pad - kernel) % each
             for full, pad, kernel, each in zip(size, padding, weight.shape[3:], stride, strict=True)
         ]
-        pictures = gradient.transpose(1, 2).flatten(0, 1)
-        each_tap = F.conv_transpose2d(
-            pictures.contiguous(memory_format=torch.channels_last),  # several times faster so
-            weight.transpose(1, 2).flatten(1, 2),
-            stride=stride,
-            padding=padding,
-            output_padding=rest,
-        )
-        each_tap = each_tap.view(batch, -1, taps, channels, *size)
+        by_tap = weight.transpose(1, 2).flatten(1, 2)
+        last = (gradient.shape[2] - 1) * step + 1
         total = gradient.new_zeros(batch, frames + 2 * before, *size, channels).movedim(-1, 2)
-        last = (each_tap.shape[1] - 1) * step + 1
-        for tap in range(taps):
-            total[:, tap : tap + last : step] += each_tap[:, :, tap]
+        for own, pictures in zip(total, gradient.transpose(1, 2), strict=True):  # one's steps stay in a cache
+            each_tap = F.conv_transpose2d(
+                pictures.contiguous(memory_format=torch.channels_last),  # several times faster so
+                by_tap,
+                stride=stride,
+                padding=padding,
+                output_padding=rest,
+            )
+            for tap, part in enumerate(each_tap.unflatten(1, (taps, channels)).unbind(1)):
+                own[tap : tap + last : step] += part
         return total[:, before : before + frames].transpose(1, 2), *[None] * 6
 
 
