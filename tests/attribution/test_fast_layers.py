@@ -103,10 +103,7 @@ def test_other_convolutions_give_the_same_gradient(layer: torch.nn.Conv3d) -> No
 
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 4, 6), (2, 5, 3, 4, 6)])
-def test_batch_normalisation(monkeypatch, shape: tuple[int, ...], affine: bool) -> None:
-    calls = []
-    own = torch.addcmul
-    monkeypatch.setattr(torch, "addcmul", lambda *a: calls.append(1) or own(*a))
+def test_batch_normalisation(shape: tuple[int, ...], affine: bool) -> None:
     torch.manual_seed(0)
     layer = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d, 5: torch.nn.BatchNorm3d}[len(shape)](
         5, affine=affine
@@ -119,14 +116,16 @@ def test_batch_normalisation(monkeypatch, shape: tuple[int, ...], affine: bool) 
     x = torch.randn(shape, requires_grad=True)
     with FastLayers():
         found = layer(x)
+    assert torch.equal(found, layer(x)), (
+        "rounding too: it decides on which side of a rectifier's corner a value is"
+    )
+    assert "BatchNorm" in type(found.grad_fn).__name__ and "Native" not in type(found.grad_fn).__name__
     weights = torch.randn(shape)
     (gradient,) = torch.autograd.grad((found * weights).sum(), x)
 
     exact = x.detach().double().requires_grad_()
     expected = layer.double()(exact)
     (reference,) = torch.autograd.grad((expected * weights.double()).sum(), exact)
-    assert calls
-    assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
     assert torch.allclose(gradient.double(), reference, rtol=1e-5, atol=1e-6)
 
 

@@ -27,8 +27,8 @@ class FastLayers(TorchFunctionMode):
     all frames at once, with the kernel's steps in time for further channels, it has nine. And torch sends a single
     clip of few channels to a slow implementation, by a rule that counts all its sizes but the width.
 
-    **Batch normalisation by running statistics.** A scale and a shift for each channel. torch reads its input once
-    more on the way back, for gradients of the weights.
+    **Batch normalisation by running statistics.** On the way back it is a scale for each channel. torch keeps its input
+    and reads it once more, for gradients of the weights.
 
     Only in float32 on a CPU; every other call is left alone.
     """
@@ -201,12 +201,8 @@ class _BatchNorm(torch.autograd.Function):
     ) -> torch.Tensor:
         scale = (running_var + eps).rsqrt()
         scale = scale if weight is None else scale * weight
-        shift = -running_mean * scale
-        shift = shift if bias is None else shift + bias
-        each_channel = (-1, *[1] * (x.ndim - 2))
-        scale = scale.view(each_channel)
-        context.save_for_backward(scale)
-        return torch.addcmul(shift.view(each_channel), x, scale)
+        context.save_for_backward(scale.view(-1, *[1] * (x.ndim - 2)))
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
