@@ -202,8 +202,10 @@ def table(args: argparse.Namespace) -> None:
             for column in columns:
                 found = bootstrap([line[column] for line in own])
                 cells.append(f"{found.mean:.2f} ({found.low:.2f}-{found.high:.2f})")
-            cost, seconds = (np.median([line[column] for line in own]) for column in ("cost", "seconds"))
-            print(f"| {name} | {cost:.0f} | {seconds:.3g} | " + " | ".join(cells) + " |")
+            cost = np.median([line["cost"] for line in own])
+            times = [line["seconds"] for line in own if "seconds" in line]  # not where scores were taken over
+            seconds = f"{np.median(times):.3g}" if times else "-"
+            print(f"| {name} | {cost:.0f} | {seconds} | " + " | ".join(cells) + " |")
 
 
 def differences(args: argparse.Namespace) -> None:
