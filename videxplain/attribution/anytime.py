@@ -306,10 +306,10 @@ class _Changes:
         chosen = (ring.masks[:, first] != ring.masks[:, second]).nonzero()[:, 0]
         if not len(chosen):
             chosen = torch.tensor(ring.complements)
-        states = ring.masks[chosen].repeat(2, 1, 1)
+        masks, scores = ring.masks[chosen], ring.scores[chosen].repeat(2, 1)
+        states = masks.repeat(2, 1, 1)
         states[:, :, [first, second]] = torch.eye(2, dtype=states.dtype)[:, None]
-        scores = ring.scores[chosen].repeat(2, 1)
-        new = (states != ring.masks[chosen]).any(dim=-1)
+        new = (states != masks).any(dim=-1)
         scores[new] = self._score(states[new])
         difference = torch.zeros(1, ring.masks.shape[1], dtype=torch.float64)
         difference[0, [first, second]] = torch.tensor([1.0, -1.0], dtype=torch.float64)
