@@ -153,7 +153,7 @@ class RunningExplanation:
     explanation
         As from `explain`, with the scores so far; its settings say after how many passes.
     standard_error
-        (K,) float32, of the scores; infinite after one pass.
+        (K,) float32, of the scores; infinite where a single pass or ring has told all.
     passes
         How many forward and backward passes it took so far.
     precision

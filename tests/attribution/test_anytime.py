@@ -43,12 +43,18 @@ class Multilinear(nn.Module):
         return torch.stack([score, torch.zeros_like(score)], dim=1)
 
 
-def masked(output_seed: int = 0, batch_size: int = 512) -> MaskedClip:
+def masked(output_seed: int = 0, batch_size: int = 512, net: nn.Module | None = None) -> MaskedClip:
     """Six columns of one colour each, which hide to zero."""
     torch.manual_seed(output_seed)
-    net = Multilinear()
-    model = vx.Classifier(net, clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"])
-    x = torch.rand(K).expand(3, 2, 4, K).contiguous()
+    model = vx.Classifier(
+        net or Multilinear(),
+        clip_length=2,
+        size=(4, K),
+        mean=(0,) * 3,
+        std=(1,) * 3,
+        labels=["yes", "no"],
+    )
+    x = (torch.ones(K) if net else torch.rand(K)).expand(3, 2, 4, K).contiguous()
     labels = torch.arange(K).expand(2, 4, K).contiguous()
     return MaskedClip(model, x, labels, K, 0, fill="black", batch_size=batch_size)
 
@@ -212,6 +218,25 @@ def test_leaders_are_measured_free_of_the_chords_bias() -> None:
     torch.testing.assert_close(off[3][last_one], off[0][last_one])
 
 
+class Bent(nn.Module):
+    """The second column does more than the first, but not below one half."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        v = x.mean(dim=(1, 2, 3))
+        score = 0.1 * v.sum(dim=1) + v[:, 0] + 0.9 * v[:, 1] + (v[:, 1] - 0.5).relu()
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+
+def test_one_pass_is_followed_by_an_exchange_at_one_half() -> None:
+    clip = masked(net=Bent())
+    assert last(clip, 1, leaders=0).scores.argmax() == 0
+    assert last(clip, 1, leaders=2).scores.argmax() == 1
+    clip = masked()
+    torch.testing.assert_close(
+        last(clip, 1, leaders=2, output="logit").scores, banzhaf(clip), rtol=1e-5, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("places", EXCHANGED)
 def test_exchange_tells_which_of_two_is_ahead(places: tuple[int, int]) -> None:
     """In 8 passes with it the two differ by what they should more nearly than without."""
@@ -242,7 +267,9 @@ def test_leaders_are_measured_by_forward_passes_after_each_ring(
         return score(self, z, **options)
 
     monkeypatch.setattr(MaskedClip, "score", counted)
-    for passes, rounds in ((1, 0), (4, 1), (8, 2), (9, 3), (32, 8)):
+    last(clip, 1, leaders=3)
+    assert seen == [2], "one of the first two shown, and the other"
+    for passes, rounds in ((4, 1), (8, 2), (9, 3), (32, 8)):
         seen.clear()
         assert last(clip, passes, leaders=3).measurements == sum(seen)
         assert len(seen) == rounds and seen[::2] == [6] * ((rounds + 1) // 2)

@@ -14,7 +14,7 @@ How chords share it out is a convention. It errs by a share of the score, so tha
 with each other. These leaders are therefore measured as well, by forward passes: after every other ring each is hidden
 where it is shown and shown where it is hidden, in masks that have been seen; after the rings between, the first two are
 exchanged, one shown and the other hidden, which tells most about their order, and so are the fifth and the sixth
-(`_Changes`).
+(`_Changes`). After a lone pass at one half the first two are exchanged there.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Estimate:
     scores
         (K,) float64, each supervoxel's mean derivative, or mean change where it was measured.
     standard_error
-        (K,) float64, of `scores`; infinite after one pass.
+        (K,) float64, of `scores`; infinite where a single pass or ring has told all.
     passes
         How many forward and backward passes it took.
     measurements
@@ -233,12 +233,13 @@ def estimates(
         slopes.add(seen.slopes, seen.weights)
         if leaders and seen.ring is not None:
             best = changes.fit(*slopes.result())[0].topk(leaders).indices
-            if number % 2 == 0:
-                changes.flip(seen.ring, best)
-            else:
-                for one, other in EXCHANGED:
+            lone = len(seen.ring.masks) == 1
+            if lone or number % 2:
+                for one, other in EXCHANGED[: 1 if lone else None]:
                     if other < leaders:
                         changes.exchange(seen.ring, int(best[one]), int(best[other]))
+            else:
+                changes.flip(seen.ring, best)
         done += seen.passes
         if seen.passes:
             scores, variance = changes.fit(*slopes.result())
@@ -268,15 +269,15 @@ class _Mean:
 
 @dataclass(frozen=True)
 class _Ring:
-    """Masks (m, K), once around, and the scores (m,) float64 there."""
+    """Masks (m, K), once around, or a lone one at one half, and the scores (m,) float64 there."""
 
     masks: torch.Tensor
     scores: torch.Tensor
 
     @property
     def complements(self) -> list[int]:
-        """Places of a mask and of its complement."""
-        return [0, len(self.masks) // 2]
+        """Places of a mask and of its complement, which one half is to itself."""
+        return sorted({0, len(self.masks) // 2})
 
 
 class _Changes:
@@ -385,8 +386,7 @@ def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: 
             values = values.cpu().view(len(z), size)
             for n, own in enumerate(mean.split(1)):
                 made = size * len(z) if n == len(z) - 1 else 0
-                ring = _Ring(z[n], values[n]) if size > 1 else None
-                yield _Observed(own, torch.ones_like(own), made, ring)
+                yield _Observed(own, torch.ones_like(own), made, _Ring(z[n], values[n]))
 
 
 def region_gradient(
