@@ -93,6 +93,26 @@ struct ReduceSettings {
 bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
                     const ReduceSettings& settings, float* scores, const ParallelFor& parallel);
 
+// Rows of a batch, `step` to a clip and `size` clips to a ring: a chord leads from a row to the same one of the next
+// clip.
+struct Ring {
+  int64_t size, step;
+};
+
+// What a pooling makes of each row: so many places of so many.
+struct PoolShape {
+  int64_t inputs, outputs, channels;
+};
+
+// All (rows, values): out = gradient times the slope of the chord of a value kept between two bounds.
+void clamp_chords(const float* x, const float* gradient, float* out, int64_t rows, int64_t values, Ring ring, float low,
+                  float high, const ParallelFor& parallel);
+
+// x, out (rows, inputs, channels), the others (rows, outputs, channels), `places` among the inputs: out is, where the
+// larger of two maxima lies, the gradient times the share of its change that reaches the maximum.
+void max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
+                     int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel);
+
 const char* instruction_set();  // what the CPU code runs on here: "AVX-512", "AVX2" or "plain"
 
 }  // namespace videxplain

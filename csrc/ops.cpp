@@ -274,6 +274,40 @@ Tensor segment_reduce(const Tensor& labels_in, const std::optional<Tensor>& dens
   return scores;
 }
 
+// Tensors come as they lie in memory, (rows, places, channels); `out` is filled.
+void check_chords(const Tensor& x, const Tensor& like, int64_t ring, int64_t step) {
+  require(x.dim() == 3 && like.dim() == 3 && x.is_contiguous() && like.is_contiguous() &&
+              x.scalar_type() == ScalarType::Float && like.scalar_type() == ScalarType::Float,
+          "tensors must be contiguous float32 (rows, places, channels)");
+  require(ring >= 1 && step >= 1 && x.size(0) % (ring * step) == 0, "rows must be whole rings of clips");
+}
+
+void clamp_chords(const Tensor& x, const Tensor& gradient, const Tensor& out, int64_t ring, int64_t step, double low,
+                  double high) {
+  check_chords(x, gradient, ring, step);
+  check_chords(x, out, ring, step);
+  require(x.numel() == gradient.numel() && x.numel() == out.numel(), "tensors must be of one size");
+  if (x.numel() == 0) return;
+  videxplain::clamp_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(gradient.data_ptr()),
+                           static_cast<float*>(out.data_ptr()), x.size(0), x.numel() / x.size(0), {ring, step},
+                           static_cast<float>(low), static_cast<float>(high), kParallel);
+}
+
+void max_pool_chords(const Tensor& x, const Tensor& y, const Tensor& places, const Tensor& gradient, const Tensor& out,
+                     int64_t ring, int64_t step) {
+  check_chords(x, out, ring, step);
+  check_chords(y, gradient, ring, step);
+  require(x.numel() == out.numel() && y.numel() == gradient.numel() && y.numel() == places.numel() &&
+              x.size(0) == y.size(0) && x.size(2) == y.size(2) && x.size(1) > 0,
+          "tensors must be of matching sizes");
+  require(places.is_contiguous() && places.scalar_type() == ScalarType::Long, "places must be contiguous int64");
+  if (x.numel() == 0) return;
+  const int64_t* at = static_cast<const int64_t*>(places.data_ptr());
+  videxplain::max_pool_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(y.data_ptr()), at,
+                              static_cast<const float*>(gradient.data_ptr()), static_cast<float*>(out.data_ptr()),
+                              x.size(0), {x.size(1), y.size(1), x.size(2)}, {ring, step}, kParallel);
+}
+
 #ifdef VIDEXPLAIN_CUDA
 constexpr int64_t kLargestBatch = 65535;  // a grid's second dimension
 
@@ -359,6 +393,8 @@ STABLE_TORCH_LIBRARY_IMPL(videxplain, CPU, m) {
   m.impl("slic_exact", TORCH_BOX(&slic_exact));
   m.impl("connect_exact", TORCH_BOX(&connect_exact));
   m.impl("segment_reduce", TORCH_BOX(&segment_reduce));
+  m.impl("clamp_chords", TORCH_BOX(&clamp_chords));
+  m.impl("max_pool_chords", TORCH_BOX(&max_pool_chords));
 }
 
 #ifdef VIDEXPLAIN_CUDA

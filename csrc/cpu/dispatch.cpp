@@ -17,11 +17,29 @@ Variants choose() {
 #if defined(VX_X86)
   __builtin_cpu_init();
   if ((any || std::strcmp(wanted, "avx512") == 0) && __builtin_cpu_supports("avx512f"))
-    return {"AVX-512", avx512::lab_of_linear, avx512::slic, avx512::slic_exact, avx512::segment_reduce};
+    return {"AVX-512",
+            avx512::lab_of_linear,
+            avx512::slic,
+            avx512::slic_exact,
+            avx512::segment_reduce,
+            avx512::clamp_chords,
+            avx512::max_pool_chords};
   if ((any || std::strcmp(wanted, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"AVX2", avx2::lab_of_linear, avx2::slic, avx2::slic_exact, avx2::segment_reduce};
+    return {"AVX2",
+            avx2::lab_of_linear,
+            avx2::slic,
+            avx2::slic_exact,
+            avx2::segment_reduce,
+            avx2::clamp_chords,
+            avx2::max_pool_chords};
 #endif
-  return {"plain", plain::lab_of_linear, plain::slic, plain::slic_exact, plain::segment_reduce};
+  return {"plain",
+          plain::lab_of_linear,
+          plain::slic,
+          plain::slic_exact,
+          plain::segment_reduce,
+          plain::clamp_chords,
+          plain::max_pool_chords};
 }
 
 constexpr int64_t kKeptVoxels = 1 << 21;
@@ -75,6 +93,16 @@ void slic_exact(const double* lab, Shape shape, const double* seeds, const Exact
 bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
                     const ReduceSettings& settings, float* scores, const ParallelFor& parallel) {
   return variants().segment_reduce(labels, dense, cam, shape, settings, scores, parallel);
+}
+
+void clamp_chords(const float* x, const float* gradient, float* out, int64_t rows, int64_t values, Ring ring, float low,
+                  float high, const ParallelFor& parallel) {
+  variants().clamp_chords(x, gradient, out, rows, values, ring, low, high, parallel);
+}
+
+void max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
+                     int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel) {
+  variants().max_pool_chords(x, y, places, gradient, out, rows, shape, ring, parallel);
 }
 
 void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,

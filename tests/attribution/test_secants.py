@@ -12,6 +12,7 @@ from torch import nn
 
 from videxplain.attribution import secants
 from videxplain.attribution.secants import Secants
+from videxplain.ops import _library
 
 
 class Rectified(nn.Module):
@@ -42,17 +43,18 @@ def following(x: torch.Tensor, ring: int) -> torch.Tensor:
     return x.unflatten(0, (-1, ring)).roll(-1, dims=1).flatten(0, 1)
 
 
+def laid_out(x: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    formats = (torch.channels_last, torch.channels_last_3d)
+    return x.contiguous(memory_format=formats[x.ndim - 4] if channels_last else torch.contiguous_format)
+
+
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_equals_deeplift_with_the_next_row_as_reference(
-    monkeypatch: pytest.MonkeyPatch, axes: int, channels_last: bool
-) -> None:
-    monkeypatch.setattr(secants, "_PIECE", 100)  # pieces of a clip, and an uneven rest
+def test_equals_deeplift_with_the_next_row_as_reference(axes: int, channels_last: bool) -> None:
     torch.manual_seed(axes)
     net, x = Rectified(axes).double(), torch.randn(6, 3, *[8] * axes, dtype=torch.float64)
     net(x)
-    if channels_last:
-        x = x.contiguous(memory_format=(torch.channels_last, torch.channels_last_3d)[axes - 2])
+    x = laid_out(x, channels_last)
     step = x - following(x, 3)
     expected = DeepLift(net).attribute(x, following(x, 3), target=1)
     torch.testing.assert_close(chords(net, x, 3) * step, expected)
@@ -100,6 +102,47 @@ def test_slopes_times_steps_sum_to_what_the_function_changes_by(function: Callab
         changes = net(following(x, 4))[:, 1] - net(x.clone())[:, 1]
     found = (chords(net, x, 4) * steps).flatten(1).sum(dim=1)
     torch.testing.assert_close(found, changes, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.skipif(_library.NATIVE is None, reason=_library.WHY_NOT)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.relu,
+        F.relu6,
+        lambda x: F.max_pool3d(x, (1, 3, 2), stride=(1, 2, 2)),
+        lambda x: F.max_pool3d(x, 3, stride=2, padding=1),
+    ],
+)
+def test_native_operations_follow_the_formulas(
+    monkeypatch: pytest.MonkeyPatch, function: Callable, channels_last: bool, threads: int
+) -> None:
+    """In single precision, of clips that make two rows each and have more channels than a cache line holds."""
+    torch.manual_seed(0)
+    x = 4 * torch.randn(8, 2, 19, 3, 18, 19)
+    x[1], x[2, 0] = x[0], 0.0  # nothing changes, and ties
+    weights = torch.randn(function(x[0]).shape)
+    before, used = torch.get_num_threads(), []
+    native = secants._native
+
+    def watched(*arguments: object) -> torch.Tensor | None:
+        used.append(native(*arguments))
+        return used[-1]
+
+    def net(v: torch.Tensor) -> torch.Tensor:
+        rows = function(laid_out(v.flatten(0, 1), channels_last)).unflatten(0, (-1, 2)) * weights.to(v)
+        return rows.flatten(1).sum(dim=1)[:, None].expand(-1, 2)
+
+    monkeypatch.setattr(secants, "_native", watched)
+    torch.set_num_threads(threads)
+    try:
+        found = chords(net, x, 4)
+    finally:
+        torch.set_num_threads(before)
+    assert len(used) == 1 and used[0] is not None
+    torch.testing.assert_close(found, chords(net, x.double(), 4).float(), rtol=1e-5, atol=1e-6)
 
 
 def test_slope_of_a_rectifier_is_exact_where_a_quotient_would_be_rounding() -> None:

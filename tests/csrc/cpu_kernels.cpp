@@ -1,7 +1,9 @@
 // The CPU kernels without torch, for sanitizers: random volumes, arrays of exactly their size, one thread and three.
 // Ends with 1 where the threads' number changes a result.
+#include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <thread>
 #include <vector>
@@ -25,13 +27,37 @@ const ParallelFor kThree = [](int64_t count, int64_t, const auto& body) {
 };
 
 struct Results {
-  std::vector<float> lab, centres, scores;
+  std::vector<float> lab, centres, scores, clamped, pooled;
   std::vector<int32_t> labels, connected, whole, exact;
   bool operator==(const Results& o) const {
     return lab == o.lab && centres == o.centres && scores == o.scores && labels == o.labels &&
-           connected == o.connected && whole == o.whole && exact == o.exact;
+           connected == o.connected && whole == o.whole && exact == o.exact && clamped == o.clamped &&
+           pooled == o.pooled;
   }
 };
+
+void chords(std::mt19937& random, Results& r, const ParallelFor& parallel) {
+  const auto up_to = [&](int64_t most) { return 1 + static_cast<int64_t>(random() % most); };
+  const Ring ring{up_to(4), up_to(3)};
+  const PoolShape shape{up_to(300), up_to(60), up_to(40)};
+  const int64_t rows = ring.size * ring.step * up_to(3);
+  const int64_t large = rows * shape.inputs * shape.channels, small = rows * shape.outputs * shape.channels;
+  const auto filled = [&](int64_t count) {
+    std::vector<float> values(count);
+    for (float& value : values) value = static_cast<float>(random() % 15) - 7;
+    return values;
+  };
+  const std::vector<float> x = filled(large), gradient = filled(large), y = filled(small), arriving = filled(small);
+  std::vector<int64_t> places(small);
+  for (int64_t& place : places) place = up_to(shape.inputs) - 1;
+  const float high = random() % 2 ? 3.0f : std::numeric_limits<float>::infinity();
+  r.clamped.resize(large), r.pooled.resize(large);
+  clamp_chords(x.data(), gradient.data(), r.clamped.data(), rows, shape.inputs * shape.channels, ring, 0, high,
+               parallel);
+  max_pool_chords(x.data(), y.data(), places.data(), arriving.data(), r.pooled.data(), rows, shape, ring, parallel);
+  // maxima that are none may change where nothing else does
+  for (float& value : r.pooled) value = std::isfinite(value) ? value : 0;
+}
 
 Results run(unsigned seed, const ParallelFor& parallel) {
   std::mt19937 random(seed);
@@ -71,6 +97,7 @@ Results run(unsigned seed, const ParallelFor& parallel) {
   r.exact.resize(voxels);
   slic_exact(lab.data(), shape, seeds.data(), exact, r.exact.data(), parallel);
   connect_exact(r.exact.data(), shape, min_size, 4 * min_size, r.exact.data());
+  chords(random, r, parallel);
   if (r.whole != r.connected) std::puts("supervoxels differ from the operations in turn"), std::exit(1);
   return r;
 }

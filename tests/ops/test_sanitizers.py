@@ -17,7 +17,8 @@ SANITIZERS = {
     "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
 }
-PER_VARIANT = ("segment_reduce.cpp", "slic_exact.cpp", "vectorised.cpp")  # compiled once for each of these
+# compiled once for each variant
+PER_VARIANT = ("chords.cpp", "segment_reduce.cpp", "slic_exact.cpp", "vectorised.cpp")
 VARIANTS: dict[str, tuple[str, ...]] = {"plain": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     VARIANTS["avx2"] = ("-mavx2", "-mfma")

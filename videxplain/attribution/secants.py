@@ -8,7 +8,9 @@ clips differ by, sum to the difference of their logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,8 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from videxplain.ops import _library
+
 Slope = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(inputs, other inputs) -> (f(inputs) - f(other)) / (inputs - other), elementwise."""
+
+Shape = tuple[int, int, int]
+"""How rows lie in a batch: rings, clips in a ring, rows of a clip."""
 
 _RELU = frozenset({F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_})
 _IN_PLACE = frozenset({torch.relu_, torch.Tensor.relu_})
@@ -31,9 +38,6 @@ _POOLS = {
 }
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
-
-_PIECE = 1 << 18
-"""Values that are worked on at a time: what passes between the steps then stays in a cache."""
 
 
 class Secants(TorchFunctionMode):
@@ -68,26 +72,38 @@ class Secants(TorchFunctionMode):
 def _slope_of(func: Callable[..., Any], rest: tuple[Any, ...], settings: dict[str, Any]) -> Slope | None:
     """Of the function called with these behind its input, or None where this module does not know it."""
     if func in _RELU:
-        return relu_slope
+        return ClampSlope(0.0)
     if func is F.relu6:
-        return partial(_clamp_slope, 0.0, 6.0)
+        return ClampSlope(0.0, 6.0)
     if func is F.hardtanh:
         bounds = dict(zip(("min_val", "max_val"), rest, strict=False)) | settings
-        return partial(_clamp_slope, bounds.get("min_val", -1.0), bounds.get("max_val", 1.0))
+        return ClampSlope(bounds.get("min_val", -1.0), bounds.get("max_val", 1.0))
     if func in _SMOOTH:
         aside = settings | ({"inplace": False} if settings.get("inplace") else {})
         return partial(_smooth_slope, lambda x: func(x, *rest, **aside))
     return None
 
 
-def relu_slope(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """1 where both are positive, 0 where neither is, and in between the share of the chord that is: no cancellation."""
+@dataclass(frozen=True)
+class ClampSlope:
+    """The `Slope` of a value kept between two bounds, of a ReLU where there is no upper one.
+
+    The share of the way between the inputs that lies between the bounds, of positive terms for each bound, so that
+    nothing cancels.
+    """
+
+    low: float
+    high: float = math.inf
+
+    def __call__(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        slope = _share_above(x - self.low, other - self.low)
+        return slope if self.high == math.inf else slope.sub_(_share_above(x - self.high, other - self.high))
+
+
+def _share_above(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """How much of the way between two values is above 0."""
     size = x.abs().add_(other.abs()).clamp_(min=torch.finfo(x.dtype).tiny)
     return x.relu().add_(other.relu()).div_(size)
-
-
-def _clamp_slope(low: float, high: float, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return relu_slope(x - low, other - low).sub_(relu_slope(x - high, other - high))
 
 
 def _smooth_slope(
@@ -101,23 +117,38 @@ def _smooth_slope(
     return torch.where(near, tangent, (function(x) - function(other)) / step)
 
 
-def _neighbours(shape: tuple[int, int, int], *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Views of each clip's rows in each tensor, one clip after the other, and of the rows of the next in its ring."""
-    parts = [tensor.unflatten(0, shape) for tensor in tensors]
-    for number in range(shape[0]):
-        for place in range(shape[1]):
-            following = (place + 1) % shape[1]
-            yield tuple(part[number, at] for part in parts for at in (place, following))
+def _following(x: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """The rows of the next clip in each clip's ring."""
+    return x.unflatten(0, shape).roll(-1, dims=1).flatten(0, 2)
 
 
-def _pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Parts of about `_PIECE` values of tensors of one shape, cut along the first axis behind the channels."""
-    first = tensors[0]
-    if first.ndim < 4:
-        yield tensors
-        return
-    rows = max(1, first.shape[2] * _PIECE // first.numel())
-    yield from zip(*(tensor.split(rows, dim=2) for tensor in tensors), strict=True)
+def _native(
+    operation: str, shape: Shape, x: torch.Tensor, *others: torch.Tensor | float
+) -> torch.Tensor | None:
+    """What one of `_library.CHORDS` makes of x, other tensors and settings: a tensor like x.
+
+    None where it does not apply: without the native library, not on a CPU, not in float32, or where the channels of x
+    are neither first in memory nor last.
+    """
+    last = not x.is_contiguous()
+    if _library.NATIVE is None or x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim < 3:
+        return None
+    if last and not x.movedim(1, -1).is_contiguous():
+        return None
+
+    def rows(t: torch.Tensor) -> torch.Tensor:
+        """(rows, places, channels) as they lie in memory; channels that come first are rows of their own."""
+        if last:
+            return t.movedim(1, -1).contiguous().flatten(1, -2)
+        return t.contiguous().flatten(2).flatten(0, 1)[..., None]
+
+    result = torch.empty_like(x)
+    tensors = [rows(t) for t in (x, *others, result) if isinstance(t, torch.Tensor)]
+    settings = [value for value in others if not isinstance(value, torch.Tensor)]
+    _, ring, step = shape
+    step *= 1 if last else x.shape[1]
+    getattr(torch.ops.videxplain, operation)(*tensors, ring, step, *settings)
+    return result
 
 
 class _Elementwise(torch.autograd.Function):
@@ -125,7 +156,7 @@ class _Elementwise(torch.autograd.Function):
     def forward(
         context: Any,
         x: torch.Tensor,
-        shape: tuple[int, int, int],
+        shape: Shape,
         slope: Slope,
         function: Callable[[torch.Tensor], torch.Tensor],
         in_place: bool,
@@ -141,10 +172,11 @@ class _Elementwise(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (x,) = context.saved_tensors
-        result = torch.empty_like(gradient)
-        for own, other, arriving, _, leaving, _ in _neighbours(context.shape, x, gradient, result):
-            for x0, x1, gradient0, result0 in _pieces(own, other, arriving, leaving):
-                torch.mul(context.slope(x0, x1), gradient0, out=result0)
+        result, slope = None, context.slope
+        if isinstance(slope, ClampSlope):
+            result = _native("clamp_chords", context.shape, x, gradient, slope.low, slope.high)
+        if result is None:
+            result = gradient * slope(x, _following(x, context.shape))
         return result, None, None, None, None
 
 
@@ -155,7 +187,7 @@ class _MaxPool(torch.autograd.Function):
     def forward(
         context: Any,
         x: torch.Tensor,
-        shape: tuple[int, int, int],
+        shape: Shape,
         pool: Callable[..., tuple[torch.Tensor, torch.Tensor]],
         pool_backward: Callable[..., torch.Tensor],
         settings: tuple[Any, ...],
@@ -169,16 +201,14 @@ class _MaxPool(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, y, indices = context.saved_tensors
-        scaled, places = torch.empty_like(gradient), torch.empty_like(indices)
-        rows = _neighbours(context.shape, x, y, indices, gradient, scaled, places)
-        for x0, x1, *rest in rows:
-            for y0, y1, at0, at1, arriving, _, leaving, _, place, _ in _pieces(*rest):
-                torch.sub(at0, at1, out=place)
-                place.mul_((y0 >= y1).long()).add_(at1)  # as `torch.where`, in two thirds of its time
-                slope = (y0 - y1).div_(_taken(x0, place).sub_(_taken(x1, place)))
-                slope.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=-torch.inf)  # 0 / 0 where nothing changes
-                torch.mul(slope, arriving, out=leaving)
-        return context.pool_backward(scaled, x, *context.settings, places), None, None, None, None
+        result = _native("max_pool_chords", context.shape, x, y, indices, gradient)
+        if result is None:
+            y1 = _following(y, context.shape)
+            places = torch.where(y >= y1, indices, _following(indices, context.shape))
+            slope = (y - y1) / (_taken(x, places) - _taken(_following(x, context.shape), places))
+            slope.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=-torch.inf)  # 0 / 0 where nothing changes
+            result = context.pool_backward(slope * gradient, x, *context.settings, places)
+        return result, None, None, None, None, None
 
 
 def _pool_settings(

@@ -31,10 +31,17 @@ SCHEMAS = {
     "segment_reduce": "(Tensor labels, Tensor? dense, Tensor? cam, int num_segments, int reduction, bool signed)"
     " -> Tensor",
 }
+"""What every machine has."""
+CHORDS = {
+    "clamp_chords": "(Tensor x, Tensor gradient, Tensor(a!) out, int ring, int step, float low, float high) -> ()",
+    "max_pool_chords": "(Tensor x, Tensor y, Tensor places, Tensor gradient, Tensor(a!) out, int ring, int step)"
+    " -> ()",
+}
+"""Native only and on a CPU: `videxplain.attribution.secants` has torch do the same elsewhere."""
 SUM, MEAN, MAX = range(3)
 
 _library = torch.library.Library("videxplain", "DEF")
-for _name, _schema in SCHEMAS.items():
+for _name, _schema in (SCHEMAS | CHORDS).items():
     _library.define(_name + _schema)
 
 
