@@ -9,7 +9,7 @@ clips differ by, sum to the difference of their logits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -123,16 +123,17 @@ def _following(x: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 
 def _native(
-    operation: str, shape: Shape, x: torch.Tensor, *others: torch.Tensor | float
+    operation: str, shape: Shape, given: Sequence[torch.Tensor], *settings: float
 ) -> torch.Tensor | None:
-    """What one of `_library.CHORDS` makes of x, other tensors and settings: a tensor like x.
+    """What one of `_library.CHORDS` makes of tensors and settings: a tensor like the first of them, x.
 
     None where it does not apply: without the native library, not on a CPU, not in float32, or where the channels of x
     are neither first in memory nor last.
     """
-    last = not x.is_contiguous()
+    x = given[0]
     if _library.NATIVE is None or x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim < 3:
         return None
+    last = not x.is_contiguous()
     if last and not x.movedim(1, -1).is_contiguous():
         return None
 
@@ -143,11 +144,9 @@ def _native(
         return t.contiguous().flatten(2).flatten(0, 1)[..., None]
 
     result = torch.empty_like(x)
-    tensors = [rows(t) for t in (x, *others, result) if isinstance(t, torch.Tensor)]
-    settings = [value for value in others if not isinstance(value, torch.Tensor)]
     _, ring, step = shape
     step *= 1 if last else x.shape[1]
-    getattr(torch.ops.videxplain, operation)(*tensors, ring, step, *settings)
+    getattr(torch.ops.videxplain, operation)(*map(rows, (*given, result)), ring, step, *settings)
     return result
 
 
@@ -174,7 +173,7 @@ class _Elementwise(torch.autograd.Function):
         (x,) = context.saved_tensors
         result, slope = None, context.slope
         if isinstance(slope, ClampSlope):
-            result = _native("clamp_chords", context.shape, x, gradient, slope.low, slope.high)
+            result = _native("clamp_chords", context.shape, (x, gradient), slope.low, slope.high)
         if result is None:
             result = gradient * slope(x, _following(x, context.shape))
         return result, None, None, None, None
@@ -201,14 +200,14 @@ class _MaxPool(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, y, indices = context.saved_tensors
-        result = _native("max_pool_chords", context.shape, x, y, indices, gradient)
+        result = _native("max_pool_chords", context.shape, (x, y, indices, gradient))
         if result is None:
             y1 = _following(y, context.shape)
             places = torch.where(y >= y1, indices, _following(indices, context.shape))
             slope = (y - y1) / (_taken(x, places) - _taken(_following(x, context.shape), places))
             slope.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=-torch.inf)  # 0 / 0 where nothing changes
             result = context.pool_backward(slope * gradient, x, *context.settings, places)
-        return result, None, None, None, None, None
+        return result, None, None, None, None
 
 
 def _pool_settings(
