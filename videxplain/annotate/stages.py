@@ -10,12 +10,12 @@ import av
 import numpy as np
 
 from videxplain.annotate.blend import Blender
-from videxplain.annotate.memory import give_back
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.explain import explain
+from videxplain.memory import give_back
 from videxplain.render import Painter, Timeline, Untouched
 from videxplain.video import Frame, Video
 from videxplain.video.encoder import Encoding, Pictures

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from videxplain import memory
 from videxplain.attribution.fast_layers import FastLayers
 from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
@@ -55,6 +56,8 @@ class MaskedClip:
         batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
+        if x.device.type == "cpu":
+            memory.keep()  # many passes of the same sizes follow
         self.model, self.target, self.num_segments = model, target, num_segments
         self.x = x
         self.labels = labels.long()
