@@ -1,6 +1,6 @@
 r"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
 
-    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --removal grey
+    python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --lime-draws 4 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \
         --removal grey --curves --levels leaders secants arcsine --shapley 100 500 1000
     python benchmarks/anytime_study.py table RESULTS.jsonl
@@ -10,7 +10,7 @@ r"""How close to LIME-1000 each method comes, and at what cost: the study of doc
 `run` appends a line per item and row as it goes, and skips the items that are there. All rows of an item share its
 supervoxels, its class and its fill, which is LIME's own by default, each supervoxel's mean colour; removal, insertion
 and deletion may have another one, since a network may not care for what the mean hides. LIME's rows are the first N of
-one draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
+a draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
 of their own. A pass counts as three forward passes, one there and two back, the usual count of multiplications.
 "region-gradient" is the method as it ships, "leaders" are secants with measured leaders, and levels by their own names
 go without. Of rows with several draws of masks the tables show the mean over them.
@@ -90,8 +90,8 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
 
 def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
     """Every row's scores for one item, LIME first."""
-    for kind, samples in itertools.product(("lime", "lime-logit"), LIME):
-        found = item.scored(f"{kind}-{samples}")
+    for draw, kind, samples in itertools.product(range(args.lime_draws), ("lime", "lime-logit"), LIME):
+        found = item.scored(f"{kind}-{samples}", draw=draw)
         yield f"{kind}-{samples}", samples, found.scores, found.seconds
     for samples in args.shapley:
         found = item.scored(f"kernel-shap-{samples}")
@@ -268,6 +268,9 @@ def main() -> None:
             command.add_argument("--segments", type=int, nargs="+", default=[100])
             command.add_argument("--fill", default="mean")
             command.add_argument("--reference", type=int, default=1000)
+            command.add_argument(
+                "--lime-draws", type=int, default=1, help="LIME's rows are means over so many"
+            )
             command.add_argument("--removal", metavar="FILL", help="removal as well, with this fill")
             command.add_argument("--curves", action="store_true", help="insertion and deletion as well")
             command.add_argument("--shapley", type=int, nargs="*", default=[], help="KernelSHAP's samples")

@@ -66,6 +66,17 @@ def test_rows_that_share_samples_equal_the_method(
     np.testing.assert_allclose(shared.scores, alone.scores, rtol=1e-4, atol=1e-6 * abs(alone.scores).max())
 
 
+def test_each_draw_of_lime_has_samples_of_its_own(model: Classifier) -> None:
+    sample = Blobs(1).load(0, clip_length=model.clip_length)
+    item = Item(model, sample, "blob", settings("lime-60", "lime-logit-60"), 30)
+    first, second, again = (item.scored("lime-60", draw=draw).scores for draw in (0, 1, 0))
+    assert np.abs(first - second).max() > 1e-3 * np.abs(first).max()
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(
+        second, Item(model, sample, "blob", settings("lime-60"), 30).scored("lime-60", draw=1).scores
+    )
+
+
 def test_a_numbered_row_takes_so_many_samples(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = Blobs(1).load(0, clip_length=model.clip_length)
     item = Item(model, sample, "blob", settings("kernel-shap-40"), 30)

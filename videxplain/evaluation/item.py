@@ -178,7 +178,7 @@ class Item:
         known = class_index(sample.label, model.labels)
         self.correct = None if known is None else known == self.target
         self.notes: dict[str, str] = {}
-        self._pool: tuple[torch.Tensor, torch.Tensor, float] | None = None
+        self._pools: dict[int, tuple[torch.Tensor, torch.Tensor, float]] = {}
 
     def seed(self, purpose: str) -> int:
         """A seed of its own for each item and purpose."""
@@ -197,14 +197,14 @@ class Item:
             seed=self.seed("fill"),
         )
 
-    def scored(self, row: str, *, alone: bool = False) -> Scored:
+    def scored(self, row: str, *, alone: bool = False, draw: int = 0) -> Scored:
         """A method's scores.
 
-        The rows "lime-N" and "lime-logit-N" share their samples, the first N of one draw; with `alone`, for timing,
-        they do not.
+        The rows "lime-N" and "lime-logit-N" share their samples, the first N of one draw (`draw` says which); with
+        `alone`, for timing, they do not.
         """
         if (lime := _LIME.fullmatch(row)) and not alone:
-            return self._lime(int(lime[2]), log_odds=bool(lime[1]))
+            return self._lime(int(lime[2]), draw, log_odds=bool(lime[1]))
         start = time.perf_counter()
         explanation = self.explained(row)
         seconds = time.perf_counter() - start
@@ -236,13 +236,13 @@ class Item:
             **options,
         )
 
-    def _lime(self, samples: int, *, log_odds: bool) -> Scored:
+    def _lime(self, samples: int, draw: int, *, log_odds: bool) -> Scored:
         most = max([samples, *(int(m[2]) for r in self.settings.rows if (m := _LIME.fullmatch(r)))])
-        if self._pool is None:
+        if draw not in self._pools:
             start = time.perf_counter()
-            masks, values = self._draw(most, self.seed("lime"))
-            self._pool = masks, values, (time.perf_counter() - start) / most
-        masks, values, each = self._pool
+            masks, values = self._draw(most, self.seed("lime" + (f"-{draw}" if draw else "")))
+            self._pools[draw] = masks, values, (time.perf_counter() - start) / most
+        masks, values, each = self._pools[draw]
         start = time.perf_counter()
         if log_odds:  # of a probability in double precision, and finite where even that is 1
             values = values.logit(eps=1e-16)
