@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ SAME_REGION = 0.3
 """Intersection over union from which a region is the one of the frame before."""
 SCENE_CUT = 0.6
 """Share of a picture's pixels whose colours the next one does not have, from which it is another scene."""
-SMALLEST_KEPT = 1 / 3
+WARM_ITERATIONS = 5
+"""Of SLIC from the last window's centres: half of a new start's explain as much and move supervoxels less."""
+SMALLEST_KEPT = 1 / 4
 """Least size of a supervoxel in a window that begins with the last one's centres, relative to the mean.
 
 Those that move on grow unlike in size. At a new start's half, too many are merged, and the fewer that are left explain
@@ -101,16 +104,16 @@ class Supervoxels:
 
     def _slic(self, clip: Clip, follows: bool) -> tuple[np.ndarray, np.ndarray]:
         grid = grid_for(clip.frames.shape[:3], self._n_segments, self._spacing)  # type: ignore[arg-type]
-        centres = min_size = None
+        begun: dict[str, Any] = {}
         if follows and self._warm:
-            centres = torch.from_numpy(moved_on(self._last["centres"], self._place_in_last(clip), len(clip)))[
-                None
-            ]
-            min_size = max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid)))
+            centres = moved_on(self._last["centres"], self._place_in_last(clip), len(clip))
+            begun = {
+                "centres": torch.from_numpy(centres)[None],
+                "iterations": WARM_ITERATIONS,
+                "min_size": max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid))),
+            }
         frames = torch.from_numpy(np.ascontiguousarray(clip.frames))[None]
-        labels, found = ops.supervoxels(
-            frames, grid, self._compactness, self._spacing, min_size=min_size, centres=centres
-        )
+        labels, found = ops.supervoxels(frames, grid, self._compactness, self._spacing, **begun)
         return labels[0].numpy(), found[0].numpy()
 
     def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:
