@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from videxplain.attribution import fast_layers
 from videxplain.attribution.fast_layers import FastLayers
+from videxplain.models.c3d import LoneConv3d
 
 
 def network(x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
@@ -101,6 +102,42 @@ def test_other_convolutions_give_the_same_gradient(layer: torch.nn.Conv3d) -> No
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("channels", "kernel", "padding"), [(8, 3, 1), (8, (1, 3, 5), (0, 0, 4)), (3, 3, 1)])
+def test_convolutions_of_a_lone_clip(channels: int, kernel, padding, batch: int, channels_last: bool) -> None:
+    torch.manual_seed(0)
+    layer = LoneConv3d(channels, 6, kernel, padding=padding)
+    x = torch.randn(batch, channels, 5, 9, 7)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        alone = layer(x)
+    with FastLayers():
+        found = layer(x.requires_grad_())
+    by_itself = channels > 3 and batch == 1
+    assert type(found.grad_fn).__name__.startswith("_Lone") == by_itself
+    weights = torch.randn_like(found)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), x)
+
+    exact = x.detach().double().requires_grad_()
+    expected = F.conv3d(exact, layer.weight.double(), layer.bias.double(), padding=layer.padding)
+    (reference,) = torch.autograd.grad((expected * weights.double()).sum(), exact)
+    for values in (alone, found, layer(x)):
+        assert torch.allclose(values.double(), expected, atol=1e-5)
+    assert torch.allclose(gradient.double(), reference, atol=1e-5 * reference.abs().max())
+
+
+def test_a_lone_clip_trains_the_weights() -> None:
+    torch.manual_seed(0)
+    layer = LoneConv3d(8, 6, 3, padding=1)
+    x = torch.randn(1, 8, 5, 9, 7)
+    layer(x).square().sum().backward()
+    weight = layer.weight.detach().double().requires_grad_()
+    F.conv3d(x.double(), weight, layer.bias.detach().double(), padding=1).square().sum().backward()
+    assert torch.allclose(layer.weight.grad.double(), weight.grad, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 4, 6), (2, 5, 3, 4, 6)])
 def test_batch_normalisation(shape: tuple[int, ...], affine: bool) -> None:
@@ -139,3 +176,13 @@ def test_batch_normalisation_by_the_batch_is_left_alone(layer: torch.nn.BatchNor
     with FastLayers():
         (found,) = torch.autograd.grad(layer(x)[0].square().sum(), x)
     assert torch.equal(found, expected)
+
+
+def test_a_lone_clip_through_a_compiled_layer() -> None:
+    torch.manual_seed(0)
+    layer = LoneConv3d(8, 6, 3, padding=1)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    x = torch.randn(1, 8, 5, 9, 7)
+    for recorded in (torch.no_grad(), torch.enable_grad()):
+        with recorded:
+            assert torch.allclose(compiled(x), layer(x), atol=1e-5)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from videxplain.models.onednn import convolution, is_plain, lone_conv3d, serves
+
 _LARGE = 1 << 20
 """Weights from which on a linear layer's time is that of reading them."""
 _BAGS = 32
@@ -24,8 +26,9 @@ class FastLayers(TorchFunctionMode):
     and the rows of weights that belong to them need not be read on the way back.
 
     **The first 3-D convolution.** Its gradient has three channels, a fifth of a vector. Done as a 2-D convolution of
-    all frames at once, with the kernel's steps in time for further channels, it has nine. And torch sends a single
-    clip of few channels to a slow implementation, by a rule that counts all its sizes but the width.
+    all frames at once, with the kernel's steps in time for further channels, it has nine.
+
+    **3-D convolutions of a lone small clip** (`lone_conv3d`). oneDNN is called there and back.
 
     **Batch normalisation by running statistics.** On the way back it is a scale for each channel. torch keeps its input
     and reads it once more, for gradients of the weights.
@@ -38,19 +41,13 @@ class FastLayers(TorchFunctionMode):
     ) -> Any:
         if func is F.linear and not kwargs and _is_large_linear(*args):
             return _Linear.apply(*args)
-        if func is F.conv3d and not kwargs and _is_first_convolution(*args):
-            return _FirstConvolution.apply(*args) if _is_differentiated(args[0]) else _convolution(*args)
+        if func in (F.conv3d, lone_conv3d) and not kwargs and _is_first_convolution(*args):
+            return _FirstConvolution.apply(*args) if _is_differentiated(args[0]) else convolution(*args)
+        if func is lone_conv3d and _is_undone_by_its_mirror(*args):
+            return _LoneConvolution.apply(*args)
         if func is F.batch_norm and _is_by_running_statistics(*args, **(kwargs or {})):
             return _BatchNorm.apply(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-
-def _is_plain(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    return (
-        not torch.is_autocast_enabled("cpu")
-        and x.device.type == weight.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-    )
 
 
 def _is_differentiated(x: torch.Tensor) -> bool:
@@ -61,7 +58,7 @@ def _is_large_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
     return (
         x.ndim == 2
         and len(x) == 1
-        and _is_plain(x, weight)
+        and is_plain(x, weight)
         and _is_differentiated(x)
         and weight.numel() >= _LARGE
         and weight.is_contiguous()
@@ -79,14 +76,30 @@ def _is_first_convolution(
 ) -> bool:
     return (
         x.ndim == 5
-        and _is_plain(x, weight)
+        and serves(x, weight)
         and weight.shape[1] <= _FEW_CHANNELS
         and weight.shape[2] > 1
         and groups == 1
         and all(isinstance(value, tuple) for value in (stride, padding, dilation))
         and dilation == (1, 1, 1)
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.backends.mkldnn.enabled)
+    )
+
+
+def _is_undone_by_its_mirror(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> bool:
+    return (
+        _is_differentiated(x)
+        and serves(x, weight)
+        and groups == 1
+        and (*stride, *dilation) == (1,) * 6
+        and all(pad < size for pad, size in zip(padding, weight.shape[2:], strict=True))
     )
 
 
@@ -100,19 +113,7 @@ def _is_by_running_statistics(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> bool:
-    return not training and running_var is not None and _is_plain(x, running_var) and _is_differentiated(x)
-
-
-def _convolution(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> torch.Tensor:
-    return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
+    return not training and running_var is not None and is_plain(x, running_var) and _is_differentiated(x)
 
 
 class _Linear(torch.autograd.Function):
@@ -154,7 +155,7 @@ class _FirstConvolution(torch.autograd.Function):
     ) -> torch.Tensor:
         context.save_for_backward(weight)
         context.input_size, context.stride, context.padding = x.shape, stride, padding
-        return _convolution(x, weight, bias, stride, padding, dilation, groups)
+        return convolution(x, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -182,6 +183,37 @@ class _FirstConvolution(torch.autograd.Function):
             for tap, part in enumerate(each_tap.unflatten(1, (taps, channels)).unbind(1)):
                 own[tap : tap + last : step] += part
         return total[:, before : before + frames].transpose(1, 2), *[None] * 6
+
+
+class _LoneConvolution(torch.autograd.Function):
+    """`F.conv3d` in steps of one, without gradients for its weights: back by the same with the kernel mirrored."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> torch.Tensor:
+        context.save_for_backward(weight)
+        context.settings = (
+            stride,
+            [size - 1 - pad for size, pad in zip(weight.shape[2:], padding, strict=True)],
+            dilation,
+            groups,
+        )
+        return convolution(x, weight, bias, stride, padding, dilation, groups)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (weight,) = context.saved_tensors
+        mirrored = weight.flip(2, 3, 4).transpose(0, 1)
+        return convolution(gradient, mirrored, None, *context.settings), *[None] * 6
 
 
 class _BatchNorm(torch.autograd.Function):

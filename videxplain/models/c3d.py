@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import nn
+
+from videxplain.models.onednn import SMALL, lone_conv3d
 
 # (name, channels in units of `width`) of the eight 3x3x3 convolutions; a pooling follows each group.
 _GROUPS: tuple[tuple[tuple[str, int], ...], ...] = (
@@ -18,25 +19,14 @@ _GROUPS: tuple[tuple[tuple[str, int], ...], ...] = (
 )
 
 
-_LARGE = 20480
-"""Values of a sample, columns left out, from which torch's Conv3d always uses oneDNN on CPUs."""
-
-
 class LoneConv3d(nn.Conv3d):
-    """Conv3d without torch's slow path: on CPUs a lone small sample goes to oneDNN as well.
-
-    torch takes oneDNN for two samples or more, but for one of at most `_LARGE` values another method, which for few
-    channels is several times slower. Where gradients are wanted the sample goes in twice; without, oneDNN is called.
-    """
+    """Conv3d, padded with zeros, that is as fast for a lone small sample on a CPU as for several: `lone_conv3d`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if len(x) != 1 or x.device.type != "cpu" or x[0, ..., 0].numel() > _LARGE:
+        if len(x) != 1 or x.device.type != "cpu" or x[0, ..., 0].numel() > SMALL:
             return super().forward(x)
-        direct = x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not direct:
-            return super().forward(x.expand(2, *x.shape[1:]))[:1]
-        settings: Any = (self.padding, self.stride, self.dilation, self.groups)
-        return torch.mkldnn_convolution(x, self.weight, self.bias, *settings)
+        settings = (self.stride, self.padding, self.dilation, self.groups)
+        return lone_conv3d(x, self.weight, self.bias, *settings)
 
 
 class C3D(nn.Module):
