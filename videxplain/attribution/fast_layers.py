@@ -86,14 +86,9 @@ def _is_first_convolution(
 
 
 def _is_undone_by_its_mirror(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *settings: Any
 ) -> bool:
+    stride, padding, dilation, groups = settings
     return (
         _is_differentiated(x)
         and serves(x, weight)
@@ -190,23 +185,13 @@ class _LoneConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
+        context: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *settings: Any
     ) -> torch.Tensor:
         context.save_for_backward(weight)
-        context.settings = (
-            stride,
-            [size - 1 - pad for size, pad in zip(weight.shape[2:], padding, strict=True)],
-            dilation,
-            groups,
-        )
-        return convolution(x, weight, bias, stride, padding, dilation, groups)
+        stride, padding, *others = settings
+        full = [size - 1 - pad for size, pad in zip(weight.shape[2:], padding, strict=True)]
+        context.settings = (stride, full, *others)
+        return convolution(x, weight, bias, *settings)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
