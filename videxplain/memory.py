@@ -21,7 +21,10 @@ def _malloc() -> ctypes.CDLL | None:
     """The C library, if it is glibc."""
     if sys.platform != "linux":
         return None
-    library = ctypes.CDLL(None)
+    try:
+        library = ctypes.CDLL(None)
+    except OSError:  # of a Python without shared libraries
+        return None
     return library if hasattr(library, "gnu_get_libc_version") else None
 
 

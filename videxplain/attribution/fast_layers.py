@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -139,18 +139,12 @@ class _FirstConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
+        context: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *settings: Any
     ) -> torch.Tensor:
         context.save_for_backward(weight)
-        context.input_size, context.stride, context.padding = x.shape, stride, padding
-        return convolution(x, weight, bias, stride, padding, dilation, groups)
+        context.input_size = x.shape
+        context.stride, context.padding, *_ = settings
+        return convolution(x, weight, bias, *settings)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
