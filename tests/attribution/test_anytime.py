@@ -18,6 +18,7 @@ from videxplain.attribution.anytime import (
     region_gradient,
     rings,
 )
+from videxplain.attribution.incremental import Recording, Rows
 from videxplain.attribution.masking import MaskedClip
 
 K = 6
@@ -289,6 +290,36 @@ def test_leaders_are_measured_by_forward_passes_after_each_ring(
     model = vx.Classifier(net, layout="BCHW", size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"])
     image = MaskedClip(model, torch.rand(3, 1, 4, K), torch.arange(K).expand(1, 4, K), K, 0, fill="black")
     assert last(image, 8).measurements == 0 and seen == []
+
+
+def test_of_a_convolutional_network_leaders_are_measured_in_all_masks_of_every_ring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In every second one those around the middle of the leaders, and an exchange."""
+    clip, seen = pixels(), []
+    rescore = MaskedClip.rescore
+
+    def counted(
+        self: MaskedClip, recording: Recording, rows: Rows, z: torch.Tensor, *rest, **options: object
+    ):
+        seen.append((len(z), len(rest[0])))
+        return rescore(self, recording, rows, z, *rest, **options)
+
+    monkeypatch.setattr(MaskedClip, "rescore", counted)
+    found = last(clip, 8, leaders=4)
+    assert seen[:8] == [(4, 1)] * 8 and len(seen) == 9
+    assert seen[8][0] in (2, 4) and seen[8][1] == 2, "masks that have one of the two states already"
+    assert 0 < found.measurements < sum(rows for rows, _ in seen)
+    monkeypatch.setattr(Recording, "is_local", False)
+    whole = last(clip, 8, leaders=4)
+    assert len(seen) == 9 and whole.measurements in (10, 12)
+
+
+def test_leaders_of_a_clip_with_fewer_supervoxels_than_others() -> None:
+    clip = pixels()
+    fewer = MaskedClip(clip.model, clip.x, clip.labels.clamp(max=3), K, 0, fill="black", batch_size=512)
+    scores = last(fewer, 8, leaders=K).scores
+    assert scores[:4].abs().min() > 0 and scores[4:].abs().max() == 0
 
 
 @pytest.mark.parametrize("leaders", [0, K])

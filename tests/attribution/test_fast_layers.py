@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import videxplain as vx
 from videxplain.attribution import fast_layers
 from videxplain.attribution.fast_layers import FastLayers
 from videxplain.models.c3d import LoneConv3d
@@ -186,3 +187,15 @@ def test_a_lone_clip_through_a_compiled_layer() -> None:
     for recorded in (torch.no_grad(), torch.enable_grad()):
         with recorded:
             assert torch.allclose(compiled(x), layer(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["guided", "grad-cam", "region-gradient"])
+def test_a_compiled_network_is_explained_like_any_other(method: str) -> None:
+    model = vx.load_model("c3d-motion")
+    clip = torch.rand(16, 112, 112, 3, generator=torch.Generator().manual_seed(0)).mul(255).byte().numpy()
+    options = {"passes": 4} if method == "region-gradient" else {}
+    expected = vx.explain(model, clip, method=method, **options)
+    model.net = torch.compile(model.net, backend="eager")
+    found = vx.explain(model, clip, method=method, labels=expected.labels, **options)
+    assert found.target == expected.target
+    torch.testing.assert_close(found.scores, expected.scores)

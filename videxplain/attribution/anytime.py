@@ -11,10 +11,11 @@ a few in a ring, and let a pass follow the chords of the network's nonlinearitie
 the slopes of the supervoxels that change on the way share out the change of the log-odds among them.
 
 How chords share it out is a convention. It errs by a share of the score, so that it confuses the first few supervoxels
-with each other. These leaders are therefore measured as well, by forward passes: after every other ring each is hidden
-where it is shown and shown where it is hidden, in masks that have been seen; after the rings between, the first two are
-exchanged, one shown and the other hidden, which tells most about their order, and so are the fifth and the sixth
-(`_Changes`). After a lone pass at one half the first two are exchanged there.
+with each other. These leaders are therefore measured as well, by forward passes in masks that have been seen (`_Changes`):
+each is hidden where it is shown and shown where it is hidden, and in every other ring the first two are exchanged, one
+shown and the other hidden, which tells most about their order, and so are the fifth and the sixth. After a lone pass at
+one half the first two are exchanged there. Of convolutional networks these passes are a small part of whole ones
+(`incremental`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
+from videxplain.attribution.incremental import Recording, Rows
 from videxplain.attribution.masking import MaskedClip
 from videxplain.errors import VidexplainError, unknown_name
 
@@ -49,13 +51,13 @@ class Estimate:
     passes
         How many forward and backward passes it took.
     measurements
-        How many forward passes it took besides, to measure leaders.
+        How many forward passes it took besides, to measure leaders; of what was computed in part, that part.
     """
 
     scores: torch.Tensor
     standard_error: torch.Tensor
     passes: int
-    measurements: int
+    measurements: float
 
     @property
     def precision(self) -> float:
@@ -225,21 +227,14 @@ def estimates(
     if leaders < 0:
         raise VidexplainError(f"leaders must not be negative, as {leaders} is")
     generator = torch.Generator().manual_seed(seed)
-    observe = _secants if levels == SECANTS else partial(_tangents, TANGENTS[levels])
+    observe = partial(_secants, bool(leaders)) if levels == SECANTS else partial(_tangents, TANGENTS[levels])
     slopes, changes = _Mean(clip.num_segments), _Changes(clip, output)
     leaders = min(leaders, clip.segments_here)
     done = 0
     for number, seen in enumerate(observe(clip, passes, generator, output)):
         slopes.add(seen.slopes, seen.weights)
-        if leaders and seen.ring is not None:
-            best = changes.fit(*slopes.result())[0].topk(leaders).indices
-            lone = len(seen.ring.masks) == 1
-            if lone or number % 2:
-                for one, other in EXCHANGED[: 1 if lone else None]:
-                    if other < leaders:
-                        changes.exchange(seen.ring, int(best[one]), int(best[other]))
-            else:
-                changes.flip(seen.ring, best)
+        if seen.ring is not None:
+            changes.measure(seen.ring, slopes.result(), leaders, odd=bool(number % 2))
         done += seen.passes
         if seen.passes:
             scores, variance = changes.fit(*slopes.result())
@@ -269,10 +264,16 @@ class _Mean:
 
 @dataclass(frozen=True)
 class _Ring:
-    """Masks (m, K), once around, or a lone one at one half, and the scores (m,) float64 there."""
+    """Masks (m, K), once around, or a lone one at one half, the scores (m,) float64 there, and their forward pass."""
 
     masks: torch.Tensor
     scores: torch.Tensor
+    recording: Recording
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it takes a small part of a forward pass to see what a change in a supervoxel does."""
+        return self.recording.is_local
 
     @property
     def complements(self) -> list[int]:
@@ -287,16 +288,40 @@ class _Changes:
         self._clip, self._output = clip, output
         # (n, K) which combinations of scores were measured, (n,) what they are, (n,) weights in pairs of changes
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self.measurements = 0
+        self.measurements = 0.0
+
+    def measure(
+        self, ring: _Ring, chords: tuple[torch.Tensor, torch.Tensor], leaders: int, *, odd: bool
+    ) -> None:
+        """The best in a ring, which is one of every second, `odd`, or not; the best so far, by chords as in `fit`."""
+
+        def best() -> torch.Tensor:
+            return self.fit(*chords)[0].argsort(descending=True, stable=True)
+
+        lone = len(ring.masks) == 1
+        if odd and ring.is_local:
+            self.flip(ring, best()[max(0, leaders // 2 - 1) : leaders + 1])
+        elif not odd and not lone:
+            self.flip(ring, best()[:leaders])
+        for one, other in EXCHANGED[: 1 if lone else None] if odd or lone else ():
+            if other < leaders:
+                order = best().tolist()
+                self.exchange(ring, order[one], order[other])
 
     def flip(self, ring: _Ring, leaders: torch.Tensor) -> None:
-        """Each of the `leaders` (n,) in a mask and in its complement, so that interactions in pairs cancel."""
-        pair = ring.complements
-        shown = ring.masks[pair][:, leaders]
-        flipped = ring.masks[pair][:, None].repeat(1, len(leaders), 1)
-        flipped[:, range(len(leaders)), leaders] = 1 - shown
-        change = (ring.scores[pair, None] - self._score(flipped)) * (2 * shown - 1)
-        self._add(torch.eye(ring.masks.shape[1], dtype=torch.float64)[leaders], change.mean(dim=0), 1.0)
+        """Each of the `leaders` (n,) where it is cheap in all masks, else in one and in its complement.
+
+        What pairs of supervoxels do together cancels in both.
+        """
+        places = slice(None) if ring.is_local else ring.complements
+        shown = ring.masks[places][:, leaders].T
+        flipped = ring.masks[places].repeat(len(leaders), 1, 1)
+        flipped[range(len(leaders)), :, leaders] = 1 - shown
+        change = (ring.scores[places] - self._scores(ring, places, flipped, leaders[:, None])) * (
+            2 * shown - 1
+        )
+        eye = torch.eye(ring.masks.shape[1], dtype=torch.float64)
+        self._add(eye[leaders], change.mean(dim=1), change.shape[1] / 2)
 
     def exchange(self, ring: _Ring, first: int, second: int) -> None:
         """The `first` shown and the `second` hidden, and the reverse, in masks that have one of the two states already.
@@ -304,23 +329,33 @@ class _Changes:
         Where there are none, in a mask and its complement. The change is the difference of both scores, free of what
         the others do to both alike.
         """
+        pair = torch.tensor([first, second])
         chosen = (ring.masks[:, first] != ring.masks[:, second]).nonzero()[:, 0]
         if not len(chosen):
             chosen = torch.tensor(ring.complements)
         masks, scores = ring.masks[chosen], ring.scores[chosen].repeat(2, 1)
         states = masks.repeat(2, 1, 1)
-        states[:, :, [first, second]] = torch.eye(2, dtype=states.dtype)[:, None]
+        states[:, :, pair] = torch.eye(2, dtype=states.dtype)[:, None]
         new = (states != masks).any(dim=-1)
-        scores[new] = self._score(states[new])
+        places = chosen.repeat(2, 1)[new].tolist()
+        (scores[new],) = self._scores(ring, places, states[new][None], pair[None])
         difference = torch.zeros(1, ring.masks.shape[1], dtype=torch.float64)
-        difference[0, [first, second]] = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        difference[0, pair] = torch.tensor([1.0, -1.0], dtype=torch.float64)
         self._add(difference, (scores[0] - scores[1]).mean(dim=0, keepdim=True), len(chosen) / 2)
 
-    def _score(self, masks: torch.Tensor) -> torch.Tensor:
-        """(..., K) -> (...) float64."""
+    def _scores(self, ring: _Ring, places: Rows, masks: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
+        """Of masks (n, m, K) that differ from those of the ring at `places` in `changed` supervoxels (n, s): (n, m)."""
+        flat = masks.to(self._clip.x)
+        if ring.is_local:
+            before = ring.recording.replayed
+            found = [
+                self._clip.rescore(ring.recording, places, own, which, output=self._output)
+                for own, which in zip(flat, changed.tolist(), strict=True)
+            ]
+            self.measurements += ring.recording.replayed - before
+            return torch.stack(found).cpu()
         self.measurements += masks[..., 0].numel()
-        flat = masks.flatten(0, -2).to(self._clip.x)
-        return self._clip.score(flat, output=self._output).cpu().view(masks.shape[:-1])
+        return self._clip.score(flat.flatten(0, 1), output=self._output).cpu().view(masks.shape[:-1])
 
     def _add(self, combinations: torch.Tensor, values: torch.Tensor, weight: float) -> None:
         self._found.append((combinations, values, torch.full_like(values, weight)))
@@ -376,17 +411,23 @@ def _tangents(
         yield _Observed(slope, weight.expand_as(slope), len(part))
 
 
-def _secants(clip: MaskedClip, passes: int, generator: torch.Generator, output: str) -> Iterator[_Observed]:
+def _secants(
+    measured: bool, clip: MaskedClip, passes: int, generator: torch.Generator, output: str
+) -> Iterator[_Observed]:
     """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
     for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
         for z in torch.stack(list(same)).split(max(1, clip.batch_size // size)):
-            values, slope = clip.gradient(z.flatten(0, 1).to(clip.x), output=output, ring=size)
+            recording = Recording() if measured else None
+            flat = z.flatten(0, 1).to(clip.x)
+            values, slope = clip.gradient(flat, output=output, ring=size, recording=recording)
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
             mean = (slope.double().cpu().view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
             values = values.cpu().view(len(z), size)
             for n, own in enumerate(mean.split(1)):
                 made = size * len(z) if n == len(z) - 1 else 0
-                yield _Observed(own, torch.ones_like(own), made, _Ring(z[n], values[n]))
+                rows = slice(n * size, (n + 1) * size)
+                ring = _Ring(z[n], values[n], recording.of(rows)) if recording is not None else None
+                yield _Observed(own, torch.ones_like(own), made, ring)
 
 
 def region_gradient(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import find_objects
 from tqdm import tqdm
 
 from videxplain import memory
 from videxplain.attribution.fast_layers import FastLayers
+from videxplain.attribution.incremental import Box, Recording, Rows, around
 from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
 
@@ -66,10 +69,13 @@ class MaskedClip:
         self.contrast = _channels_last(x - self.fill)
         self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
 
-    def compose(self, z: torch.Tensor) -> torch.Tensor:
-        """Clips in which supervoxel k shows the share z[:, k] of itself: (m, K) -> (m, C, T, H, W)."""
-        fill, contrast = (part.permute(1, 2, 3, 0) for part in (self.fill, self.contrast))
-        return torch.addcmul(fill, z[:, self.labels][..., None], contrast).permute(0, 4, 1, 2, 3)
+    def compose(self, z: torch.Tensor, box: Box = ()) -> torch.Tensor:
+        """Clips in which supervoxel k shows the share z[:, k] of itself: (m, K) -> (m, C, T, H, W).
+
+        Or what is in a box of them.
+        """
+        fill, contrast = (part.permute(1, 2, 3, 0)[box] for part in (self.fill, self.contrast))
+        return torch.addcmul(fill, z[:, self.labels[box]][..., None], contrast).permute(0, 4, 1, 2, 3)
 
     def probability(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
         """The target's probability for each row of z: (m, K) -> (m,) float64."""
@@ -93,20 +99,45 @@ class MaskedClip:
         for part in _counted(z.split(self.batch_size), progress):
             yield self.model.frame_logits(self.compose(part)).double()
 
+    @cached_property
+    def _boxes(self) -> list[Box]:
+        """Where each supervoxel is; one voxel for those that are only in other clips of a batch."""
+        found = find_objects(self.labels.cpu().numpy() + 1, max_label=self.num_segments)
+        return [box or (slice(0, 1),) * 3 for box in found]
+
+    @torch.no_grad()
+    def rescore(
+        self, recording: Recording, rows: Rows, z: torch.Tensor, changed: Sequence[int], *, output: str
+    ) -> torch.Tensor:
+        """As `score`, for z (m, K) of which only `changed` supervoxels differ from recorded rows: (m,) float64."""
+        box = around([self._boxes[k] for k in changed])
+        try:
+            logits = recording.replay(self.model.frame_logits, rows, self.compose(z, box), box)
+        except LookupError:  # a network that does not always do the same
+            recording.replayed += len(z)
+            return self.score(z, output=output)
+        return target_score(logits.double(), self.target, output)
+
     def gradient(
-        self, z: torch.Tensor, *, output: str = "probability", ring: int = 1
+        self,
+        z: torch.Tensor,
+        *,
+        output: str = "probability",
+        ring: int = 1,
+        recording: Recording | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch.
 
         `output` says which score, as `target_score` has it. With a `ring` each so many rows of z form a ring, and what
-        is returned for a row are slopes between it and the next one, as `Secants` has them.
+        is returned for a row are slopes between it and the next one, as `Secants` has them. A `recording` is of the
+        last batch.
         """
         values, slopes = [], []
         for part in z.split(max(1, self.batch_size // ring) * ring):
             x = self.compose(part).requires_grad_()
-            with torch.enable_grad(), FastLayers():
-                with Secants(len(part), ring) if ring > 1 else nullcontext():
-                    logits = self.model.frame_logits(x).double()
+            with torch.enable_grad(), torch.compiler.set_stance("force_eager"), FastLayers():
+                with Secants(len(part), ring) if ring > 1 else nullcontext(), recording or nullcontext():
+                    logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
                 scores = target_score(logits, self.target, output)
             (by_logits,) = torch.autograd.grad(scores.sum(), logits)
             if ring > 1:  # the mean of both ends

@@ -86,6 +86,8 @@ class ForwardPass:
         layer = model.net.get_submodule(model.cam_layer) if needs_cam else None
         with ExitStack() as stack:
             stack.enter_context(evaluating(model.net))
+            # what is below sees single calls, and nothing of what a compiled network does
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(torch.set_grad_enabled(needs_input_gradient))
             if layer is not None:
                 self._outputs = stack.enter_context(_captured(layer, cut=cut))

@@ -32,10 +32,12 @@ _SMOOTH = frozenset(
     {F.gelu, F.silu, F.elu, F.celu, F.selu, F.mish, F.softplus, F.hardswish, F.leaky_relu}
     | {torch.sigmoid, torch.Tensor.sigmoid, F.sigmoid, torch.tanh, torch.Tensor.tanh, F.tanh}
 )
-_POOLS = {
+MAX_POOLS = {
     F.max_pool2d: (F.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward),
     F.max_pool3d: (F.max_pool3d_with_indices, torch.ops.aten.max_pool3d_with_indices_backward),
 }
+ELEMENTWISE = _RELU | _SMOOTH | {F.relu6, F.hardtanh}
+"""The nonlinearities that this module knows, but for max pools."""
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
 
@@ -59,8 +61,8 @@ class Secants(TorchFunctionMode):
         if not isinstance(x, torch.Tensor) or not x.requires_grad or len(x) % self.clips:
             return func(*args, **kwargs)
         shape = (self.clips // self.ring, self.ring, len(x) // self.clips)
-        if func in _POOLS and not kwargs.get("return_indices"):
-            return _MaxPool.apply(x, shape, *_POOLS[func], _pool_settings(*args, **kwargs))
+        if func in MAX_POOLS and not kwargs.get("return_indices"):
+            return _MaxPool.apply(x, shape, *MAX_POOLS[func], pool_settings(*args, **kwargs))
         settings = {name: value for name, value in kwargs.items() if name != "input"}
         slope = _slope_of(func, args[1:], settings)
         if slope is None:
@@ -210,7 +212,7 @@ class _MaxPool(torch.autograd.Function):
         return result, None, None, None, None
 
 
-def _pool_settings(
+def pool_settings(
     input: torch.Tensor,
     kernel_size: Any,
     stride: Any = None,
