@@ -12,8 +12,8 @@ supervoxels, its class and its fill, which is LIME's own by default, each superv
 and deletion may have another one, since a network may not care for what the mean hides. LIME's rows are the first N of
 a draw, independent of the reference's, of the probability and ("lime-logit") of its log-odds; KernelSHAP's have draws
 of their own. A pass counts as three forward passes, one there and two back, the usual count of multiplications.
-"region-gradient" is the method as it ships, "leaders" are secants with measured leaders, and levels by their own names
-go without. Of rows with several draws of masks the tables show the mean over them.
+"region-gradient" is the method as it ships, "leaders" is it with measured leaders, and levels by their own names go
+without, of the log-odds. Of rows with several draws of masks the tables show the mean over them.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ SHIPPED = "region-gradient"
 ESTIMATORS: dict[str, dict[str, Any]] = {
     SHIPPED: {"levels": SECANTS},
     "leaders": {"levels": SECANTS, "leaders": LEADERS},
-    **{name: {"levels": name, "leaders": 0} for name in LEVELS},
+    **{name: {"levels": name, "leaders": 0, "output": "log-odds"} for name in LEVELS},
 }
 SCHEDULE = {
     **dict.fromkeys((SHIPPED, "leaders", "secants", "centred", "stratified", "arcsine"), PASSES),
     "half": (1,),
 }
-DRAWS = {(SHIPPED, 8): 4, (SHIPPED, 16): 4}
+DRAWS = {(SHIPPED, 8): 8, (SHIPPED, 16): 4}
 """Rows whose masks are drawn more than once, since one draw is worth a few clips of a hundred in top 1."""
 TRIAL_PASSES = 8
 LIME = (25, 50, 100, 500, 1000)
@@ -104,13 +104,13 @@ def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
     for name, output in itertools.product(args.levels, args.outputs):
-        options = ESTIMATORS[name]
-        row = name if output == "log-odds" else f"{name}/{output}"
+        options = ESTIMATORS[name] | ({"output": output} if output else {})
+        row = f"{name}/{output}" if output else name
         for passes in SCHEDULE.get(name, (4, 16)):
             for draw in range(DRAWS.get((name, passes), 1)):
                 start = time.perf_counter()
                 seed = item.seed(f"{options['levels']}-{passes}" + (f"-{draw}" if draw else ""))
-                *_, last = estimates(clip, passes, output=output, seed=seed, **options)
+                *_, last = estimates(clip, passes, seed=seed, **options)
                 cost = 3 * passes + last.measurements
                 yield f"{row}-{passes}", cost, last.scores.numpy(), time.perf_counter() - start
     tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if args.trials else {}
@@ -275,7 +275,7 @@ def main() -> None:
             command.add_argument("--curves", action="store_true", help="insertion and deletion as well")
             command.add_argument("--shapley", type=int, nargs="*", default=[], help="KernelSHAP's samples")
             command.add_argument("--levels", nargs="+", choices=ESTIMATORS, default=[SHIPPED, SECANTS])
-            command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["log-odds"])
+            command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=[None])
             command.add_argument("--methods", nargs="*", default=ONE_PASS, help="methods of one pass")
             command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")
         if work is differences:

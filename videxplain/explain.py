@@ -175,7 +175,7 @@ def explain_anytime(
     levels: str = SECANTS,
     leaders: int | None = None,
     fill: str = "mean",
-    output: str = "log-odds",
+    output: str = "tempered",
     seed: int = 0,
     batch_size: int | None = None,
     segmentation: str | None = None,

@@ -209,7 +209,7 @@ def test_leaders_are_measured_free_of_the_chords_bias() -> None:
     One more is measured than compared: the next one may be taken for the second while its chords are ahead.
     """
     clip = pixels()
-    exact = banzhaf(clip, "log-odds")
+    exact = banzhaf(clip, "tempered")
     off = {n: last(clip, 4096, leaders=n).scores - exact for n in (0, 3, K)}
     best = exact.topk(2).indices
     assert off[0][best].abs().max() > 0.1 * exact.abs().max(), "there is a bias to be free of"

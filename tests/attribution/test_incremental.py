@@ -14,6 +14,7 @@ import videxplain as vx
 from videxplain.attribution.fast_layers import FastLayers
 from videxplain.attribution.incremental import Box, Recording
 from videxplain.attribution.masking import MaskedClip
+from videxplain.attribution.perturbation import occlusion
 from videxplain.attribution.secants import Secants
 
 SIZE = (6, 20, 17)
@@ -183,3 +184,16 @@ def test_masked_clips_are_rescored_where_supervoxels_change() -> None:
         flipped[:, changed] = 1 - flipped[:, changed]
         rescored = clip.rescore(recording, slice(1, 3), flipped, changed, output="log-odds")
         torch.testing.assert_close(rescored, clip.score(flipped, output="log-odds"), rtol=1e-4, atol=1e-4)
+
+
+def test_occlusion_hides_one_supervoxel_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = vx.Classifier(ready(small_c3d).float(), clip_length=6, size=SIZE[1:], labels=list("abc"))
+    labels = torch.arange(6)[:, None, None].expand(SIZE).contiguous()
+    x = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(2))
+    clip = MaskedClip(model, x[0], labels, 8, 1)
+    masks = torch.cat([torch.ones(1, 8), 1 - torch.eye(8)[:6]])
+    whole, *hidden = clip.probability(masks)
+    monkeypatch.setattr(MaskedClip, "score", None)  # no whole pass more than the first
+    found = occlusion(model, x, labels[None], 8, torch.tensor([1]))[0]
+    torch.testing.assert_close(found[:6], (whole - torch.stack(hidden)).float(), rtol=1e-4, atol=1e-7)
+    assert found[:6].abs().min() > 1e-5 and not found[6:].any()

@@ -14,7 +14,7 @@ from sklearn.metrics import pairwise_distances
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.masking import FILLS, MaskedClip
+from videxplain.attribution.masking import FILLS, TEMPERATURE, MaskedClip
 from videxplain.attribution.perturbation import (
     kernel_shap,
     lime_batched,
@@ -112,12 +112,14 @@ def test_composition_by_hand(model: vx.Classifier, x: torch.Tensor, fill: str) -
             torch.testing.assert_close(clip.fill[c][where], x[0, c][where].mean().expand(int(where.sum())))
 
 
-@pytest.mark.parametrize("output", ["probability", "log-odds"])
+@pytest.mark.parametrize("output", ["probability", "log-odds", "tempered"])
 def test_gradient_is_the_derivative_by_z(model: vx.Classifier, x: torch.Tensor, output: str) -> None:
     clip = MaskedClip(model, x[0], blocks(), K, 0)
 
     def score(z: torch.Tensor) -> torch.Tensor:
-        return clip.probability(z) if output == "probability" else clip.probability(z).logit()
+        p = clip.probability(z)
+        warm, cold = p ** (1 / TEMPERATURE), (1 - p) ** (1 / TEMPERATURE)
+        return {"probability": p, "log-odds": p.logit(), "tempered": warm / (warm + cold)}[output]
 
     z = torch.rand(3, K)
     values, slopes = clip.gradient(z, output=output)

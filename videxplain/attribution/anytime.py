@@ -1,17 +1,17 @@
 """Region gradients: every supervoxel's effect from each backward pass, averaged until the answer is good enough.
 
 Let z in [0, 1]^K dim every supervoxel between its content (1) and its fill (0): x(z) = fill + z * (x - fill). One
-backward pass at z gives the derivative of the class's log-odds by every z_k, where a LIME sample gives one number for
-all of them. Over z with independent coordinates, uniform in [0, 1], the mean of the k-th derivative is the mean change
+backward pass at z gives the derivative of the class's score by every z_k, where a LIME sample gives one number for all
+of them. Over z with independent coordinates, uniform in [0, 1], the mean of the k-th derivative is the mean change
 that showing supervoxel k makes while the others are dimmed at random: for a multilinear f the Banzhaf value, which
 is also what LIME's regression over random masks tends to.
 
 A derivative knows its point only, and networks are not multilinear. "secants" take masks as LIME does, each z_k 0 or 1,
 a few in a ring, and let a pass follow the chords of the network's nonlinearities from one mask to the next (`Secants`):
-the slopes of the supervoxels that change on the way share out the change of the log-odds among them.
+the slopes of the supervoxels that change on the way share out the change of the score among them.
 
 How chords share it out is a convention. It errs by a share of the score, so that it confuses the first few supervoxels
-with each other. These leaders are therefore measured as well, by forward passes in masks that have been seen (`_Changes`):
+with each other. These leaders are therefore measured as well, by forward passes in masks that have been seen:
 each is hidden where it is shown and shown where it is hidden, and in every other ring the first two are exchanged, one
 shown and the other hidden, which tells most about their order, and so are the fifth and the sixth. After a lone pass at
 one half the first two are exchanged there. Of convolutional networks these passes are a small part of whole ones
@@ -190,7 +190,7 @@ def estimates(
     levels: str = SECANTS,
     leaders: int | None = None,
     seed: int = 0,
-    output: str = "log-odds",
+    output: str = "tempered",
 ) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
@@ -210,8 +210,8 @@ def estimates(
     leaders
         How many of the best supervoxels are measured after a ring of secants; as `default_leaders` by default.
     output
-        Take derivatives of the "log-odds", the "probability" or the "logit". A probability's are p(1 - p) times those
-        of the log-odds, so that with a confident network the few passes with the lowest p decide their mean.
+        What changes are those of: the "tempered" probability, the "log-odds", the "probability" or the "logit", as
+        `target_score` has them.
 
     Raises
     ------
@@ -442,12 +442,12 @@ def region_gradient(
     levels: str = SECANTS,
     leaders: int | None = None,
     fill: str = "mean",
-    output: str = "log-odds",
+    output: str = "tempered",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
 ) -> torch.Tensor:
-    """Mean effect of each supervoxel's visibility on the class's log-odds: (B, K) float32, signed.
+    """Mean effect of each supervoxel's visibility on the class's tempered probability: (B, K) float32, signed.
 
     As `estimates` has it. Stops before `passes` once the largest standard error is below `until` times the largest
     score.

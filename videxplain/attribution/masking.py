@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 """Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
 FILLS = ("mean", "grey", "black", "blur", "noise")
-OUTPUTS = ("log-odds", "probability", "logit")
+OUTPUTS = ("tempered", "log-odds", "probability", "logit")
+TEMPERATURE = 4.0
+"""What divides log-odds before they become a "tempered" probability."""
 
 
 class MaskedClip:
@@ -99,6 +101,14 @@ class MaskedClip:
         for part in _counted(z.split(self.batch_size), progress):
             yield self.model.frame_logits(self.compose(part)).double()
 
+    @torch.no_grad()
+    def record(self, z: torch.Tensor, *, output: str) -> tuple[torch.Tensor, Recording]:
+        """As `score`, all rows of z (m, K) at once; and what `rescore` starts from."""
+        recording = Recording()
+        with torch.compiler.set_stance("force_eager"), recording:
+            logits = self.model.frame_logits(recording.follow(self.compose(z)))
+        return target_score(logits.double(), self.target, output), recording
+
     @cached_property
     def _boxes(self) -> list[Box]:
         """Where each supervoxel is; one voxel for those that are only in other clips of a batch."""
@@ -157,17 +167,22 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
 
 
 def target_score(logits: torch.Tensor, target: int, output: str) -> torch.Tensor:
-    """The target's "probability", its "log-odds" log(p / (1 - p)) or its "logit": (B, frames, classes) -> (B,).
+    """A score of the target, (B, frames, classes) -> (B,); an image model's is the mean over the clip's frames.
 
-    An image model's is the mean over the clip's frames.
+    Its "probability"; its "log-odds" l = log(p / (1 - p)); its "logit"; or the "tempered" probability between the first
+    two, 1 / (1 + exp(-l / TEMPERATURE)), that of a network which is less sure of itself (temperature scaling, Guo et
+    al. 2017). The mean change of a confident network's probability is that in the few masks where it is low, and that
+    of the log-odds is as much that in masks where the probability hardly moves.
     """
     if output == "logit":
         score = logits[..., target]
-    elif output == "log-odds":
-        others = torch.cat([logits[..., :target], logits[..., target + 1 :]], dim=-1)
-        score = logits[..., target] - others.logsumexp(dim=-1)
     elif output == "probability":
         score = logits.softmax(dim=-1)[..., target]
+    elif output in ("log-odds", "tempered"):
+        others = torch.cat([logits[..., :target], logits[..., target + 1 :]], dim=-1)
+        score = logits[..., target] - others.logsumexp(dim=-1)
+        if output == "tempered":
+            score = torch.sigmoid(score / TEMPERATURE)
     else:
         raise unknown_name("output", output, OUTPUTS)
     return score.mean(dim=1)

@@ -222,10 +222,19 @@ def occlusion(
     """Fall of the target's probability when one supervoxel is hidden (Zeiler and Fergus 2014, for patches)."""
     rows = []
     for clip in _clips(model, x, labels, num_segments, target, fill=fill, batch_size=batch_size, seed=seed):
-        masks = torch.cat([torch.ones(1, num_segments), 1 - torch.eye(num_segments)]).to(x)
-        masks = masks[: 1 + clip.segments_here]
-        values = clip.probability(masks, progress="occlusion" if progress else None)
-        rows.append(_padded((values[0] - values[1:])[None], num_segments)[0])
+        whole, recording = clip.record(torch.ones(1, num_segments).to(x), output="probability")
+        masks = (1 - torch.eye(num_segments)[: clip.segments_here]).to(x)
+        if recording.is_local:
+            each = tqdm(masks[:, None], desc="occlusion", unit="clip", leave=False, disable=not progress)
+            values = torch.cat(
+                [
+                    clip.rescore(recording, [0], mask, [hidden], output="probability")
+                    for hidden, mask in enumerate(each)
+                ]
+            )
+        else:
+            values = clip.probability(masks, progress="occlusion" if progress else None)
+        rows.append(_padded((whole - values)[None], num_segments)[0])
     return torch.stack(rows).float()
 
 
