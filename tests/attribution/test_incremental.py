@@ -36,7 +36,7 @@ class Odd(nn.Module):
         )
         self.norm = nn.BatchNorm3d(4)
         self.pool = nn.MaxPool3d(3, stride=(1, 2, 2), padding=1, ceil_mode=True)
-        self.apart = nn.Conv3d(4, 4, 3, padding=1, groups=2)
+        self.apart = nn.Conv3d(4, 4, 3, groups=2)
         self.skipping = nn.Conv3d(4, 4, 1, stride=(1, 3, 3))
         self.head = nn.Linear(4, 3)
 
@@ -44,7 +44,7 @@ class Odd(nn.Module):
         x = F.relu(self.norm(self.first((x - 0.5) / 0.5)), inplace=True)
         x = self.pool(x)
         assert x.ndim == 5 and len(x) == x.size(0) and x.shape[1] == 4
-        y = F.gelu(self.apart(x))
+        y = F.gelu(F.conv3d(x, weight=self.apart.weight, bias=self.apart.bias, padding=1, groups=2))
         y += x
         y = F.leaky_relu(self.skipping(y), 0.1) * 2
         y = y.to(x.dtype).contiguous()

@@ -85,7 +85,7 @@ class Recording(TorchFunctionMode):
         inputs = _among(self._followed, args, kwargs)
         call = _Call.of(func, args, kwargs, inputs)
         result = func(*args, **kwargs)
-        self._multiplications[call.kind == "window"] += _multiplications(func, args, result)
+        self._multiplications[call.kind == "window"] += _multiplications(func, args, kwargs, result)
         if not inputs or (call.kind == "shape" and not isinstance(result, torch.Tensor)):
             return result
         if call.kind in ("window", "pointwise", "sum"):
@@ -144,7 +144,7 @@ class _Replay(TorchFunctionMode):
             return answer
         call = next(self._calls, _Call("end"))
         if call.kind not in (kind, "same"):
-            raise LookupError(f"{func.__name__} was not called here when the pass was recorded")
+            raise LookupError(f"{func} was not called here when the pass was recorded")
         if call.kind == "same":
             return inputs[0]
         parts = [self._held[x] for x in inputs]
@@ -173,7 +173,7 @@ class _Replay(TorchFunctionMode):
 
     def _whole(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         result = func(*args, **kwargs)
-        self.multiplications += _multiplications(func, args, result)
+        self.multiplications += _multiplications(func, args, kwargs, result)
         return result
 
     def _around(
@@ -266,7 +266,7 @@ def _kind(func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: l
     "window" a larger or smaller box, "pointwise" the same one, "sum" one around both, "shape" none, for it does not ask
     for values, "other" changes everywhere.
     """
-    if func in _SHAPES or func.__name__ == "__get__":
+    if func in _SHAPES or getattr(func, "__name__", "") == "__get__":
         return "shape"
     if len(inputs) == 1 and args and inputs[0] is args[0]:
         if func in _POINTWISE or (func is F.batch_norm and not _trains(*args, **kwargs)):
@@ -280,9 +280,12 @@ def _kind(func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: l
     return "other"
 
 
-def _multiplications(func: Callable[..., Any], args: Any, result: Any) -> int:
+def _multiplications(func: Callable[..., Any], args: Any, kwargs: dict[str, Any], result: Any) -> int:
     """Of a convolution or linear layer; of others none are counted."""
-    return result.numel() * args[1][0].numel() if func in _CONVOLUTIONS or func is F.linear else 0
+    if func not in _CONVOLUTIONS and func is not F.linear:
+        return 0
+    weight = args[1] if len(args) > 1 else kwargs["weight"]
+    return result.numel() * weight[0].numel()
 
 
 def _trains(
