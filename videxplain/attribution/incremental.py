@@ -152,7 +152,8 @@ class _Replay(TorchFunctionMode):
         window = _Window.of(func, args, kwargs) if kind == "window" else None
         if window is not None:
             box = window.reached(box, call.size[1:])
-            result = window.run(self._around(window.seen(box), parts[0], call.inputs[0], window.beyond))
+            seen, padding = window.seen(box, call.inputs[0].shape[2:])
+            result = window.run(self._around(seen, parts[0], call.inputs[0], window.beyond), padding)
             self.multiplications += result.numel() * window.multiplications
         elif kind == "pointwise":
             result = func(part, *args[1:], **kwargs)
@@ -189,11 +190,12 @@ class _Replay(TorchFunctionMode):
             result = make((len(part), *shape, channels)).movedim(-1, 1)
         else:
             result = make((len(part), channels, *shape))
-        result[_at(inside, box)] = known[_at(inside)][self._rows]
         shared = tuple(  # steps can leave out the rim of a place, or all of it
             slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop)))
             for a, b in zip(inside, place, strict=True)
         )
+        if shared != inside:
+            result[_at(inside, box)] = known[_at(inside)][self._rows]
         result[_at(shared, box)] = part[_at(shared, place)]
         return result
 
@@ -308,7 +310,7 @@ class _Window:
     Attributes
     ----------
     run
-        The outputs of what they see.
+        The outputs of what they see, padded along each axis by so much.
     beyond
         What lies beyond the edges.
     axes
@@ -317,7 +319,7 @@ class _Window:
         For an output.
     """
 
-    run: Callable[[torch.Tensor], torch.Tensor]
+    run: Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
     beyond: float
     axes: Sequence[tuple[int, int, int, int]]
     multiplications: int = 0
@@ -328,8 +330,12 @@ class _Window:
             return cls._of_convolution(func, *args, **kwargs)
         if func in MAX_POOLS and not kwargs.get("return_indices"):
             kernel, stride, padding, dilation, _ = pool_settings(*args, **kwargs)
-            run = partial(func, kernel_size=kernel, stride=stride, dilation=dilation)
-            return cls(run, -torch.inf, list(zip(kernel, stride, padding, dilation, strict=True)))
+            axes = list(zip(kernel, stride, padding, dilation, strict=True))
+
+            def run(x: torch.Tensor, padding: Sequence[int]) -> torch.Tensor:
+                return func(x, kernel, stride, list(padding), dilation)
+
+            return cls(run, -torch.inf, axes)
         return None
 
     @classmethod
@@ -350,8 +356,8 @@ class _Window:
         settings = [[v] * len(kernel) if isinstance(v, int) else list(v) for v in (stride, padding, dilation)]
         stride, padding, dilation = settings
 
-        def run(x: torch.Tensor) -> torch.Tensor:
-            return func(x, weight, bias, stride, [0] * len(kernel), dilation, groups)
+        def run(x: torch.Tensor, padding: Sequence[int]) -> torch.Tensor:
+            return func(x, weight, bias, stride, padding, dilation, groups)
 
         return cls(run, 0.0, list(zip(kernel, *settings, strict=True)), weight[0].numel())
 
@@ -364,10 +370,19 @@ class _Window:
             found.append(slice(first, max(first + 1, min(number, (of.stop - 1 + padding) // stride + 1))))
         return tuple(found)
 
-    def seen(self, outputs: Box) -> Box:
-        """All that the outputs see; beyond the edges, too."""
-        found = []
-        for of, (kernel, stride, padding, dilation) in zip(outputs, self.axes, strict=True):
-            first = of.start * stride - padding
-            found.append(slice(first, (of.stop - 1) * stride - padding + dilation * (kernel - 1) + 1))
-        return tuple(found)
+    def seen(self, outputs: Box, sizes: Sequence[int]) -> tuple[Box, list[int]]:
+        """All that the outputs see of axes of these sizes, and what is to be padded.
+
+        Along an axis of which all is seen the padding is left to the layer; along others what is seen may begin and end
+        beyond the edges.
+        """
+        box, paddings = [], []
+        for of, size, (kernel, stride, padding, dilation) in zip(outputs, sizes, self.axes, strict=True):
+            reach = dilation * (kernel - 1) + 1
+            if (of.start, of.stop) == (0, (size + 2 * padding - reach) // stride + 1):
+                box.append(slice(0, size))
+                paddings.append(padding)
+            else:
+                box.append(slice(of.start * stride - padding, (of.stop - 1) * stride - padding + reach))
+                paddings.append(0)
+        return tuple(box), paddings
