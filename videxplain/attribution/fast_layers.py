@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from videxplain.models.onednn import convolution, is_plain, lone_conv3d, serves
+from videxplain.models.onednn import Convolution, convolution, is_plain, lone_conv3d, serves
 
 _LARGE = 1 << 20
 """Weights from which on a linear layer's time is that of reading them."""
@@ -65,15 +65,8 @@ def _is_large_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
     )
 
 
-def _is_first_convolution(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> bool:
+def _is_first_convolution(*args: Any) -> bool:
+    x, weight, _, stride, padding, dilation, groups = Convolution(*args)
     return (
         x.ndim == 5
         and serves(x, weight)

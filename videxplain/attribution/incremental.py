@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from videxplain.attribution.secants import ELEMENTWISE, MAX_POOLS, pool_settings
-from videxplain.models.onednn import lone_conv3d
+from videxplain.models.onednn import Convolution, lone_conv3d
 
 Box = tuple[slice, ...]
 """Where something is: a slice for each axis behind the channels."""
@@ -327,7 +327,7 @@ class _Window:
     @classmethod
     def of(cls, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> _Window | None:
         if func in _CONVOLUTIONS:
-            return cls._of_convolution(func, *args, **kwargs)
+            return cls._of_convolution(func, Convolution(*args, **kwargs))
         if func in MAX_POOLS and not kwargs.get("return_indices"):
             kernel, stride, padding, dilation, _ = pool_settings(*args, **kwargs)
             axes = list(zip(kernel, stride, padding, dilation, strict=True))
@@ -339,27 +339,18 @@ class _Window:
         return None
 
     @classmethod
-    def _of_convolution(
-        cls,
-        func: Callable[..., Any],
-        input: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> _Window | None:
+    def _of_convolution(cls, func: Callable[..., Any], call: Convolution) -> _Window | None:
+        x, weight, bias, *settings, groups = call
         kernel = weight.shape[2:]
-        if input.ndim != weight.ndim or isinstance(padding, str):
+        if x.ndim != weight.ndim or isinstance(call.padding, str):
             return None
-        settings = [[v] * len(kernel) if isinstance(v, int) else list(v) for v in (stride, padding, dilation)]
-        stride, padding, dilation = settings
+        stride, padding, dilation = ([v] * len(kernel) if isinstance(v, int) else list(v) for v in settings)
 
         def run(x: torch.Tensor, padding: Sequence[int]) -> torch.Tensor:
             return func(x, weight, bias, stride, padding, dilation, groups)
 
-        return cls(run, 0.0, list(zip(kernel, *settings, strict=True)), weight[0].numel())
+        axes = list(zip(kernel, stride, padding, dilation, strict=True))
+        return cls(run, 0.0, axes, weight[0].numel())
 
     def reached(self, box: Box, outputs: Sequence[int]) -> Box:
         """The outputs that see something of the box; at least one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,18 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 SMALL = 20480
 """Values of a sample, columns left out, up to which torch's conv3d does not use oneDNN for a lone sample on a CPU."""
+
+
+class Convolution(NamedTuple):
+    """The arguments of `F.conv2d` and `F.conv3d`, by the names that they have there."""
+
+    input: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
 
 
 def is_plain(x: torch.Tensor, weight: torch.Tensor) -> bool:
