@@ -271,7 +271,8 @@ def _kind(func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: l
     if func in _SHAPES or getattr(func, "__name__", "") == "__get__":
         return "shape"
     if len(inputs) == 1 and args and inputs[0] is args[0]:
-        if func in _POINTWISE or (func is F.batch_norm and not _trains(*args, **kwargs)):
+        training = kwargs.get("training", args[5] if len(args) > 5 else False)
+        if func in _POINTWISE or (func is F.batch_norm and not training):
             return "pointwise"
         if func in _ARITHMETIC and len(args) == 2 and isinstance(args[1], float | int):
             return "pointwise"
@@ -288,19 +289,6 @@ def _multiplications(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]
         return 0
     weight = args[1] if len(args) > 1 else kwargs["weight"]
     return result.numel() * weight[0].numel()
-
-
-def _trains(
-    x: torch.Tensor,
-    mean: Any,
-    variance: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    *_: Any,
-    **__: Any,
-) -> bool:
-    return training
 
 
 @dataclass(frozen=True)
