@@ -31,7 +31,8 @@ import numpy as np
 import torch
 
 import videxplain as vx
-from videxplain.attribution.anytime import LEADERS, LEVELS, SECANTS, TANGENTS, estimates
+from videxplain.attribution.anytime import LEADERS, estimates
+from videxplain.attribution.levels import LEVELS, SECANTS, TANGENTS
 from videxplain.attribution.masking import OUTPUTS, MaskedClip
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings

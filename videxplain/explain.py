@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from videxplain.attribution.anytime import SECANTS, default_leaders, estimates
+from videxplain.attribution.anytime import default_leaders, estimates
+from videxplain.attribution.levels import SECANTS
 from videxplain.attribution.masking import MaskedClip
 from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
 from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
@@ -191,7 +192,7 @@ def explain_anytime(
         At most how many. Other levels than "secants" are laid out for this many, so that stopping early costs some of
         their evenness.
     levels, leaders, fill, output, seed
-        As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.anytime` lists the levels.
+        As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.levels` lists the levels.
     batch_size
         Passes from one result to the next; by default as many as go through the network at once, of secants at least 4.
     clip, target, segmentation, n_segments, compactness, labels

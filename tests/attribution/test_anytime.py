@@ -12,13 +12,12 @@ import videxplain as vx
 from videxplain.attribution.anytime import (
     EXCHANGED,
     LEADERS,
-    TANGENTS,
     _Changes,
     estimates,
     region_gradient,
-    rings,
 )
 from videxplain.attribution.incremental import Recording, Rows
+from videxplain.attribution.levels import TANGENTS, rings
 from videxplain.attribution.masking import MaskedClip
 
 K = 6

@@ -128,6 +128,28 @@ class MaskedClip:
             return self.score(z, output=output)
         return target_score(logits.double(), self.target, output)
 
+    def rescore_each(
+        self,
+        recording: Recording,
+        rows: Rows,
+        z: torch.Tensor,
+        changed: Sequence[Sequence[int]],
+        *,
+        output: str,
+        progress: str | None = None,
+    ) -> torch.Tensor:
+        """Of z (n, m, K), where z[i] differs from the m recorded rows in supervoxels `changed[i]`: (n, m) float64.
+
+        By `rescore`, or by whole passes where that spares nothing.
+        """
+        if not recording.is_local:
+            recording.replayed += z.shape[:2].numel()
+            return self.score(z.flatten(0, 1), output=output, progress=progress).view(z.shape[:2])
+        each = zip(_counted(z.split(1), progress), changed, strict=True)
+        return torch.stack(
+            [self.rescore(recording, rows, own[0], which, output=output) for own, which in each]
+        )
+
     def gradient(
         self,
         z: torch.Tensor,

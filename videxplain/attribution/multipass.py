@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from videxplain.attribution.anytime import gauss_legendre
+from videxplain.attribution.levels import gauss_legendre
 from videxplain.attribution.masking import uniform
 from videxplain.attribution.passes import ForwardPass
 from videxplain.errors import VidexplainError, unknown_name

@@ -223,17 +223,16 @@ def occlusion(
     rows = []
     for clip in _clips(model, x, labels, num_segments, target, fill=fill, batch_size=batch_size, seed=seed):
         whole, recording = clip.record(torch.ones(1, num_segments).to(x), output="probability")
-        masks = (1 - torch.eye(num_segments)[: clip.segments_here]).to(x)
-        if recording.is_local:
-            each = tqdm(masks[:, None], desc="occlusion", unit="clip", leave=False, disable=not progress)
-            values = torch.cat(
-                [
-                    clip.rescore(recording, [0], mask, [hidden], output="probability")
-                    for hidden, mask in enumerate(each)
-                ]
-            )
-        else:
-            values = clip.probability(masks, progress="occlusion" if progress else None)
+        here = range(clip.segments_here)
+        masks = (1 - torch.eye(num_segments)[here, None]).to(x)
+        values = clip.rescore_each(
+            recording,
+            [0],
+            masks,
+            [[hidden] for hidden in here],
+            output="probability",
+            progress="occlusion" if progress else None,
+        )[:, 0]
         rows.append(_padded((whole - values)[None], num_segments)[0])
     return torch.stack(rows).float()
 
