@@ -1,4 +1,4 @@
-"""The CUDA kernels beside the CPU's and, for the reduction, beside the best eager torch on the same GPU.
+"""The CUDA kernels beside the CPU's and, for the reduction, beside the best eager torch on the same GPU; explanations.
 
     pytest benchmarks/bench_cuda.py --benchmark-group-by=param:clips,param:op --benchmark-columns=min,median,iqr
 
@@ -15,7 +15,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import videxplain as vx
 from videxplain import ops
+from videxplain.evaluation.moving_objects import generate
 
 CALLS = 20
 CLIPS = {
@@ -86,3 +88,33 @@ def test_op(benchmark, clips: str, op: str, device: str) -> None:
         calls_per_round=calls,
     )
     benchmark.pedantic(work, rounds=9, warmup_rounds=2)
+
+
+NETWORKS = {"c3d-motion": None, "c3d": "random"}
+EXPLANATIONS = {
+    "guided": {"method": "guided"},
+    "guided-act-grad-cam": {"method": "guided-act-grad-cam"},
+    "1 pass": {"method": "region-gradient", "passes": 1},
+    "8 passes": {"method": "region-gradient", "passes": 8},
+    "16 passes": {"method": "region-gradient", "passes": 16},
+    "occlusion": {"method": "occlusion"},
+    "LIME-100": {"method": "lime-batched", "samples": 100},
+    "LIME-500": {"method": "lime-batched", "samples": 500},
+    "LIME-1000": {"method": "lime-batched", "samples": 1000},
+    "lime package, 100": {"method": "lime", "samples": 100},
+}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("segments", [100, 300])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+def test_explanation(benchmark, explanation: str, name: str, segments: int) -> None:
+    """From frames to scores, with supervoxels cut beforehand."""
+    model = vx.load_model(name, weights=NETWORKS[name], device="cuda")
+    clip = generate(0).frames
+    labels = vx.explain(model, clip, n_segments=segments).labels
+    benchmark.extra_info.update(device=torch.cuda.get_device_name(), supervoxels=int(labels.max()) + 1)
+    benchmark.pedantic(
+        lambda: vx.explain(model, clip, labels=labels, **EXPLANATIONS[explanation]), rounds=5, warmup_rounds=1
+    )
