@@ -415,3 +415,11 @@ extern "C" const char* videxplain_cuda_architectures() {
   return "";
 #endif
 }
+// Whether CUDA kernels would be sent to torch's own stream.
+extern "C" bool videxplain_follows_streams() {
+#ifdef VIDEXPLAIN_CUDA
+  return videxplain::cuda::stream_of_torch() != nullptr;
+#else
+  return false;
+#endif
+}

@@ -7,6 +7,11 @@
 
 namespace videxplain::cuda {
 
+// torch's function that tells the current stream of a device, none beside a torch without CUDA. Python loads torch's
+// libraries with local symbols, so that it is not found by name but in the library that has it.
+using StreamOfTorch = int32_t (*)(int32_t device, void** stream);
+StreamOfTorch stream_of_torch();
+
 // Each operation is as in kernels.h, for a batch of clips (at most 65,535) on a device, on torch's current stream of
 // it. The workspace is zeroed; its size is in values of 8 bytes.
 

@@ -16,9 +16,6 @@
 #define VX_THREADS 256
 #endif
 
-// torch's; missing beside a torch without CUDA, which never calls us
-extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
-
 namespace videxplain::cuda {
 
 constexpr int kThreads = VX_THREADS;  // of a block
@@ -41,8 +38,8 @@ class OnDevice {
 
 inline cudaStream_t current_stream(int32_t device) {
   void* stream = nullptr;
-  if (aoti_torch_get_current_cuda_stream == nullptr || aoti_torch_get_current_cuda_stream(device, &stream) != 0)
-    throw std::runtime_error("torch gives no CUDA stream");
+  const StreamOfTorch ask = stream_of_torch();
+  if (ask == nullptr || ask(device, &stream) != 0) throw std::runtime_error("torch gives no CUDA stream");
   return static_cast<cudaStream_t>(stream);
 }
 

@@ -7,9 +7,11 @@
 
 #include "../../csrc/cuda/launch.h"
 
-extern "C" int32_t aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
-  *stream = nullptr;
-  return 0;
+videxplain::cuda::StreamOfTorch videxplain::cuda::stream_of_torch() {
+  return [](int32_t, void** stream) {
+    *stream = nullptr;
+    return int32_t{0};
+  };
 }
 
 namespace {

@@ -35,6 +35,13 @@ def clips(shape=(16, 56, 64)) -> torch.Tensor:
     return torch.stack([torch.from_numpy(volume(kind, shape)) for kind in ("real", "random", "ties")])
 
 
+@pytest.mark.skipif(torch.version.cuda is None, reason="torch is built without CUDA")
+@pytest.mark.skipif(not _library.CUDA_ARCHITECTURES, reason="the native library was built without nvcc")
+def test_the_stream_of_torch_is_found() -> None:
+    """Torch's libraries are loaded with or without a GPU, and the kernels have to find the function in them."""
+    assert _library.NATIVE.videxplain_follows_streams()
+
+
 @gpu
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("size", [(2, 3, 4, 30, 40), (1, 3, 1, 7, 9)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,19 @@ _LARGE = 1 << 20
 _BAGS = 32
 _FEW_CHANNELS = 4
 """Input channels up to which a convolution's backward pass fills less than half of a vector."""
+
+
+class _Normalisation(NamedTuple):
+    """The arguments of `F.batch_norm`, by the names that they have there."""
+
+    input: torch.Tensor
+    running_mean: torch.Tensor | None
+    running_var: torch.Tensor | None
+    weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+    training: bool = False
+    momentum: float = 0.1
+    eps: float = 1e-5
 
 
 class FastLayers(TorchFunctionMode):
@@ -45,8 +58,10 @@ class FastLayers(TorchFunctionMode):
             return _FirstConvolution.apply(*args) if _is_differentiated(args[0]) else convolution(*args)
         if func is lone_conv3d and _is_undone_by_its_mirror(*args):
             return _LoneConvolution.apply(*args)
-        if func is F.batch_norm and _is_by_running_statistics(*args, **(kwargs or {})):
-            return _BatchNorm.apply(*args, **(kwargs or {}))
+        if func is F.batch_norm:
+            call = _Normalisation(*args, **(kwargs or {}))
+            if _is_by_running_statistics(call):
+                return _BatchNorm.apply(*call)  # older versions of torch take no names there
         return func(*args, **(kwargs or {}))
 
 
@@ -91,17 +106,13 @@ def _is_undone_by_its_mirror(
     )
 
 
-def _is_by_running_statistics(
-    x: torch.Tensor,
-    running_mean: torch.Tensor | None,
-    running_var: torch.Tensor | None,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> bool:
-    return not training and running_var is not None and is_plain(x, running_var) and _is_differentiated(x)
+def _is_by_running_statistics(call: _Normalisation) -> bool:
+    return (
+        not call.training
+        and call.running_var is not None
+        and is_plain(call.input, call.running_var)
+        and _is_differentiated(call.input)
+    )
 
 
 class _Linear(torch.autograd.Function):
@@ -192,21 +203,13 @@ class _BatchNorm(torch.autograd.Function):
     """`F.batch_norm` by running statistics, without gradients for its weights."""
 
     @staticmethod
-    def forward(
-        context: Any,
-        x: torch.Tensor,
-        running_mean: torch.Tensor,
-        running_var: torch.Tensor,
-        weight: torch.Tensor | None = None,
-        bias: torch.Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> torch.Tensor:
-        scale = (running_var + eps).rsqrt()
-        scale = scale if weight is None else scale * weight
-        context.save_for_backward(scale.view(-1, *[1] * (x.ndim - 2)))
-        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    def forward(context: Any, *arguments: Any) -> torch.Tensor:
+        call = _Normalisation(*arguments)
+        assert call.running_var is not None
+        scale = (call.running_var + call.eps).rsqrt()
+        scale = scale if call.weight is None else scale * call.weight
+        context.save_for_backward(scale.view(-1, *[1] * (call.input.ndim - 2)))
+        return F.batch_norm(*call)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -140,9 +140,10 @@ class MaskedClip:
     ) -> torch.Tensor:
         """Of z (n, m, K), where z[i] differs from the m recorded rows in supervoxels `changed[i]`: (n, m) float64.
 
-        By `rescore`, or by whole passes where that spares nothing.
+        By `rescore`, or by whole passes where that spares nothing: a GPU takes large batches in the time in which the
+        many small layers of a box are sent to it.
         """
-        if not recording.is_local:
+        if self.x.device.type != "cpu" or not recording.is_local:
             recording.replayed += z.shape[:2].numel()
             return self.score(z.flatten(0, 1), output=output, progress=progress).view(z.shape[:2])
         each = zip(_counted(z.split(1), progress), changed, strict=True)

@@ -101,6 +101,7 @@ def _lrp(model: Classifier, x: torch.Tensor, target: torch.Tensor, composite: An
         evaluating(model.net),
         _out_of_place(model.net),
         composite.context(model.net),
+        _above_zero(model.net),
     ):
         logits = model.logits(x)
         # relevance of the class enters at its logit, as much as the logit is worth
@@ -131,3 +132,16 @@ def _out_of_place(net: torch.nn.Module) -> Iterator[None]:
     finally:
         for module in changed:
             module.inplace = True  # type: ignore[assignment]
+
+
+@contextmanager
+def _above_zero(net: torch.nn.Module) -> Iterator[None]:
+    """Batch norms that zennit has merged have an eps of 0, which older versions of torch refuse; their variance is 1."""
+    merged = [module for module in net.modules() if getattr(module, "eps", None) == 0]
+    for module in merged:
+        module.eps = torch.finfo(torch.float32).tiny  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in merged:
+            module.eps = 0.0  # type: ignore[assignment]
