@@ -43,6 +43,7 @@ def prepared(clips: str, device: str) -> dict[str, torch.Tensor]:
     lab = ops.rgb_to_lab(rgb)
     found = {
         "rgb": rgb,
+        "frames": rgb.permute(0, 2, 3, 4, 1).contiguous(),
         "lab": lab,
         "labels": ops.slic(lab, GRID, 10.0)[0],
         "dense": torch.randn(batch, 3, *shape, generator=generator),
@@ -63,6 +64,7 @@ OPS = {
     "connect_segments": lambda x: ops.connect_segments(
         x["labels"], x["lab"], x["labels"][0].numel() // math.prod(GRID) // 2
     ),
+    "supervoxels": lambda x: ops.supervoxels(x["frames"], GRID, 10.0),
     "segment_reduce": lambda x: torch.ops.videxplain.segment_reduce(
         x["labels"], x["dense"], x["cam"], math.prod(GRID), 0, False
     ),

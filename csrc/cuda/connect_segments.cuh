@@ -10,7 +10,6 @@
 
 namespace videxplain::cuda {
 
-constexpr int kRun = 16;           // voxels that one thread walks along
 constexpr int kScanned = 1 << 12;  // voxels whose roots one block counts
 
 struct Connect {
@@ -118,32 +117,24 @@ __global__ void flatten(Connect c) {
   if (voxel < c.voxels()) __stcg(v.parent + voxel, v.root(static_cast<int32_t>(voxel)));
 }
 
-// Sizes and sums of colours of the components, gathered along a stretch of voxels.
+// Sizes and sums of colours of the components.
 __global__ void measure(Connect c) {
-  const int64_t clip = blockIdx.y, voxels = c.voxels(), first = own_voxel() * kRun;
+  const int64_t clip = blockIdx.y, voxels = c.voxels(), first = own_voxel() * 4;
   const Volume v(c, clip);
   const float* lab = c.lab + 3 * clip * voxels;
-  int32_t component = -1, size = 0;
-  long long colour[3] = {0, 0, 0};
-  const auto flush = [&] {
-    if (size == 0) return;
-    atomicAdd(v.size + component, size);
+  const auto flush = [&](int32_t component, const unsigned long long (&sums)[4]) {
+    atomicAdd(v.size + component, static_cast<int32_t>(sums[3]));
 #pragma unroll
-    for (int i = 0; i < 3; ++i)
-      atomicAdd(v.colour + int64_t{3} * component + i, static_cast<unsigned long long>(colour[i]));
+    for (int i = 0; i < 3; ++i) atomicAdd(v.colour + int64_t{3} * component + i, sums[i]);
   };
-  for (int64_t voxel = first; voxel < first + kRun && voxel < voxels; ++voxel) {
-    if (v.parent[voxel] != component) {
-      flush();
-      component = v.parent[voxel];
-      size = 0;
-      colour[0] = colour[1] = colour[2] = 0;
-    }
-    ++size;
-#pragma unroll
-    for (int i = 0; i < 3; ++i) colour[i] += fixed_point(lab[i * voxels + voxel]);
+  Runs<4, false, decltype(flush)> runs(flush);
+  for (int64_t voxel = first; voxel < first + 4 && voxel < voxels; ++voxel) {
+    const auto colour = [&](int i) {
+      return static_cast<unsigned long long>(static_cast<long long>(fixed_point(lab[i * voxels + voxel])));
+    };
+    runs.add(v.parent[voxel], {colour(0), colour(1), colour(2), 1});
   }
-  flush();
+  runs.finish();
 }
 
 // Calls with each component and a neighbour of it, as this thread's voxel and the one before it along an axis show.

@@ -67,4 +67,76 @@ __device__ inline void load_four(const Value* from, bool together, int64_t count
   }
 }
 
+// Sums of N values by label, gathered as long as labels stay the same: along a thread's own voxels, then over the
+// threads of its warp. Memory is asked once for each run, by `flush(label, sums)`. Wrapping makes subtraction exact.
+// With kMaximum the first value is not added up: the largest counts.
+template <int N, bool kMaximum, typename Flush>
+class Runs {
+ public:
+  __device__ explicit Runs(const Flush& flush) : flush_(flush) {}
+
+  __device__ void add(int32_t label, const unsigned long long (&values)[N]) {
+    if (label != label_) end_run();
+    label_ = label;
+    combine(values);
+  }
+
+  // Once, by all threads of a warp, those without voxels too.
+  __device__ void finish() {
+    const unsigned busy = __ballot_sync(kWarp, label_ >= 0);
+    if (__popc(busy) < kFew) {
+      if (head_label_ >= 0) flush_(head_label_, head_);
+      if (label_ >= 0) flush_(label_, total_);
+      return;
+    }
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int32_t before = __shfl_sync(kWarp, label_, lane > 0 ? lane - 1 : 0);
+    // a thread's first run goes to the thread before, where that one has ended with the same label
+    const bool given = lane > 0 && head_label_ >= 0 && head_label_ == before;
+    if (head_label_ >= 0 && !given) flush_(head_label_, head_);
+    const bool takes = __shfl_sync(kWarp, static_cast<int>(given), lane < 31 ? lane + 1 : 0) != 0;
+    take(head_, 1, takes);
+    // then every run of threads is added up by the first of them
+    const bool first = lane == 0 || before != label_;
+    const unsigned firsts = __ballot_sync(kWarp, first) & ~((2u << lane) - 1);
+    const int end = firsts == 0 ? 32 : 31 - __clz(static_cast<int>(firsts & (~firsts + 1)));
+    for (int apart = 1; apart < 32; apart *= 2) take(total_, apart, lane + apart < end);
+    if (first && label_ >= 0) flush_(label_, total_);
+  }
+
+ private:
+  static constexpr unsigned kWarp = 0xffffffffu;
+  static constexpr int kFew = 8;  // threads for which memory is asked sooner than the warp has added up
+
+  __device__ void combine(const unsigned long long (&values)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      total_[i] = kMaximum && i == 0 ? (values[0] > total_[0] ? values[0] : total_[0]) : total_[i] + values[i];
+  }
+
+  // What the thread so far up has, if it is wanted.
+  __device__ void take(const unsigned long long (&from)[N], int up, bool wanted) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    unsigned long long values[N];
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[i] = __shfl_sync(kWarp, from[i], lane + up < 32 ? lane + up : lane);
+    if (wanted) combine(values);
+  }
+
+  __device__ void end_run() {
+    if (label_ >= 0 && head_label_ >= 0) flush_(label_, total_);
+    const bool is_head = head_label_ < 0;
+    if (is_head) head_label_ = label_;
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      if (is_head) head_[i] = total_[i];
+      total_[i] = 0;
+    }
+  }
+
+  const Flush& flush_;
+  int32_t label_ = -1, head_label_ = -1;
+  unsigned long long total_[N] = {}, head_[N] = {};
+};
+
 }  // namespace videxplain::cuda

@@ -25,12 +25,15 @@ void segment_reduce(const int32_t* labels, const float* dense, const float* cam,
   r.samples = reinterpret_cast<Sample*>(r.counts + slots);
 
   const int64_t places = shape.frames + shape.height + shape.width;
-  const dim3 over_voxels(blocks_for(shape.voxels(), int64_t{kThreads} * kStretch), static_cast<unsigned>(batch));
-  const dim3 over_segments(blocks_for(settings.num_segments, kThreads), static_cast<unsigned>(batch));
+  const unsigned clips = static_cast<unsigned>(batch);
+  const dim3 over_fours(blocks_for(shape.voxels(), int64_t{kThreads} * 4), clips);
+  const dim3 over_more(blocks_for(shape.voxels(), int64_t{kThreads} * 4 * kFours), clips);
+  const dim3 over_segments(blocks_for(settings.num_segments, kThreads), clips);
   if (shape.voxels() > 0) {
     if (cam != nullptr) VX_LAUNCH(find_samples, blocks_for(places, kThreads), kThreads, stream, r);
-    if (settings.reduction != Reduction::kMax) VX_LAUNCH(find_largest, over_voxels, kThreads, stream, r);
-    VX_LAUNCH(accumulate, over_voxels, kThreads, stream, r);
+    if (settings.reduction != Reduction::kMax) VX_LAUNCH(find_largest, over_more, kThreads, stream, r);
+    const auto kernel = settings.reduction == Reduction::kMax ? accumulate<true> : accumulate<false>;
+    VX_LAUNCH(kernel, over_fours, kThreads, stream, r);
   }
   VX_LAUNCH(finish, over_segments, kThreads, stream, r);
   check(cudaGetLastError(), "segment_reduce");

@@ -1,14 +1,14 @@
 // Kernels of the fused reduction. Sums are kept as integers, so that the order in which threads arrive cannot matter.
 //
 // Two passes over the voxels: the first finds the largest magnitude of a clip, which sets the unit of the integers; the
-// second adds up. A thread walks along a stretch of voxels and touches memory once for each run of equal labels.
+// second adds up, and touches memory once for each run of equal labels.
 #pragma once
 
 #include "runtime.cuh"
 
 namespace videxplain::cuda {
 
-constexpr int kStretch = 16;  // voxels that one thread walks along, four at a time
+constexpr int kFours = 4;  // times that a thread of the first pass takes four voxels
 
 // Where a place lies among the samples of the class activation map: the lower of its two, and the weight of the upper.
 struct Sample {
@@ -105,16 +105,16 @@ class Upsampled {
   float t_weight_ = 0, y_weight_ = 0, left_ = 0, right_ = 0;
 };
 
-// Calls with the values of this thread's voxels: visit(first voxel, how many, values).
-template <typename Visit>
-__device__ inline void walk(const Reduce& r, int64_t clip, const Visit& visit) {
-  const int64_t voxels = r.voxels();
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kStretch;
-  if (first >= voxels) return;
-  Upsampled up(r, clip, first);
-  for (int64_t voxel = first; voxel < first + kStretch && voxel < voxels; voxel += 4) {
-    const int count = voxels - voxel < 4 ? static_cast<int>(voxels - voxel) : 4;
-    float values[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+// The values of four voxels that follow each other, of as many as there are.
+struct Four {
+  int64_t voxel;
+  int count = 0;
+  float values[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+
+  __device__ Four(const Reduce& r, int64_t clip, int64_t first) : voxel(first) {
+    const int64_t voxels = r.voxels();
+    if (voxel >= voxels) return;
+    count = voxels - voxel < 4 ? static_cast<int>(voxels - voxel) : 4;
     if (r.dense != nullptr) {
       values[0] = values[1] = values[2] = values[3] = 0.0f;
       for (int64_t c = 0; c < r.channels; ++c) {
@@ -124,14 +124,14 @@ __device__ inline void walk(const Reduce& r, int64_t clip, const Visit& visit) {
         for (int i = 0; i < 4; ++i) values[i] += r.keep_sign ? parts[i] : fabsf(parts[i]);
       }
     }
+    Upsampled up(r, clip, voxel);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (r.cam != nullptr && i < count) values[i] *= up.next();
       if (!r.keep_sign) values[i] = fabsf(values[i]);
     }
-    visit(voxel, count, values);
   }
-}
+};
 
 // Integers that are ordered as the floats are.
 __device__ inline unsigned long long ordered(float value) {
@@ -157,64 +157,55 @@ __device__ inline double units(const Reduce& r, int64_t clip) {
 __global__ void find_largest(Reduce r) {
   const int64_t clip = blockIdx.y;
   float largest = 0.0f;
-  walk(r, clip, [&](int64_t, int count, const float (&values)[4]) {
+  for (int turn = 0; turn < kFours; ++turn) {
+    const int64_t place = (static_cast<int64_t>(blockIdx.x) * kFours + turn) * blockDim.x + threadIdx.x;
+    const Four four(r, clip, 4 * place);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (i < count) largest = fmaxf(largest, fabsf(values[i]));
-  });
+      if (i < four.count) largest = fmaxf(largest, fabsf(four.values[i]));
+  }
   for (int apart = 16; apart > 0; apart /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, apart));
   // magnitudes are ordered as their bits are
   if (threadIdx.x % 32 == 0) atomicMax(r.largest + clip, static_cast<unsigned long long>(__float_as_uint(largest)));
 }
 
+template <bool kMaximum>
 __global__ void accumulate(Reduce r) {
-  const int64_t clip = blockIdx.y, voxels = r.voxels();
-  const bool maximum = r.reduction == 2;
-  const double unit = maximum ? 1.0 : units(r, clip);
-  int32_t label = -1;
-  unsigned long long value = 0, count = 0;
-  const auto flush = [&] {
-    if (count == 0) return;
+  const int64_t clip = blockIdx.y;
+  const double unit = kMaximum ? 1.0 : units(r, clip);
+  const auto flush = [&](int32_t label, const unsigned long long (&sums)[2]) {
     const int64_t slot = clip * r.num_segments + label;
-    if (maximum)
-      atomicMax(r.values + slot, value);
+    if (kMaximum)
+      atomicMax(r.values + slot, sums[0]);
     else
-      atomicAdd(r.values + slot, value);
-    atomicAdd(r.counts + slot, count);
+      atomicAdd(r.values + slot, sums[0]);
+    if (r.reduction != 0) atomicAdd(r.counts + slot, sums[1]);
   };
-  walk(r, clip, [&](int64_t voxel, int some, const float (&values)[4]) {
-    int32_t labels[4];
-    load_four<int4>(r.labels + clip * voxels + voxel, r.by_fours, some, labels);
+  const Four four(r, clip, 4 * (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x));
+  int32_t labels[4] = {};
+  if (four.count > 0) load_four<int4>(r.labels + clip * r.voxels() + four.voxel, r.by_fours, four.count, labels);
+  Runs<2, kMaximum, decltype(flush)> runs(flush);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (i >= some || labels[i] < 0 || labels[i] >= r.num_segments) continue;
-      if (labels[i] != label) {
-        flush();
-        label = labels[i];
-        value = count = 0;
-      }
-      ++count;
-      if (maximum) {
-        const unsigned long long code = ordered(values[i]);
-        value = code > value ? code : value;
-      } else {
-        // two's complement: sums of negative numbers come out right
-        value += static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(values[i]) * unit));
-      }
-    }
-  });
-  flush();
+  for (int i = 0; i < 4; ++i) {
+    if (i >= four.count || labels[i] < 0 || labels[i] >= r.num_segments) continue;
+    // two's complement: sums of negative numbers come out right
+    const unsigned long long value =
+        kMaximum ? ordered(four.values[i])
+                 : static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(four.values[i]) * unit));
+    runs.add(labels[i], {value, 1});
+  }
+  runs.finish();
 }
 
 __global__ void finish(Reduce r) {
   const int64_t clip = blockIdx.y, k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (k >= r.num_segments) return;
   const int64_t slot = clip * r.num_segments + k;
-  const unsigned long long count = r.counts[slot];
+  const unsigned long long count = r.counts[slot];  // not kept for a sum
   float score = 0.0f;
-  if (count > 0 && r.reduction == 2) {
-    score = from_ordered(r.values[slot]);
-  } else if (count > 0) {
+  if (r.reduction == 2) {
+    if (count > 0) score = from_ordered(r.values[slot]);
+  } else if (r.reduction == 0 || count > 0) {
     double sum = static_cast<double>(static_cast<long long>(r.values[slot])) / units(r, clip);
     if (r.reduction == 1) sum /= static_cast<double>(count);
     score = static_cast<float>(sum);

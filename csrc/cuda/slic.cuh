@@ -9,7 +9,7 @@ namespace videxplain::cuda {
 
 constexpr int kTileT = 4, kTileY = 8, kTileX = 16;
 constexpr int kTileThreads = kTileY * kTileX;  // a thread has one voxel of each frame of the tile
-constexpr int kCellStretch = 16;               // voxels that one thread walks along at the start
+constexpr int kCellStretch = 4;                // voxels that one thread walks along at the start
 constexpr int kSums = 7;                       // L, a, b, t, y, x, count
 
 struct Slic {
@@ -43,33 +43,25 @@ struct Tile {
   int32_t counts[kTileThreads / 32];
 };
 
-// What voxels add to a cluster, gathered until the next cluster comes. Unsigned, for wrapping makes subtraction exact.
-class Gathered {
- public:
-  __device__ explicit Gathered(unsigned long long* sums) : sums_(sums) {}
-
-  __device__ void add(int32_t label, bool leaves, const long long (&values)[kSums]) {
-    if (label != label_ || leaves != leaves_) flush();
-    label_ = label, leaves_ = leaves;
+// Adds to a cluster's sums.
+struct AddTo {
+  unsigned long long* sums;
+  __device__ void operator()(int32_t label, const unsigned long long (&values)[kSums]) const {
 #pragma unroll
-    for (int i = 0; i < kSums; ++i) total_[i] += values[i];
+    for (int i = 0; i < kSums; ++i)
+      if (values[i] != 0) atomicAdd(sums + label * int64_t{kSums} + i, values[i]);
   }
-  __device__ void flush() {
-    if (label_ < 0) return;
-#pragma unroll
-    for (int i = 0; i < kSums; ++i) {
-      const auto value = static_cast<unsigned long long>(total_[i]);
-      if (value != 0) atomicAdd(sums_ + label_ * int64_t{kSums} + i, leaves_ ? 0 - value : value);
-      total_[i] = 0;
-    }
-    label_ = -1;
-  }
+};
+using Gathered = Runs<kSums, false, AddTo>;
 
- private:
-  unsigned long long* sums_;
-  int32_t label_ = -1;
-  bool leaves_ = false;
-  long long total_[kSums] = {};
+// A voxel's share of the sums, or what takes it away again.
+struct Share {
+  unsigned long long values[kSums];
+  __device__ Share(bool leaves, float l, float a, float b, int64_t t, int64_t y, int64_t x) {
+    const long long all[kSums] = {fixed_point(l), fixed_point(a), fixed_point(b), t, y, x, 1};
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) values[i] = static_cast<unsigned long long>(leaves ? -all[i] : all[i]);
+  }
 };
 
 // Labels by the cells of the grid, and their sums.
@@ -77,17 +69,16 @@ __global__ void start_from_cells(Slic s) {
   const int64_t clip = blockIdx.y, voxels = s.voxels();
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCellStretch;
   const float* lab = s.lab + 3 * clip * voxels;
-  Gathered gathered(s.sums + clip * s.clusters * kSums);
+  const AddTo add_to{s.sums + clip * s.clusters * kSums};
+  Gathered gathered(add_to);
   for (int64_t voxel = first; voxel < first + kCellStretch && voxel < voxels; ++voxel) {
     const int64_t x = voxel % s.width, y = voxel / s.width % s.height, t = voxel / s.width / s.height;
     const int64_t cell = (t * s.grid[0] / s.frames * s.grid[1] + y * s.grid[1] / s.height) * s.grid[2];
     const int32_t label = static_cast<int32_t>(cell + x * s.grid[2] / s.width);
     s.labels[clip * voxels + voxel] = label;
-    gathered.add(
-        label, false,
-        {fixed_point(lab[voxel]), fixed_point(lab[voxels + voxel]), fixed_point(lab[2 * voxels + voxel]), t, y, x, 1});
+    gathered.add(label, Share(false, lab[voxel], lab[voxels + voxel], lab[2 * voxels + voxel], t, y, x).values);
   }
-  gathered.flush();
+  gathered.finish();
 }
 
 // Means of the sums; a cluster without voxels keeps its centre, a clip where nothing moved all of them.
@@ -200,20 +191,20 @@ __global__ void assign(Slic s, int64_t round) {
     }
   }
 
-  Gathered gathered(s.sums + clip * s.clusters * kSums);
+  const AddTo add_to{s.sums + clip * s.clusters * kSums};
   bool moved = false;
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
+    Gathered gathered(add_to);
 #pragma unroll
     for (int i = 0; i < kTileT; ++i) {
       if (now[i] == before[i]) continue;
       moved = true;
-      gathered.add(side == 0 ? before[i] : now[i], side == 0,
-                   {fixed_point(l[i]), fixed_point(a[i]), fixed_point(b[i]), t0 + i, y, x, 1});
+      gathered.add(side == 0 ? before[i] : now[i], Share(side == 0, l[i], a[i], b[i], t0 + i, y, x).values);
       if (side == 1) labels[first + i * frame] = now[i];
     }
+    gathered.finish();
   }
-  gathered.flush();
   if (__any_sync(0xffffffffu, moved) && lane == 0) atomicMax(s.moved + clip * s.rounds + round, 1);
 }
 

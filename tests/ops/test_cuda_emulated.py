@@ -268,8 +268,8 @@ FAULTS = {
     ),
     "missing atomic addition": (
         "segment_reduce.cuh",
-        "atomicAdd(r.values + slot, value)",
-        "r.values[slot] += value",
+        "atomicAdd(r.values + slot, sums[0])",
+        "r.values[slot] += sums[0]",
         "thread",
         reduces,
     ),
@@ -293,6 +293,20 @@ FAULTS = {
         "face(t > 0, c.width)",
         "plain",
         connects,
+    ),
+    "run added up beyond its end": (
+        "runtime.cuh",
+        "lane + apart < end",
+        "lane + apart <= end",
+        "plain",
+        reduces,
+    ),
+    "run added up twice": (
+        "runtime.cuh",
+        "if (head_label_ >= 0 && !given)",
+        "if (head_label_ >= 0)",
+        "plain",
+        reduces,
     ),
     "wrong row of the map": (
         "segment_reduce.cuh",

@@ -33,6 +33,13 @@ def test_real_clips_are_read_as_ffmpeg_reads_them(real: Path) -> None:
     assert video.frame_count == len(times) and not video.report
 
 
+def test_decoders_do_not_talk_to_python(real: Path) -> None:
+    """A thread of a decoder that wants Python's lock for a message never gets it from whoever closes the decoder."""
+    av.logging.set_level(av.logging.ERROR)
+    open_video(real)
+    assert av.logging.get_level() is None
+
+
 def test_variable_frame_rate_keeps_every_timestamp(tmp_path: Path) -> None:
     path = oracle.make(
         tmp_path / "vfr.mkv", "-vf", "select='not(mod(n*n,7))+eq(n,3)'", "-fps_mode", "vfr", *X264, seconds=3

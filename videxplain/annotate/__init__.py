@@ -179,7 +179,7 @@ def annotate(
         "save": None if save is None else os.path.abspath(save),
     }
     writer = ResumableWriter(output, encoding, source=input, job=job)
-    supervoxels = Supervoxels(**cutting)
+    supervoxels = Supervoxels(**cutting, device=model.device)
     supervoxels.restore(writer.state)
     saver = None if save is None else Saver(save, writer.frames)
     summary = Summary(frames=writer.frames, resumed=writer.frames)

@@ -10,7 +10,7 @@ import torch
 
 from videxplain import ops
 from videxplain.clip import Clip
-from videxplain.segmentation import grid_for, segment
+from videxplain.segmentation import grid_for, segment, to_segment
 
 SAME_REGION = 0.3
 """Intersection over union from which a region is the one of the frame before."""
@@ -41,16 +41,26 @@ class Supervoxels:
         How many times as fine as the network's input the clips are.
     warm
         Whether to start from the last window at all.
+    device
+        As for `segment`.
     """
 
     def __init__(
-        self, method: str, n_segments: int, compactness: float, *, scale: int = 1, warm: bool = True
+        self,
+        method: str,
+        n_segments: int,
+        compactness: float,
+        *,
+        scale: int = 1,
+        warm: bool = True,
+        device: torch.device | str | None = None,
     ) -> None:
         self._method = method
         self._n_segments = n_segments
         self._compactness = compactness
         self._spacing = (float(scale), 1.0, 1.0)
         self._warm = warm
+        self._device = device
         self._next = 0  # number of the next region that is new
         self._last: dict[str, np.ndarray] = {}
 
@@ -104,17 +114,17 @@ class Supervoxels:
 
     def _slic(self, clip: Clip, follows: bool) -> tuple[np.ndarray, np.ndarray]:
         grid = grid_for(clip.frames.shape[:3], self._n_segments, self._spacing)  # type: ignore[arg-type]
+        frames = to_segment(clip.frames, self._device)
         begun: dict[str, Any] = {}
         if follows and self._warm:
             centres = moved_on(self._last["centres"], self._place_in_last(clip), len(clip))
             begun = {
-                "centres": torch.from_numpy(centres)[None],
+                "centres": torch.from_numpy(centres)[None].to(frames.device),
                 "iterations": WARM_ITERATIONS,
                 "min_size": max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid))),
             }
-        frames = torch.from_numpy(np.ascontiguousarray(clip.frames))[None]
         labels, found = ops.supervoxels(frames, grid, self._compactness, self._spacing, **begun)
-        return labels[0].numpy(), found[0].numpy()
+        return labels[0].cpu().numpy(), found[0].cpu().numpy()
 
     def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:
         """Numbers of the regions: the last window's where the first frame's region covers the same place, or new."""

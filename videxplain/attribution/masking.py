@@ -13,7 +13,7 @@ from scipy.ndimage import find_objects
 from tqdm import tqdm
 
 from videxplain import memory
-from videxplain.attribution.fast_layers import FastLayers
+from videxplain.attribution.fast_layers import fast_layers
 from videxplain.attribution.incremental import Box, Recording, Rows, around
 from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
@@ -168,7 +168,7 @@ class MaskedClip:
         values, slopes = [], []
         for part in z.split(max(1, self.batch_size // ring) * ring):
             x = self.compose(part).requires_grad_()
-            with torch.enable_grad(), torch.compiler.set_stance("force_eager"), FastLayers():
+            with torch.enable_grad(), torch.compiler.set_stance("force_eager"), fast_layers(x):
                 with Secants(len(part), ring) if ring > 1 else nullcontext(), recording or nullcontext():
                     logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
                 scores = target_score(logits, self.target, output)

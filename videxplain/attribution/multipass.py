@@ -136,7 +136,7 @@ def _out_of_place(net: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _above_zero(net: torch.nn.Module) -> Iterator[None]:
-    """Batch norms that zennit has merged have an eps of 0, which older versions of torch refuse; their variance is 1."""
+    """zennit gives batch norms that it has merged a variance of 1 and an eps of 0, which older torch refuses."""
     merged = [module for module in net.modules() if getattr(module, "eps", None) == 0]
     for module in merged:
         module.eps = torch.finfo(torch.float32).tiny  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from videxplain.attribution.fast_layers import FastLayers
+from videxplain.attribution.fast_layers import fast_layers
 from videxplain.attribution.guided import GuidedRule
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
@@ -93,7 +93,7 @@ class ForwardPass:
                 self._outputs = stack.enter_context(_captured(layer, cut=cut))
             if self._rule is not None:
                 stack.enter_context(self._rule)
-            stack.enter_context(FastLayers())
+            stack.enter_context(fast_layers(self.x))
             if needs_input_gradient:
                 self.x.requires_grad_()
             self.logits = model.logits(self.x)

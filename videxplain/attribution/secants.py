@@ -38,6 +38,7 @@ MAX_POOLS = {
 }
 ELEMENTWISE = _RELU | _SMOOTH | {F.relu6, F.hardtanh}
 """The nonlinearities that this module knows, but for max pools."""
+_CHANGED = ELEMENTWISE | set(MAX_POOLS)
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
 
@@ -57,8 +58,10 @@ class Secants(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        x = args[0] if args else kwargs.get("input")
-        if not isinstance(x, torch.Tensor) or not x.requires_grad or len(x) % self.clips:
+        if func not in _CHANGED:
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        if not x.requires_grad or len(x) % self.clips:
             return func(*args, **kwargs)
         shape = (self.clips // self.ring, self.ring, len(x) // self.clips)
         if func in MAX_POOLS and not kwargs.get("return_indices"):

@@ -158,7 +158,11 @@ class Item:
         method = settings.segmentation or ("slic" if len(frames) > 1 else "quickshift")
         start = time.perf_counter()
         self.labels = segment(
-            frames, method=method, n_segments=num_segments, compactness=settings.compactness
+            frames,
+            method=method,
+            n_segments=num_segments,
+            compactness=settings.compactness,
+            device=model.device,
         )
         self.segmentation_seconds = time.perf_counter() - start
         self.num_segments = int(self.labels.max()) + 1

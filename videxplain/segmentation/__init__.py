@@ -12,7 +12,7 @@ from videxplain import ops
 from videxplain.errors import VidexplainError
 from videxplain.registry import Registry
 
-__all__ = ["SEGMENTATIONS", "grid_for", "segment"]
+__all__ = ["SEGMENTATIONS", "grid_for", "segment", "to_segment"]
 
 Segmentation = Callable[..., np.ndarray]
 SEGMENTATIONS: Registry[Segmentation] = Registry("segmentation")
@@ -26,6 +26,7 @@ def segment(
     compactness: float = 10.0,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     exact: bool = False,
+    device: torch.device | str | None = None,
 ) -> np.ndarray:
     """Cuts a clip into supervoxels, an image into superpixels.
 
@@ -43,6 +44,8 @@ def segment(
         Distance between neighbouring voxels along t, y, x; below 1 along t makes longer supervoxels.
     exact
         SLIC with scikit-image's labels, voxel for voxel (`skimage.segmentation.slic(..., start_label=0)`); slower.
+    device
+        A CUDA device for "slic", which finds the same labels as the CPU; all else is done on the CPU.
 
     Returns
     -------
@@ -69,7 +72,15 @@ def segment(
         from videxplain.segmentation import exact as like_scikit_image
 
         return like_scikit_image.slic(array, n_segments, compactness, spacing)
-    return SEGMENTATIONS[method](array, n_segments=n_segments, compactness=compactness, spacing=spacing)
+    return SEGMENTATIONS[method](
+        array, n_segments=n_segments, compactness=compactness, spacing=spacing, device=device
+    )
+
+
+def to_segment(frames: np.ndarray, device: torch.device | str | None) -> torch.Tensor:
+    """A clip (T, H, W, 3) as a batch of one, on the device if SLIC has kernels for it, else on the CPU."""
+    batch = torch.from_numpy(np.ascontiguousarray(frames))[None]
+    return batch.to(device) if device is not None and torch.device(device).type == "cuda" else batch
 
 
 def grid_for(
@@ -91,12 +102,17 @@ def grid_for(
 
 @SEGMENTATIONS.register("slic")
 def _slic(
-    frames: np.ndarray, *, n_segments: int, compactness: float, spacing: tuple[float, ...]
+    frames: np.ndarray,
+    *,
+    n_segments: int,
+    compactness: float,
+    spacing: tuple[float, ...],
+    device: torch.device | str | None,
 ) -> np.ndarray:
     """3-D SLIC in CIELAB; components below half the mean size join the neighbour nearest in colour."""
     grid = grid_for(frames.shape[:3], n_segments, spacing)  # type: ignore[arg-type]
-    clips = torch.from_numpy(np.ascontiguousarray(frames))[None]
-    return ops.supervoxels(clips, grid, compactness, spacing)[0][0].numpy()
+    labels, _ = ops.supervoxels(to_segment(frames, device), grid, compactness, spacing)
+    return labels[0].cpu().numpy()
 
 
 @SEGMENTATIONS.register("quickshift")

@@ -357,6 +357,9 @@ def _open(path: str) -> Any:
         raise VidexplainError(f"there is no file {path!r}; check the path.")
     if os.path.getsize(path) == 0 and os.path.isfile(path):
         raise VidexplainError(f"{path!r} is empty.")
+    # Older torchvision has FFmpeg's messages sent to Python. A decoder's thread with one to send would wait
+    # for the lock that is held by whoever closes the decoder and waits for its threads.
+    av.logging.set_level(None)
     container: Any
     try:
         container = av.open(path, metadata_errors="replace")
