@@ -101,6 +101,33 @@ def test_bad_input_gets_one_sentence_and_no_file(
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("command", ["explain", "annotate"])
+def test_a_gpu_without_memory_gets_one_sentence(
+    command: str,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import torch
+
+    import videxplain as vx
+
+    def used_up(*_: object) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8."
+        )
+
+    monkeypatch.setattr(vx.Classifier, "frame_logits", used_up)
+    out = tmp_path / ("o.png" if command == "explain" else "o.mp4")
+    assert main([command, str(photo), "-o", str(out), "--model", "c3d-motion"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(
+        "videxplain: the GPU's memory is used up (CUDA out of memory. Tried to allocate 2.00 GiB);"
+    )
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["explain"], ["explain", "x.png", "-o", "y.png", "--segments", "0"], ["fly"]]
 )

@@ -18,7 +18,7 @@ from videxplain.arguments import (
     load,
     positive,
 )
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, out_of_memory
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.evaluation.command import add_arguments as add_evaluation
 
@@ -39,6 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(f"videxplain: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        sentence = out_of_memory(error)
+        if sentence is None:
+            raise
+        print(f"videxplain: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(f"videxplain: {error or 'interrupted'}", file=sys.stderr)

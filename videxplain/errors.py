@@ -13,6 +13,17 @@ class VidexplainError(Exception):
     """
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """What to say and do where a GPU's memory was not enough; None of any other error."""
+    if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not have been imported
+        return None
+    what = str(error).split(". GPU", 1)[0].rstrip(".")
+    return (
+        f"the GPU's memory is used up ({what}); explain fewer clips at once (batch, batch_size), in bfloat16 "
+        "(precision), or on another device."
+    )
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> VidexplainError:
     """Error for a name that is not among `choices`, with the nearest ones suggested."""
     known = list(choices)

@@ -383,6 +383,29 @@ def test_running_estimate_ends_at_the_whole_and_stops_at_a_wanted_precision() ->
     torch.testing.assert_close(stopped[0], first.scores.float())
 
 
+@pytest.mark.parametrize("levels", ["secants", "centred"])
+@pytest.mark.parametrize("leaders", [0, 3])
+def test_what_does_not_fit_into_memory_goes_through_in_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, levels: str, leaders: int
+) -> None:
+    whole = last(masked(), 32, levels=levels, leaders=leaders)
+    clip, forward, sizes = masked(), vx.Classifier.frame_logits, []
+
+    def small(model: vx.Classifier, x: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x))
+        if len(x) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(model, x)
+
+    monkeypatch.setattr(vx.Classifier, "frame_logits", small)
+    found = last(clip, 32, levels=levels, leaders=leaders)
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-5, atol=1e-6)
+    assert found.passes == 32 and max(sizes) > 8 and clip.batch_size <= 8
+    monkeypatch.setattr(vx.Classifier, "frame_logits", lambda *_: small(clip.model, torch.zeros(9, 1)))
+    with pytest.raises(torch.OutOfMemoryError):
+        last(clip, 32, levels=levels, leaders=leaders)
+
+
 def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
     clip = masked()
     assert torch.equal(last(clip, 4, seed=1).scores, last(clip, 4, seed=1).scores)

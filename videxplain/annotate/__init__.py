@@ -17,7 +17,7 @@ from videxplain.annotate.cluster import ENGINES, Workers, cluster
 from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding, Pictures
@@ -247,10 +247,11 @@ def _explained(
 
 def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:
     """The same error, which also says what there is of the video and how to go on."""
-    reason = str(error) or type(error).__name__
+    shortage = out_of_memory(error)
+    reason = shortage or str(error) or type(error).__name__
     if not frames:
         writer.close()
-        return error
+        return VidexplainError(shortage) if shortage else error
     partial = writer.break_off()
     kept = writer.frames
     advice = f"the first {frames} frames are in {partial!r}" if partial else ""
@@ -260,7 +261,7 @@ def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> Base
         return KeyboardInterrupt(f"interrupted; {advice}." if advice else "interrupted.")
     if not isinstance(error, Exception):
         return error
-    if not isinstance(error, VidexplainError):
+    if not isinstance(error, VidexplainError) and not shortage:
         reason = f"failed at frame {frames}: {type(error).__name__}: {reason}"
     return VidexplainError(f"{reason.rstrip('.')}; {advice}." if advice else reason)
 

@@ -300,20 +300,25 @@ def _tangents(
 ) -> Iterator[_Observed]:
     """A pass is an observation."""
     z, weights = draw(passes, clip.num_segments, generator)
-    for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
-        slope = clip.gradient(part.to(clip.x), output=output)[1].double().cpu()
-        yield _Observed(slope, weight.expand_as(slope), len(part))
+    seen = 0
+    for _, slope in clip.batches(z, lambda part: clip.gradient(part.to(clip.x), output=output)):
+        weight = weights[seen : seen + len(slope)]
+        seen += len(slope)
+        yield _Observed(slope.double().cpu(), weight.expand_as(slope), len(slope))
 
 
 def _secants(
     measured: bool, clip: MaskedClip, passes: int, generator: torch.Generator, output: str
 ) -> Iterator[_Observed]:
     """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
+
+    def run(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Recording | None]:
+        recording = Recording() if measured else None
+        flat = z.flatten(0, 1).to(clip.x)
+        return z, *clip.gradient(flat, output=output, ring=z.shape[1], recording=recording), recording
+
     for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
-        for z in torch.stack(list(same)).split(max(1, clip.batch_size // size)):
-            recording = Recording() if measured else None
-            flat = z.flatten(0, 1).to(clip.x)
-            values, slope = clip.gradient(flat, output=output, ring=size, recording=recording)
+        for z, values, slope, recording in clip.batches(torch.stack(list(same)), run, clips=size):
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
             mean = (slope.double().cpu().view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
             values = values.cpu().view(len(z), size)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from videxplain.errors import VidexplainError, unknown_name
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
+
+Result = TypeVar("Result")
 
 BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 """Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
@@ -46,7 +48,8 @@ class MaskedClip:
         What takes a hidden supervoxel's place: its own mean colour ("mean", as the `lime` package does), mid-grey,
         black, a strong blur of the clip, or noise of the clip's own mean and deviation.
     batch_size
-        Clips per forward pass; by default as many as keep a batch near `BATCH_VALUES` values.
+        Clips per forward pass; by default as many as keep a batch near `BATCH_VALUES` values. Fewer from where a GPU's
+        memory was used up.
     """
 
     def __init__(
@@ -91,6 +94,22 @@ class MaskedClip:
         """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64."""
         return torch.cat([logits.softmax(dim=-1).mean(dim=1) for logits in self._logits(z, progress)])
 
+    def batches(
+        self, rows: torch.Tensor, run: Callable[[torch.Tensor], Result], clips: int = 1
+    ) -> Iterator[Result]:
+        """What `run` makes of as many rows at once as go through the network together, each so many `clips`."""
+        while len(rows):
+            part = rows[: max(1, self.batch_size // clips)]
+            try:
+                result = run(part)
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                self.batch_size = len(part) * clips // 2
+                continue
+            yield result
+            rows = rows[len(part) :]
+
     @torch.no_grad()
     def _logits(self, z: torch.Tensor, progress: str | None) -> Iterator[torch.Tensor]:
         """Batches of (B, frames, classes).
@@ -98,8 +117,10 @@ class MaskedClip:
         In double precision from here on: a confident network's probability differs from 1 by less than float32 can
         tell, and what a supervoxel does to it would be rounded away.
         """
-        for part in _counted(z.split(self.batch_size), progress):
-            yield self.model.frame_logits(self.compose(part)).double()
+        with _bar(len(z), progress) as bar:
+            for logits in self.batches(z, lambda part: self.model.frame_logits(self.compose(part)).double()):
+                yield logits
+                bar.update(len(logits))
 
     @torch.no_grad()
     def record(self, z: torch.Tensor, *, output: str) -> tuple[torch.Tensor, Recording]:
@@ -146,10 +167,12 @@ class MaskedClip:
         if self.x.device.type != "cpu" or not recording.is_local:
             recording.replayed += z.shape[:2].numel()
             return self.score(z.flatten(0, 1), output=output, progress=progress).view(z.shape[:2])
-        each = zip(_counted(z.split(1), progress), changed, strict=True)
-        return torch.stack(
-            [self.rescore(recording, rows, own[0], which, output=output) for own, which in each]
-        )
+        scores = []
+        with _bar(len(z), progress) as bar:
+            for own, which in zip(z, changed, strict=True):
+                scores.append(self.rescore(recording, rows, own, which, output=output))
+                bar.update()
+        return torch.stack(scores)
 
     def gradient(
         self,
@@ -162,14 +185,14 @@ class MaskedClip:
         """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch.
 
         `output` says which score, as `target_score` has it. With a `ring` each so many rows of z form a ring, and what
-        is returned for a row are slopes between it and the next one, as `Secants` has them. A `recording` is of the
-        last batch.
+        is returned for a row are slopes between it and the next one, as `Secants` has them. With a `recording` all
+        rows go through the network at once.
         """
-        values, slopes = [], []
-        for part in z.split(max(1, self.batch_size // ring) * ring):
-            x = self.compose(part).requires_grad_()
+
+        def run(rings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = self.compose(rings.flatten(0, 1)).requires_grad_()
             with torch.enable_grad(), torch.compiler.set_stance("force_eager"), fast_layers(x):
-                with Secants(len(part), ring) if ring > 1 else nullcontext(), recording or nullcontext():
+                with Secants(len(x), ring) if ring > 1 else nullcontext(), recording or nullcontext():
                     logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
                 scores = target_score(logits, self.target, output)
             (by_logits,) = torch.autograd.grad(scores.sum(), logits)
@@ -179,8 +202,11 @@ class MaskedClip:
                 ) / 2
             (gradient,) = torch.autograd.grad(logits, x, by_logits)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
-            slopes.append(sum_by_label(effect, self.labels.flatten(), self.num_segments))
-            values.append(scores.detach())
+            return scores.detach(), sum_by_label(effect, self.labels.flatten(), self.num_segments)
+
+        rings = z.unflatten(0, (-1, ring))
+        found = [run(rings)] if recording is not None else self.batches(rings, run, clips=ring)
+        values, slopes = zip(*found, strict=True)
         return torch.cat(values), torch.cat(slopes)
 
 
@@ -257,12 +283,6 @@ def _blur(x: torch.Tensor) -> torch.Tensor:
     return frames[:, 0].view_as(x)
 
 
-def _counted(batches: tuple[torch.Tensor, ...], progress: str | None) -> Iterator[torch.Tensor]:
-    """The batches, with a progress bar that counts their rows where a title is given."""
-    if progress is None:
-        yield from batches
-        return
-    with tqdm(total=sum(map(len, batches)), desc=progress, unit="clip", leave=False) as bar:
-        for part in batches:
-            yield part
-            bar.update(len(part))
+def _bar(total: int, title: str | None) -> tqdm:
+    """A progress bar, which shows where it has a title."""
+    return tqdm(total=total, desc=title, unit="clip", leave=False, disable=title is None)
