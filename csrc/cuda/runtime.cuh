@@ -99,7 +99,7 @@ class Runs {
     // then every run of threads is added up by the first of them
     const bool first = lane == 0 || before != label_;
     const unsigned firsts = __ballot_sync(kWarp, first) & ~((2u << lane) - 1);
-    const int end = firsts == 0 ? 32 : 31 - __clz(static_cast<int>(firsts & (~firsts + 1)));
+    const int end = firsts == 0 ? 32 : __ffs(static_cast<int>(firsts)) - 1;
     for (int apart = 1; apart < 32; apart *= 2) take(total_, apart, lane + apart < end);
     if (first && label_ >= 0) flush_(label_, total_);
   }

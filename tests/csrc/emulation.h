@@ -355,6 +355,7 @@ inline long long __double_as_longlong(double value) { return same_bits<long long
 inline long long __double2ll_rn(double value) { return std::llrint(value); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline int __clz(int bits) { return bits == 0 ? 32 : __builtin_clz(static_cast<unsigned>(bits)); }
 
 using cudaStream_t = void*;
