@@ -187,7 +187,7 @@ class Item:
     def seed(self, purpose: str) -> int:
         """A seed of its own for each item and purpose."""
         words = f"{self.settings.seed}/{self.name}/{purpose}"
-        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4])
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big")
 
     def masked(self, *, batch_size: int | None = None) -> MaskedClip:
         return MaskedClip(

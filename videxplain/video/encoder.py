@@ -30,7 +30,7 @@ _MATRICES = {
     5: Colorspace.ITU601,
     6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
+    9: getattr(Colorspace, "BT2020", Colorspace.ITU709),  # PyAV has it from 18 on
 }
 # MP4 keeps ticks per second in 32 bits and track lengths in ticks; finer clocks are rounded to this
 _FINEST = 1_000_000

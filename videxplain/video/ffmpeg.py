@@ -10,10 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import ffmpeg
 
 from videxplain.errors import VidexplainError
+from videxplain.video.frames import open_container
 from videxplain.video.reader import origin
 
 # what each container can hold as it is; the rest is converted where that is possible, or left out and told
@@ -162,7 +162,7 @@ def _names(streams: Sequence[int]) -> list[str]:
 
 
 def _indices(source: str, kind: str) -> list[int]:
-    with av.open(source, metadata_errors="replace") as container:
+    with open_container(source) as container:
         return [stream.index for stream in container.streams if stream.type == kind]
 
 
@@ -172,7 +172,7 @@ def _plan(source: str, suffix: str) -> tuple[list[int], dict[str, Any], list[str
     options: dict[str, Any] = {}
     notes: list[str] = []
     counts = {"a": 0, "s": 0}
-    with av.open(source, metadata_errors="replace") as container:
+    with open_container(source) as container:
         start = origin(container)
         for stream in container.streams:
             codec = getattr(stream.codec_context, "name", None) if stream.codec_context else None

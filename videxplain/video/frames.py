@@ -17,6 +17,18 @@ Orientation = tuple[int, bool]
 UPRIGHT: Orientation = (0, False)
 
 _local = threading.local()
+# up to 18 PyAV refuses files with metadata that are not UTF-8, if it is not asked; from 19 on it cannot be asked
+_READING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def open_container(path: str) -> Any:
+    """PyAV's container of a file that is to be read."""
+    return av.open(path, **_READING)
+
+
+def fraction(value: Any) -> Fraction | None:
+    """One of PyAV's rational numbers, which from 19 on are not fractions, and 0 where they were None before."""
+    return Fraction(value.numerator, value.denominator) if value else None
 
 
 class Frame:
@@ -125,14 +137,13 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     The matrix maps stored to displayed pixels in 16.16 fixed point, x to the right and y down. Turns that are
     no multiple of 90 degrees go to the nearest one.
     """
-    data: Any
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = struct.unpack("<5i", bytes(memoryview(data))[:20])
-            mirrored = a * d - b * c < 0
-            if mirrored:  # take the mirroring out: it is applied last, after the turn
-                a, c = -a, -c
-            # (a, b) is where the stored x axis goes; counter-clockwise with y down means towards -y
-            turns = round(np.degrees(np.arctan2(-b, a)) / 90) % 4
-            return turns, mirrored
-    return UPRIGHT
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return UPRIGHT
+    a, b, _, c, d = struct.unpack("<5i", bytes(memoryview(data))[:20])
+    mirrored = a * d - b * c < 0
+    if mirrored:  # take the mirroring out: it is applied last, after the turn
+        a, c = -a, -c
+    # (a, b) is where the stored x axis goes; counter-clockwise with y down means towards -y
+    turns = round(np.degrees(np.arctan2(-b, a)) / 90) % 4
+    return turns, mirrored

@@ -15,7 +15,7 @@ import numpy as np
 
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
-from videxplain.video.frames import UPRIGHT, Frame, Orientation, orientation_of
+from videxplain.video.frames import UPRIGHT, Frame, Orientation, fraction, open_container, orientation_of
 from videxplain.video.images import find_images, read_images
 
 DEFAULT_RATE = Fraction(25)
@@ -218,13 +218,13 @@ class Video:
         with _open(self.path) as container:
             chosen = _choose(container, stream, self.path)
             self.stream_index = chosen.index
-            self.time_base = chosen.time_base or Fraction(1, 1000)
+            self.time_base = fraction(chosen.time_base) or Fraction(1, 1000)
             told = {name.lower(): text for name, text in chosen.metadata.items() if text}
             told.setdefault("title", told.get("name", ""))  # so MP4 calls it
             self.tags = {name: told[name] for name in ("language", "title", "handler_name") if told.get(name)}
             self.default = bool(chosen.disposition & av.stream.Disposition.default)
             self._origin = origin(container)
-            rate = chosen.average_rate or chosen.guessed_rate or chosen.base_rate
+            rate = fraction(chosen.average_rate or chosen.guessed_rate or chosen.base_rate)
             self.rate = rate if rate and 0 < rate <= 1000 else DEFAULT_RATE
             self.frame_count = chosen.frames if chosen.frames > 0 else None
             if chosen.duration is not None and chosen.duration > 0:
@@ -245,7 +245,7 @@ class Video:
                 for name in ("colorspace", "color_range", "color_primaries", "color_trc")
             }
             self.stored_format = first.format.name
-            ratio = chosen.sample_aspect_ratio
+            ratio = fraction(chosen.sample_aspect_ratio)
             if ratio and ratio > 0:
                 self.sample_aspect_ratio = 1 / ratio if self.orientation[0] % 2 else ratio
 
@@ -362,7 +362,7 @@ def _open(path: str) -> Any:
     av.logging.set_level(None)
     container: Any
     try:
-        container = av.open(path, metadata_errors="replace")
+        container = open_container(path)
     except PermissionError:
         raise VidexplainError(f"{path!r} may not be read; check its permissions.") from None
     except (av.FFmpegError, OSError, ValueError) as error:
