@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"videxplain: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        sentence = out_of_memory(error)
-        if sentence is None:
+        shortage = out_of_memory(error)
+        if shortage is None:
             raise
-        print(f"videxplain: {sentence}", file=sys.stderr)
+        print(f"videxplain: {shortage}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(f"videxplain: {error or 'interrupted'}", file=sys.stderr)

@@ -13,12 +13,12 @@ class VidexplainError(Exception):
     """
 
 
-def out_of_memory(error: BaseException) -> str | None:
-    """What to say and do where a GPU's memory was not enough; None of any other error."""
+def out_of_memory(error: BaseException) -> VidexplainError | None:
+    """Error for a GPU whose memory was not enough, from torch's; None for any other."""
     if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not have been imported
         return None
     what = str(error).split(". GPU", 1)[0].rstrip(".")
-    return (
+    return VidexplainError(
         f"the GPU's memory is used up ({what}); explain fewer clips at once (batch, batch_size), in bfloat16 "
         "(precision), or on another device."
     )

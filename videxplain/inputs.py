@@ -83,8 +83,12 @@ def prepare(
         settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
         if scale > 1:
             views = [g.refined(scale).apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-        options: Any = {"n_segments": n_segments, "compactness": compactness, "spacing": (scale, 1, 1)}
-        options["device"] = model.device
+        options: Any = {
+            "n_segments": n_segments,
+            "compactness": compactness,
+            "spacing": (scale, 1, 1),
+            "device": model.device,
+        }
         segments = [segment(view, how, **options) for view in pictures(x, views)]
     if scale > 1:
         settings["segment_scale"] = scale

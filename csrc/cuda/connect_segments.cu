@@ -40,12 +40,12 @@ void connect_segments(const int32_t* labels, const float* lab, int64_t batch, Sh
 
   const unsigned clips = static_cast<unsigned>(batch);
   const dim3 over_voxels(blocks_for(voxels, kThreads), clips);
-  const dim3 over_fours(blocks_for(voxels, int64_t{kThreads} * 4), clips);
+  const dim3 over_runs(blocks_for(voxels, int64_t{kThreads} * kRun), clips);
   const dim3 over_chunks(static_cast<unsigned>(c.chunks), clips);
   VX_LAUNCH(join_runs, over_voxels, kThreads, stream, c);
   VX_LAUNCH(join_neighbours, over_voxels, kThreads, stream, c);
   VX_LAUNCH(flatten, over_voxels, kThreads, stream, c);
-  if (c.rounds > 0) VX_LAUNCH(measure, over_fours, kThreads, stream, c);
+  if (c.rounds > 0) VX_LAUNCH(measure, over_runs, kThreads, stream, c);
   for (int64_t round = 0; round < c.rounds; ++round) {
     VX_LAUNCH(find_distances, over_voxels, kThreads, stream, c, round);
     VX_LAUNCH(choose, over_voxels, kThreads, stream, c, round);

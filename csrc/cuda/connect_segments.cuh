@@ -10,6 +10,7 @@
 
 namespace videxplain::cuda {
 
+constexpr int kRun = 4;            // voxels that one thread walks along
 constexpr int kScanned = 1 << 12;  // voxels whose roots one block counts
 
 struct Connect {
@@ -119,7 +120,7 @@ __global__ void flatten(Connect c) {
 
 // Sizes and sums of colours of the components.
 __global__ void measure(Connect c) {
-  const int64_t clip = blockIdx.y, voxels = c.voxels(), first = own_voxel() * 4;
+  const int64_t clip = blockIdx.y, voxels = c.voxels(), first = own_voxel() * kRun;
   const Volume v(c, clip);
   const float* lab = c.lab + 3 * clip * voxels;
   const auto flush = [&](int32_t component, const unsigned long long (&sums)[4]) {
@@ -128,7 +129,7 @@ __global__ void measure(Connect c) {
     for (int i = 0; i < 3; ++i) atomicAdd(v.colour + int64_t{3} * component + i, sums[i]);
   };
   Runs<4, false, decltype(flush)> runs(flush);
-  for (int64_t voxel = first; voxel < first + 4 && voxel < voxels; ++voxel) {
+  for (int64_t voxel = first; voxel < first + kRun && voxel < voxels; ++voxel) {
     const auto colour = [&](int i) {
       return static_cast<unsigned long long>(static_cast<long long>(fixed_point(lab[i * voxels + voxel])));
     };

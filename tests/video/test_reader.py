@@ -13,7 +13,7 @@ from PIL import Image
 
 from videxplain.errors import VidexplainError
 from videxplain.video import DecodeReport, open_video
-from videxplain.video.reader import Clock
+from videxplain.video.clock import Clock
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 

@@ -247,11 +247,11 @@ def _explained(
 
 def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:
     """The same error, which also says what there is of the video and how to go on."""
-    shortage = out_of_memory(error)
-    reason = shortage or str(error) or type(error).__name__
+    error = out_of_memory(error) or error
+    reason = str(error) or type(error).__name__
     if not frames:
         writer.close()
-        return VidexplainError(shortage) if shortage else error
+        return error
     partial = writer.break_off()
     kept = writer.frames
     advice = f"the first {frames} frames are in {partial!r}" if partial else ""
@@ -261,7 +261,7 @@ def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> Base
         return KeyboardInterrupt(f"interrupted; {advice}." if advice else "interrupted.")
     if not isinstance(error, Exception):
         return error
-    if not isinstance(error, VidexplainError) and not shortage:
+    if not isinstance(error, VidexplainError):
         reason = f"failed at frame {frames}: {type(error).__name__}: {reason}"
     return VidexplainError(f"{reason.rstrip('.')}; {advice}." if advice else reason)
 

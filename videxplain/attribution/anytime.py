@@ -300,11 +300,9 @@ def _tangents(
 ) -> Iterator[_Observed]:
     """A pass is an observation."""
     z, weights = draw(passes, clip.num_segments, generator)
-    seen = 0
-    for _, slope in clip.batches(z, lambda part: clip.gradient(part.to(clip.x), output=output)):
-        weight = weights[seen : seen + len(slope)]
-        seen += len(slope)
-        yield _Observed(slope.double().cpu(), weight.expand_as(slope), len(slope))
+    for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
+        slope = clip.gradient(part.to(clip.x), output=output)[1].double().cpu()
+        yield _Observed(slope, weight.expand_as(slope), len(part))
 
 
 def _secants(

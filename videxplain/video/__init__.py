@@ -1,8 +1,9 @@
 """Video in and out: a streaming reader with exact times, and a writer that keeps what is not picture."""
 
+from videxplain.video.clock import DecodeReport
 from videxplain.video.ffmpeg import ffmpeg_executable
 from videxplain.video.frames import Frame
-from videxplain.video.reader import DecodeReport, Video, open_video
+from videxplain.video.reader import Video, open_video
 from videxplain.video.writer import VideoWriter, check_output
 
 __all__ = ["DecodeReport", "Frame", "Video", "VideoWriter", "check_output", "ffmpeg_executable", "open_video"]

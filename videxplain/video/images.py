@@ -16,7 +16,7 @@ from videxplain.clip import upright_rgb
 from videxplain.errors import VidexplainError
 
 if TYPE_CHECKING:
-    from videxplain.video.reader import DecodeReport
+    from videxplain.video.clock import DecodeReport
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _NUMBER = re.compile(r"%0?\d*d")
