@@ -13,6 +13,10 @@ class VidexplainError(Exception):
     """
 
 
+class VidexplainWarning(UserWarning):
+    """Something that makes a result slower or less sure, in one sentence."""
+
+
 def out_of_memory(error: BaseException) -> VidexplainError | None:
     """Error for a GPU whose memory was not enough, from torch's; None for any other."""
     if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not have been imported

@@ -94,7 +94,7 @@ def test_a_replayed_pass_is_a_whole_one(
     net = ready(make)
     x = torch.randn(4, 3, *SIZE, dtype=torch.float64).to(memory_format=layout)
     recording = recorded(net, x)
-    assert recording.is_local
+    assert recording.is_local and recording.is_whole
     changed = x[rows].clone()
     part = torch.randn_like(changed[(..., *box)])
     changed[(..., *box)] = part
@@ -145,7 +145,7 @@ def test_what_cannot_be_replayed_or_gains_nothing_is_told(make: Callable[[], nn.
     recording, net = Recording(), ready(make)
     with torch.no_grad(), recording:
         net(recording.follow(torch.randn(2, 3, *SIZE, dtype=torch.float64)))
-    assert not recording.is_local
+    assert not (recording.is_local and recording.is_whole)
 
 
 def test_a_network_that_goes_another_way_is_refused_and_scored_whole() -> None:

@@ -17,6 +17,7 @@ from videxplain.attribution.fast_layers import fast_layers
 from videxplain.attribution.incremental import Box, Recording, Rows, around
 from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.models.trial import rounding
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -27,6 +28,8 @@ BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 """Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
 FILLS = ("mean", "grey", "black", "blur", "noise")
 OUTPUTS = ("tempered", "log-odds", "probability", "logit")
+_CONFIRMATIONS = 3
+"""Replayed passes of a network that are compared with whole ones; of each one clip."""
 TEMPERATURE = 4.0
 """What divides log-odds before they become a "tempered" probability."""
 
@@ -67,6 +70,7 @@ class MaskedClip:
         if x.device.type == "cpu":
             memory.keep()  # many passes of the same sizes follow
         self.model, self.target, self.num_segments = model, target, num_segments
+        self.findings = model.findings(x[None])
         self.x = x
         self.labels = labels.long()
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
@@ -127,7 +131,7 @@ class MaskedClip:
         """As `score`, all rows of z (m, K) at once; and what `rescore` starts from."""
         recording = Recording()
         with torch.compiler.set_stance("force_eager"), recording:
-            logits = self.model.frame_logits(recording.follow(self.compose(z)))
+            logits = recording.logits = self.model.frame_logits(recording.follow(self.compose(z)))
         return target_score(logits.double(), self.target, output), recording
 
     @cached_property
@@ -140,14 +144,39 @@ class MaskedClip:
     def rescore(
         self, recording: Recording, rows: Rows, z: torch.Tensor, changed: Sequence[int], *, output: str
     ) -> torch.Tensor:
-        """As `score`, for z (m, K) of which only `changed` supervoxels differ from recorded rows: (m,) float64."""
+        """As `score`, for z (m, K) of which only `changed` supervoxels differ from recorded rows: (m,) float64.
+
+        By a replayed pass, the first of which with a network are compared with whole ones; by whole passes from where
+        one differs or fails.
+        """
         box = around([self._boxes[k] for k in changed])
         try:
             logits = recording.replay(self.model.frame_logits, rows, self.compose(z, box), box)
-        except LookupError:  # a network that does not always do the same
+            self.findings.replays = self._is_confirmed(logits, recording, rows, z)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of whatever a network does with a tensor that has no values
+            self.findings.replays = False
+        if not self.findings.replays:
             recording.replayed += len(z)
             return self.score(z, output=output)
         return target_score(logits.double(), self.target, output)
+
+    def _is_confirmed(
+        self, logits: torch.Tensor, recording: Recording, rows: Rows, z: torch.Tensor
+    ) -> bool:
+        """Whether a replayed pass gave what a whole one gives; the first few that change anything are compared."""
+        if not bool(torch.isfinite(logits).all()):
+            return False
+        if self.findings.confirmed_replays >= _CONFIRMATIONS:
+            return True
+        expected = self.model.frame_logits(self.compose(z[:1]))
+        recording.replayed += 1
+        before = recording.logits[rows][:1]
+        change, error = (float((expected - x).abs().max()) for x in (before, logits[:1]))
+        noise = rounding(self.model) * 0.01 * float(expected.abs().max())
+        self.findings.confirmed_replays += change > 10 * noise
+        return error <= 0.01 * change + noise
 
     def rescore_each(
         self,
@@ -161,10 +190,11 @@ class MaskedClip:
     ) -> torch.Tensor:
         """Of z (n, m, K), where z[i] differs from the m recorded rows in supervoxels `changed[i]`: (n, m) float64.
 
-        By `rescore`, or by whole passes where that spares nothing: a GPU takes large batches in the time in which the
-        many small layers of a box are sent to it.
+        By `rescore`, or by whole passes where that spares nothing or cannot be trusted: a GPU takes large batches in
+        the time in which the many small layers of a box are sent to it.
         """
-        if self.x.device.type != "cpu" or not recording.is_local:
+        replays = self.findings.replays and recording.is_local and recording.is_whole
+        if self.x.device.type != "cpu" or not replays:
             recording.replayed += z.shape[:2].numel()
             return self.score(z.flatten(0, 1), output=output, progress=progress).view(z.shape[:2])
         scores = []
@@ -195,6 +225,8 @@ class MaskedClip:
                 with Secants(len(x), ring) if ring > 1 else nullcontext(), recording or nullcontext():
                     logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
                 scores = target_score(logits, self.target, output)
+            if recording is not None:
+                recording.logits = logits.detach()
             (by_logits,) = torch.autograd.grad(scores.sum(), logits)
             if ring > 1:  # the mean of both ends
                 by_logits = (

@@ -79,6 +79,7 @@ class ForwardPass:
         guided_any: bool = False,
     ) -> None:
         self.model = model
+        model.findings(x)
         self.x = x.detach()
         self._rule = GuidedRule(smooth=guided_any) if needs_guided else None
         self._outputs: list[torch.Tensor] = []

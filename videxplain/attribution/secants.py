@@ -26,17 +26,39 @@ Slope = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Shape = tuple[int, int, int]
 """How rows lie in a batch: rings, clips in a ring, rows of a clip."""
 
-_RELU = frozenset({F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_})
-_IN_PLACE = frozenset({torch.relu_, torch.Tensor.relu_})
-_SMOOTH = frozenset(
-    {F.gelu, F.silu, F.elu, F.celu, F.selu, F.mish, F.softplus, F.hardswish, F.leaky_relu}
-    | {torch.sigmoid, torch.Tensor.sigmoid, F.sigmoid, torch.tanh, torch.Tensor.tanh, F.tanh}
+def named(*names: str) -> frozenset[Callable[..., Any]]:
+    """Every form in which torch has functions of these names, in place too: `F.relu`, `torch.relu_`, `Tensor.relu`."""
+    places = (torch, torch.Tensor, F, torch._C._nn)
+    return frozenset(
+        getattr(place, name + end) for place in places for name in names for end in ("", "_") if hasattr(place, name + end)
+    )
+
+
+def is_in_place(func: Callable[..., Any], settings: dict[str, Any]) -> bool:
+    """Whether a call overwrites its argument, as torch's names tell."""
+    return func.__name__.endswith("_") or bool(settings.get("inplace"))
+
+
+_BOUNDS: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "relu": lambda inplace=False: (0.0, None),
+    "relu6": lambda inplace=False: (0.0, 6.0),
+    "hardtanh": lambda min_val=-1.0, max_val=1.0, inplace=False: (min_val, max_val),
+    "clamp": lambda min=None, max=None: (min, max),
+    "clip": lambda min=None, max=None: (min, max),
+    "clamp_min": lambda min: (min, None),
+    "clamp_max": lambda max: (None, max),
+    "threshold": lambda threshold, value, inplace=False: (threshold if value == threshold else None, None),
+}
+"""Functions that keep values between two bounds, with torch's own arguments behind their input."""
+_SMOOTH = named(
+    *("gelu", "silu", "elu", "celu", "selu", "mish", "softplus", "hardswish", "leaky_relu", "prelu", "rrelu"),
+    *("sigmoid", "tanh", "hardsigmoid", "logsigmoid", "log_sigmoid", "softsign", "tanhshrink", "softshrink"),
 )
 MAX_POOLS = {
     F.max_pool2d: (F.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward),
     F.max_pool3d: (F.max_pool3d_with_indices, torch.ops.aten.max_pool3d_with_indices_backward),
 }
-ELEMENTWISE = _RELU | _SMOOTH | {F.relu6, F.hardtanh}
+ELEMENTWISE = named(*_BOUNDS) | _SMOOTH
 """The nonlinearities that this module knows, but for max pools."""
 _CHANGED = ELEMENTWISE | set(MAX_POOLS)
 _NEAR = 1e-3
@@ -70,23 +92,24 @@ class Secants(TorchFunctionMode):
         slope = _slope_of(func, args[1:], settings)
         if slope is None:
             return func(*args, **kwargs)
-        in_place = func in _IN_PLACE or bool(settings.get("inplace"))
+        in_place = is_in_place(func, settings)
         return _Elementwise.apply(x, shape, slope, lambda x: func(x, *args[1:], **settings), in_place)
 
 
 def _slope_of(func: Callable[..., Any], rest: tuple[Any, ...], settings: dict[str, Any]) -> Slope | None:
     """Of the function called with these behind its input, or None where this module does not know it."""
-    if func in _RELU:
-        return ClampSlope(0.0)
-    if func is F.relu6:
-        return ClampSlope(0.0, 6.0)
-    if func is F.hardtanh:
-        bounds = dict(zip(("min_val", "max_val"), rest, strict=False)) | settings
-        return ClampSlope(bounds.get("min_val", -1.0), bounds.get("max_val", 1.0))
-    if func in _SMOOTH:
-        aside = settings | ({"inplace": False} if settings.get("inplace") else {})
-        return partial(_smooth_slope, lambda x: func(x, *rest, **aside))
-    return None
+    others = [x for x in (*rest, *settings.values()) if isinstance(x, torch.Tensor)]
+    # parameters that the input decides, or that differ between clips, have no place in what follows
+    if "out" in settings or any(not x.is_leaf or (x.ndim > 1 and len(x) > 1) for x in others):
+        return None
+    bounds = _BOUNDS.get(func.__name__.strip("_"))
+    if bounds is not None:
+        low, high = bounds(*rest, **settings)
+        high = math.inf if high is None else high
+        if isinstance(low, float | int) and isinstance(high, float | int) and low > -math.inf:
+            return ClampSlope(float(low), float(high))
+    aside = settings | ({"inplace": False} if "inplace" in settings else {})
+    return partial(_smooth_slope, lambda x: func(x.clone(), *rest, **aside))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from torch import nn
 
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.models.grids import TokenGrid, find_cam_layer, first_tensor, to_grid
+from videxplain.models.trial import Findings, try_out
 
 if TYPE_CHECKING:
     from videxplain.clip import Clip, Geometry
@@ -112,6 +114,7 @@ class Classifier:
         self._token_grid = TokenGrid.of(token_grid)
         self._labels: list[str] | None = None
         self._num_classes: int | None = None
+        self._findings: dict[Any, Findings] = {}
         self.adapted(labels=labels, cam_layer=cam_layer, precision=precision, device=device)
 
     def adapted(
@@ -282,6 +285,18 @@ class Classifier:
 
     # Through the network
 
+    def findings(self, x: torch.Tensor) -> Findings:
+        """What the network's use on clips of the shape of x (B, C, T, h, w) has shown; the first use tries it out."""
+        key = (tuple(x.shape[1:]), x.dtype, str(x.device), self.precision)
+        if key not in self._findings:
+            self._findings[key] = try_out(self, x)
+        return self._findings[key]
+
+    @property
+    def takes_clips_one_by_one(self) -> bool:
+        """Whether the network was found to answer clips of a batch differently than on their own."""
+        return any(not found.is_independent for found in self._findings.values())
+
     def frame_logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, N, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
 
@@ -294,6 +309,8 @@ class Classifier:
             )
         batch, _, frames = x.shape[:3]
         inputs = x.to(self.dtype)
+        if inputs is x:
+            inputs = x.clone()  # some networks overwrite their input
         if self.layout == "BTCHW":
             inputs = inputs.transpose(1, 2)
         elif self.layout == "BCHW":
@@ -304,7 +321,10 @@ class Classifier:
         cast = torch.autocast(x.device.type, torch.bfloat16) if lower else nullcontext()
         with evaluating(self.net), cast:
             try:
-                output = self.net(inputs)
+                if self.takes_clips_one_by_one:
+                    logits = torch.cat([_logits_of(self.net(row), 1, self.name) for row in inputs.split(1)])
+                else:
+                    logits = _logits_of(self.net(inputs), len(inputs), self.name)
             except (RuntimeError, ValueError, TypeError) as error:
                 wanted = (3, self.clip_length, *self.size)
                 if tuple(x.shape[1:]) != wanted and not self.is_image_model:
@@ -312,18 +332,26 @@ class Classifier:
                         f"{self.name} takes clips of {wanted} and could not use {tuple(x.shape[1:])}: {error}"
                     ) from error
                 raise
-        logits = _logits_of(output, self.name)
-        rows = batch * (frames if self.is_image_model else 1)
-        if logits.shape[0] != rows:
-            raise VidexplainError(
-                f"{self.name} answered {rows} inputs with {logits.shape[0]} rows; check its layout "
-                f"({self.layout})."
-            )
-        if self._labels is not None and len(self._labels) != logits.shape[1]:
-            raise VidexplainError(
-                f"{self.name} has {logits.shape[1]} outputs but {len(self._labels)} class names were given."
-            )
+        self._check_classes(logits.shape[1])
         return logits.float().view(batch, -1, logits.shape[1])
+
+    def _check_classes(self, outputs: int) -> None:
+        """Raises where so many outputs of the network cannot be classes."""
+        if self._labels is not None:
+            if len(self._labels) != outputs:
+                raise VidexplainError(
+                    f"{self.name} has {outputs} outputs but {len(self._labels)} class names were given."
+                )
+        elif outputs == self.clip_length > 1:
+            raise VidexplainError(
+                f"{self.name} has as many outputs as its clips have frames, {outputs}, which may be an answer a frame; if "
+                "they are classes, give their names (labels), else wrap it in a module that returns (batch, classes)."
+            )
+        if outputs == 1:
+            raise VidexplainError(
+                f"{self.name} has one output, of which a softmax is always 1; wrap it in a module that returns two logits, "
+                "such as torch.cat([-x, x], dim=1) / 2 for one that is meant for a sigmoid."
+            )
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
@@ -335,6 +363,7 @@ class Classifier:
     @torch.no_grad()
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, num_classes); an image model's are the mean over the frames."""
+        self.findings(x)
         return self.frame_logits(x).softmax(-1).mean(1)
 
     # Classes
@@ -416,28 +445,56 @@ def _device_of(net: nn.Module) -> torch.device:
     return next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
 
 
-def _logits_of(output: Any, name: str) -> torch.Tensor:
-    """The (B, num_classes) tensor in whatever a network returns."""
-    logits = getattr(output, "logits", None)
-    if logits is None:
-        if isinstance(output, dict):
-            tensors = [value for value in output.values() if isinstance(value, torch.Tensor)]
-            logits = output.get("logits", tensors[0] if len(tensors) == 1 else None)
-        elif isinstance(output, list | tuple):
-            logits = output[0] if output else None
-        else:
-            logits = output
-    if isinstance(logits, torch.Tensor) and logits.ndim > 2 and logits[0, :].numel() == logits.shape[1]:
-        logits = logits.flatten(1)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or not logits.is_floating_point():
-        if isinstance(output, dict):
-            shape = f"a dict with {', '.join(map(repr, output))}"
-        elif isinstance(output, torch.Tensor):
-            shape = f"{output.dtype} {tuple(output.shape)}"
-        else:
-            shape = f"a {type(output).__name__}"
+def _logits_of(output: Any, rows: int, name: str) -> torch.Tensor:
+    """The (rows, num_classes) tensor in whatever a network returns; two that might be it are never guessed between."""
+    found = _named_logits(output)
+    if found is None:
+        candidates = {where: x for where, x in _tensors_in(output) if _is_logits(x, rows)}
+        if len(candidates) > 1:
+            listed = ", ".join(f"{where} {tuple(x.shape)}" for where, x in candidates.items())
+            raise VidexplainError(
+                f"{name} returns several tensors that may be its logits ({listed}); wrap it in a module that returns "
+                "the logits only."
+            )
+        found = next(iter(candidates.values()), None)
+    elif not _is_logits(found, rows):
+        found = None
+    if found is None:
+        shapes = ", ".join(f"{where} {x.dtype} {tuple(x.shape)}".lstrip() for where, x in _tensors_in(output))
+        kind = "" if isinstance(output, torch.Tensor) else f"a {type(output).__name__} with "
         raise VidexplainError(
-            f"{name} returns {shape}, in which no logits (B, classes) are found; wrap it in a module that "
-            "returns them."
+            f"{name} answers {rows} inputs with {kind}{shapes or 'no tensor'}, in which no logits ({rows}, classes) are "
+            "found; check its layout, or wrap it in a module that returns them."
         )
-    return logits
+    return found.flatten(1)
+
+
+def _named_logits(output: Any) -> Any:
+    """What an output calls its logits, or None."""
+    return output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+
+
+def _tensors_in(output: Any, where: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of tuples, lists, dicts and dataclasses, each with where it is."""
+    if isinstance(output, torch.Tensor):
+        yield where, output
+    elif isinstance(output, Mapping):
+        for key, value in output.items():
+            yield from _tensors_in(value, f"{where}[{key!r}]")
+    elif isinstance(output, list | tuple):
+        for index, value in enumerate(output):
+            yield from _tensors_in(value, f"{where}[{index}]")
+    elif dataclasses.is_dataclass(output):
+        for part in dataclasses.fields(output):
+            yield from _tensors_in(getattr(output, part.name), f"{where}.{part.name}")
+
+
+def _is_logits(x: Any, rows: int) -> bool:
+    """Whether a tensor can be (rows, classes), with nothing but axes of length 1 behind them."""
+    return (
+        isinstance(x, torch.Tensor)
+        and x.is_floating_point()
+        and x.ndim >= 2
+        and len(x) == rows
+        and x[0].numel() == x.shape[1]
+    )

@@ -1,0 +1,132 @@
+"""What a network's first passes show of it: whether it answers alike twice, alone and in a batch, and with logits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from videxplain.errors import VidexplainError, VidexplainWarning
+
+if TYPE_CHECKING:
+    from videxplain.models.classifier import Classifier
+
+_ROUNDING = {torch.float64: 1e-4, torch.float32: 1e-3}
+"""How far apart answers to the same clip may be, in units of the largest; less exact types may differ by `_COARSE`."""
+_COARSE = 0.05
+_SQUASHING = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "ExpBackward0": "an exponential"}
+_RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Alias", "Clone", "ToCopy", "Transpose")
+_RESHAPING += ("Permute", "Flatten", "Mean", "Cat")
+
+
+@dataclass
+class Findings:
+    """What using a network on clips of one shape has shown.
+
+    Attributes
+    ----------
+    is_deterministic
+        Whether it gives the same clip the same answer twice.
+    is_independent
+        Whether it answers a clip alike alone and in a batch; where not, clips go through it one by one.
+    replays
+        Whether passes that compute boxes only (`incremental`) equal whole ones, as far as it was tried.
+    confirmed_replays
+        How many of them have been compared with a whole pass.
+    follows_chords
+        Whether slopes of chords (`secants`) sum to what the score changes by, as far as it was tried.
+    notes
+        What the user should know, in sentences.
+    """
+
+    is_deterministic: bool = True
+    is_independent: bool = True
+    replays: bool = True
+    confirmed_replays: int = 0
+    follows_chords: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Tells the user once, and keeps the sentence for results."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            warnings.warn(sentence, VidexplainWarning, stacklevel=2)
+
+
+def rounding(model: Classifier) -> float:
+    """How far apart two answers of the network may be that differ by rounding only, in units of the largest."""
+    return _COARSE if model.precision != "float32" else _ROUNDING.get(model.dtype, _COARSE)
+
+
+def try_out(model: Classifier, x: torch.Tensor) -> Findings:
+    """Passes of the first of these clips (B, C, T, h, w): alone, beside its mirror image, and again if these differ.
+
+    Raises
+    ------
+    VidexplainError
+        If the network answers with probabilities where logits are wanted.
+    """
+    findings = Findings()
+    clip = x[:1, :, :1] if model.is_image_model else x[:1]
+    clip = clip.detach()
+    # the caller may be anywhere, also where gradients are off
+    with torch.inference_mode(False), torch.enable_grad():
+        alone = model.frame_logits(clip.clone().requires_grad_())
+    _refuse_probabilities(model, alone)
+    alone = alone.detach()
+    with torch.no_grad():
+        pair = torch.cat([clip, clip.flip(-1)])
+        try:
+            beside = model.frame_logits(pair)[:1]
+        except torch.OutOfMemoryError:
+            return findings
+        except (RuntimeError, ValueError, VidexplainError):
+            findings.is_independent = False  # some networks take one clip only
+            return findings
+        if _differ(model, alone, beside):
+            if _differ(model, alone, model.frame_logits(clip)):
+                findings.is_deterministic = False
+                findings.note(
+                    f"{model.name!r} gives the same clip different answers, so that its explanations hold chance; "
+                    "look for a dropout that is left on (F.dropout without training=self.training)."
+                )
+            else:
+                findings.is_independent = False
+                findings.note(
+                    f"{model.name!r} answers a clip differently beside other clips, so that clips go through it one by "
+                    "one; look for a normalisation by the statistics of the batch."
+                )
+    return findings
+
+
+def _differ(model: Classifier, one: torch.Tensor, other: torch.Tensor) -> bool:
+    scale = float(one.abs().max())
+    return not bool(((one - other).abs() <= rounding(model) * scale).all())
+
+
+def _refuse_probabilities(model: Classifier, logits: torch.Tensor) -> None:
+    """Raises where logits (1, frames, classes) are probabilities, by their values and the operation they come from."""
+    values = logits.detach()
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        return
+    last = next((name for name in _last_operations(logits.grad_fn) if name in _SQUASHING), None)
+    sums_to_one = logits.shape[-1] > 1 and bool(((values.sum(dim=-1) - 1).abs() < 1e-3).all())
+    if last is None and not sums_to_one:
+        return
+    ending = _SQUASHING[last] if last else "softmax"
+    raise VidexplainError(
+        f"{model.name!r} answers with probabilities (it ends in {ending}), where logits are needed: a softmax of "
+        "probabilities is no probability; give the network without its last activation."
+    )
+
+
+def _last_operations(node: Any) -> Iterator[str]:
+    """The operations behind a result, from the last one, as far as only its shape was changed since."""
+    while node is not None:
+        yield node.name()
+        if not node.name().removeprefix("Unsafe").startswith(_RESHAPING):
+            return
+        node = node.next_functions[0][0] if node.next_functions else None
