@@ -206,6 +206,7 @@ def test_gradient_works_under_no_grad_and_leaves_x_alone() -> None:
 def test_cam_only_methods_do_no_work_before_the_cam_layer() -> None:
     """Their backward pass ends at the CAM layer: nothing before it is recorded."""
     model, recorded = tiny(), []
+    model.predict(torch.randn(1, 3, 4, 16, 16))  # by which it is tried out
     handle = model.net.conv.register_forward_hook(lambda _m, _a, out: recorded.append(out.requires_grad))
     vx.pixel_scores(model, torch.randn(1, 3, 4, 16, 16), "grad-cam", 0)
     vx.pixel_scores(model, torch.randn(1, 3, 4, 16, 16), "vanilla", 0)

@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-_RECTIFIERS: frozenset[Callable[..., Any]] = frozenset(
-    {F.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, F.relu6}
-)
-_OWN_RESULT = frozenset({"ReluBackward0", "HardtanhBackward0"})
-"""Nodes of rectifiers with a derivative of 0 or 1 and one input, for which dropping may as well come after them."""
-_SMOOTH: dict[Callable[..., Any], str] = {
-    F.gelu: "GELU",
-    F.silu: "SiLU",
-    F.elu: "ELU",
-    F.celu: "CELU",
-    F.selu: "SELU",
-    F.mish: "Mish",
-    F.softplus: "softplus",
-    F.hardswish: "hard-swish",
-    F.leaky_relu: "leaky ReLU",
+from videxplain.attribution.secants import ELEMENTWISE, is_in_place
+
+
+def _is_zero(bound: torch.Tensor | None) -> bool:
+    return bound is not None and not bool(bound.any())
+
+
+_RECTIFIERS: dict[str, Callable[[Any], bool]] = {
+    "ReluBackward0": lambda node: True,
+    "HardtanhBackward0": lambda node: node._saved_min_val == 0,
+    "ThresholdBackward0": lambda node: node._saved_threshold == 0,
+    "ClampBackward1": lambda node: node._saved_min == 0,
+    "ClampMinBackward0": lambda node: node._saved_min == 0,
+    "ClampBackward0": lambda node: _is_zero(node._saved_min),
+    "ClampMinBackward1": lambda node: _is_zero(node._saved_min),
+    "MaximumBackward0": lambda node: _has_constant(node) and _is_zero(_constant(node)),
+    "LeakyReluBackward0": lambda node: node._saved_negative_slope == 0,
 }
+"""Nodes of rectifiers, where their settings make them one: a derivative of 0 or 1, by the sign of their one input."""
+_RELATIVES = {
+    "GeluBackward0": "GELU",
+    "SiluBackward0": "SiLU",
+    "EluBackward0": "ELU",
+    "CeluBackward0": "CELU",
+    "MishBackward0": "Mish",
+    "SoftplusBackward0": "softplus",
+    "HardswishBackward0": "hard-swish",
+    "LeakyReluBackward0": "leaky ReLU",
+    "RreluWithNoiseBackward0": "randomised leaky ReLU",
+    "PreluKernelBackward0": "PReLU",
+}
+_LINEAR_IN_DISGUISE = "videxplain."
+"""The module of functions that stand for layers which are linear."""
 
 
 class GuidedRule(TorchFunctionMode):
     """Context manager around a forward pass; while `active`, backward passes through it obey the guided rule.
 
-    A rectifier gets a gradient hook that drops negative gradients, so that with the rectifier's own derivative, 0 or
-    1, a value passes back only where both the gradient and the input were positive. The hooks belong to the autograd
-    graph, not to the model: they vanish with the graph, whatever happens.
+    A rectifier's node in the graph of a forward pass gets a hook that drops negative gradients, so that with the
+    rectifier's own derivative, 0 or 1, a value passes back only where both the gradient and the input were positive.
+    The hooks belong to the graph, not to the model: they vanish with it, whatever happens.
 
-    Works on calls, not on modules: `nn.ReLU`, `nn.ReLU6`, `F.relu`, `torch.relu`, `Tensor.relu`, their in-place
-    forms, rectifiers built inside `forward`, and one module used many times.
+    The graph shows every rectifier however it was called: as a module, a function or a method, in place, as a clamp or
+    a threshold at 0, inside scripted functions. What may be a rectifier and cannot be told is named in `unguided`.
 
     Parameters
     ----------
@@ -47,9 +63,9 @@ class GuidedRule(TorchFunctionMode):
     active
         Whether backward passes obey the rule; off, they give the plain gradient of the same graph.
     rectifiers
-        How many rectifier calls the forward pass made.
+        How many nodes of rectifiers were met.
     unguided
-        Names of the smooth rectifiers met that the rule left alone.
+        Names of what was met that the rule left alone although it is, or may be, a relative of ReLU.
     """
 
     def __init__(self, *, smooth: bool = False) -> None:
@@ -58,41 +74,100 @@ class GuidedRule(TorchFunctionMode):
         self.active = False
         self.rectifiers = 0
         self.unguided: set[str] = set()
+        self._overwritten_parts: list[torch.Tensor] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in _RECTIFIERS or _is_relu6(func, args, kwargs):
-            self._guide(result)
-        elif func in _SMOOTH:
-            if self.smooth:
-                self._guide(result)
-            else:
-                self.unguided.add(_SMOOTH[func])
+        # what the graph hides
+        if func in ELEMENTWISE and is_in_place(func, kwargs or {}) and result._is_view() and result.requires_grad:
+            self._overwritten_parts.append(result)
+        if func == torch.Tensor.data.__get__ and args[0].grad_fn is not None:
+            self.unguided.add("operations through .data")
         return result
 
-    def _guide(self, output: torch.Tensor) -> None:
+    def attach(self, result: torch.Tensor) -> None:
+        """Hooks the rectifiers in the graph behind the result of a forward pass."""
+        nodes = set(_graph(result))
+        for part in self._overwritten_parts:
+            if part.grad_fn in nodes:
+                self.rectifiers += 1
+                part.register_hook(self._drop_negative)
+            else:  # the network goes on with the whole tensor
+                self.unguided.add("a rectifier in place on a part of a tensor")
+        self._overwritten_parts.clear()
+        for node in nodes:
+            name = node.name()
+            if name in _RECTIFIERS and _RECTIFIERS[name](node):
+                self._guide(node)
+            elif relative := _relative(node):
+                if self.smooth:
+                    self._guide(node)
+                else:
+                    self.unguided.add(relative)
+
+    def _guide(self, node: Any) -> None:
         self.rectifiers += 1
-        if not output.requires_grad:
-            return
-        node = output.grad_fn
-        if node is not None and node.name() in _OWN_RESULT:
-            node.register_hook(self._drop_negative_after)
-        else:
-            output.register_hook(self._drop_negative)
+        node.register_hook(self._drop_negative_after)
 
     def _drop_negative(self, gradient: torch.Tensor) -> torch.Tensor:
         return gradient.clamp(min=0) if self.active else gradient
 
-    def _drop_negative_after(self, results: tuple[torch.Tensor, ...], _: Any) -> tuple[torch.Tensor] | None:
-        """After the rectifier's own backward pass, whose result is new: it may be changed where it lies."""
-        return (results[0].clamp_(min=0),) if self.active else None
+    def _drop_negative_after(self, results: tuple[torch.Tensor | None, ...], _: Any) -> tuple[Any, ...] | None:
+        """After the node's own backward pass: a derivative that is never negative may as well come first."""
+        return tuple(None if x is None else x.clamp(min=0) for x in results) if self.active else None
 
 
-def _is_relu6(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
-    """`nn.ReLU6` calls `hardtanh(x, 0, 6)`; with a negative lower bound it is no rectifier."""
-    if func is not F.hardtanh:
+def _graph(result: torch.Tensor) -> Iterator[Any]:
+    """Every node behind a tensor, once."""
+    waiting, seen = [result.grad_fn], {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [before for before, _ in node.next_functions]
+
+
+def _has_constant(node: Any) -> bool:
+    """Whether one of the two arguments of an operation does not depend on the input."""
+    return [before is not None for before, _ in node.next_functions].count(True) == 1
+
+
+def _constant(node: Any) -> torch.Tensor:
+    """That argument of a maximum."""
+    return node._saved_other if node.next_functions[1][0] is None else node._saved_self
+
+
+def _relative(node: Any) -> str | None:
+    """The name of a node that is a relative of ReLU, or of which it cannot be told; None for all others."""
+    name = node.name()
+    if name in _RELATIVES:
+        return _RELATIVES[name]
+    if name == "MaximumBackward0" and _has_constant(node):
+        return "maximum"
+    if name == "WhereBackward0" and _has_constant(node):
+        return "where"  # this and what follows may be rectifiers made by hand
+    if name == "IndexPutBackward0" and node.next_functions[-1][0] is None:
+        return "an assignment to an index"
+    if name == "MaskedFillBackward0" and _is_mask(node, node._saved_mask):
+        return "a masked fill"
+    if name == "MulBackward0" and _has_constant(node):
+        constant = node._saved_other if node.next_functions[1][0] is None else node._saved_self
+        if _is_mask(node, constant):
+            return "a product with a mask"
+    if "DifferentiableGraph" in name:
+        return "a scripted function"
+    function = getattr(node, "_forward_cls", None)
+    if function is not None and not function.__module__.startswith(_LINEAR_IN_DISGUISE):
+        return f"a function of its own ({function.__name__})"
+    return None
+
+
+def _is_mask(node: Any, values: torch.Tensor | None) -> bool:
+    """Whether values hide some places of what a node makes, each on its own, and keep the others."""
+    if values is None or tuple(values.shape) != tuple(node._input_metadata[0].shape) or values.numel() == 1:
         return False
-    lower = args[1] if len(args) > 1 else (kwargs or {}).get("min_val", -1.0)
-    return lower == 0
+    hidden = values == 0
+    return bool((hidden | (values == 1)).all()) and 0 < int(hidden.sum()) < hidden.numel()

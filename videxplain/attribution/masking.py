@@ -30,6 +30,9 @@ FILLS = ("mean", "grey", "black", "blur", "noise")
 OUTPUTS = ("tempered", "log-odds", "probability", "logit")
 _CONFIRMATIONS = 3
 """Replayed passes of a network that are compared with whole ones; of each one clip."""
+_MISSED = 0.1
+"""Share of the changes from mask to mask that slopes of chords may miss; in networks of convolutions, rectifiers and
+max pools it is rounding."""
 TEMPERATURE = 4.0
 """What divides log-odds before they become a "tempered" probability."""
 
@@ -234,12 +237,37 @@ class MaskedClip:
                 ) / 2
             (gradient,) = torch.autograd.grad(logits, x, by_logits)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
-            return scores.detach(), sum_by_label(effect, self.labels.flatten(), self.num_segments)
+            slopes = sum_by_label(effect, self.labels.flatten(), self.num_segments)
+            if ring > 1:
+                self._check_chords(rings, slopes, logits.detach(), by_logits)
+            return scores.detach(), slopes
 
         rings = z.unflatten(0, (-1, ring))
         found = [run(rings)] if recording is not None else self.batches(rings, run, clips=ring)
         values, slopes = zip(*found, strict=True)
         return torch.cat(values), torch.cat(slopes)
+
+
+    def _check_chords(
+        self, rings: torch.Tensor, slopes: torch.Tensor, logits: torch.Tensor, by_logits: torch.Tensor
+    ) -> None:
+        """Tells where slopes do not sum to what changes from each mask to the next; rounding is no change."""
+
+        def step(rows: torch.Tensor) -> torch.Tensor:
+            rows = rows.view(*rings.shape[:2], -1)
+            return (rows - rows.roll(-1, dims=1)).flatten(0, 1)
+
+        changes = (by_logits.flatten(1) * step(logits)).sum(dim=1)
+        size = float(changes.abs().sum())
+        if size < rounding(self.model) * float((by_logits * logits).abs().sum()):
+            return
+        missed = float(((slopes * step(rings)).sum(dim=1) - changes).abs().sum()) / size
+        if missed > _MISSED:
+            self.findings.note(
+                f"region gradients are less sure for {self.model.name!r}: the slopes that they follow differ by "
+                f"{missed:.0%} from what its score changes by, as in networks with attention or layer normalisation or "
+                "with operations that are not seen (scripted ones); compare with lime-batched or kernel-shap."
+            )
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:

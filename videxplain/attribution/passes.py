@@ -104,6 +104,8 @@ class ForwardPass:
             raise VidexplainError(
                 f"the CAM layer {model.cam_layer!r} was not used in the forward pass; name another layer"
             )
+        if self._rule is not None:
+            self._rule.attach(self.logits)
         self._check_rule()
         if not bool(torch.isfinite(self.logits).all()):
             raise VidexplainError(

@@ -36,8 +36,6 @@ class Findings:
         Whether passes that compute boxes only (`incremental`) equal whole ones, as far as it was tried.
     confirmed_replays
         How many of them have been compared with a whole pass.
-    follows_chords
-        Whether slopes of chords (`secants`) sum to what the score changes by, as far as it was tried.
     notes
         What the user should know, in sentences.
     """
@@ -46,14 +44,17 @@ class Findings:
     is_independent: bool = True
     replays: bool = True
     confirmed_replays: int = 0
-    follows_chords: bool = True
     notes: list[str] = field(default_factory=list)
 
     def note(self, sentence: str) -> None:
-        """Tells the user once, and keeps the sentence for results."""
-        if sentence not in self.notes:
+        """Tells the user once, and keeps the sentence for results; what differs in figures only is the same."""
+        if _without_figures(sentence) not in map(_without_figures, self.notes):
             self.notes.append(sentence)
             warnings.warn(sentence, VidexplainWarning, stacklevel=2)
+
+
+def _without_figures(sentence: str) -> str:
+    return "".join(letter for letter in sentence if not letter.isdigit())
 
 
 def rounding(model: Classifier) -> float:
@@ -77,6 +78,8 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
         alone = model.frame_logits(clip.clone().requires_grad_())
     _refuse_probabilities(model, alone)
     alone = alone.detach()
+    if not bool(torch.isfinite(alone).all()):
+        return findings  # whoever asks for gradients or scores tells
     with torch.no_grad():
         pair = torch.cat([clip, clip.flip(-1)])
         try:
