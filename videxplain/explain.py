@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from videxplain import __version__
 from videxplain.attribution.anytime import default_leaders, estimates
 from videxplain.attribution.levels import SECANTS
 from videxplain.attribution.masking import MaskedClip
-from videxplain.attribution.methods import METHODS, Method, RegionMethod, option_names
-from videxplain.attribution.scores import Output, PixelScores, Target, pixel_scores_of
+from videxplain.attribution.methods import METHODS, Method, RegionMethod
+from videxplain.attribution.scores import PixelScores, Target, pixel_scores_of
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explanation import Explanation
 from videxplain.inputs import SEGMENTS_FROM, ClipLike, pictures_for, prepare, refuse_fine
 from videxplain.ops import segment_reduce
+from videxplain.settings import MethodSettings, Voxels, recorded, settings_for
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
 NUM_PREDICTIONS = 5  # kept in an Explanation
-REDUCTIONS = ("sum", "mean", "max")
 
 
 def explain(
@@ -35,15 +36,11 @@ def explain(
     *,
     methods: Sequence[str] | None = None,
     segmentation: str | None = None,
-    segments_from: str = "image",
-    n_segments: int = 200,
-    compactness: float = 10.0,
-    segment_scale: int = 1,
+    segments_from: str | None = None,
+    n_segments: int | None = None,
+    compactness: float | None = None,
+    segment_scale: int | None = None,
     labels: np.ndarray | Sequence[np.ndarray] | None = None,
-    reduction: str = "sum",
-    signed: bool = False,
-    output: Output = "probability",
-    guided_any: bool = False,
     keep_maps: bool = False,
     **options: Any,
 ) -> Any:
@@ -65,11 +62,11 @@ def explain(
     segmentation
         "slic" (the default for clips), "quickshift" (the default for images, as in the paper) or "grid".
     segments_from
-        What is cut: the "image" (the paper), the "gradient" of the target as grey levels, or "both", half and half.
+        What is cut: the "image" (the paper, and the default), the "gradient" of the target as grey levels, or "both", half and half.
         The last two are the idea of SWAG (Hartley et al., WACV 2021), whose `reduction` is "mean"; they cost one
         forward and backward pass more.
     n_segments, compactness
-        About how many supervoxels, and how much their shape counts against their colour (SLIC).
+        About how many supervoxels (200 by default), and how much their shape counts against their colour (10, SLIC).
     segment_scale
         Cut frames into supervoxels on a grid so many times as fine as the network's input along both axes, as far as
         the frames' own resolution goes: outlines follow the picture more closely. For methods that score voxels, and
@@ -77,16 +74,13 @@ def explain(
     labels
         Supervoxels made elsewhere, integers (T, h, w) at the network's input size or (T, n * h, n * w), instead of a
         segmentation.
-    reduction
-        "sum" (the paper), "mean" or "max" of the voxel scores in a supervoxel.
-    signed
-        Keep the sign of voxel scores instead of taking absolute values (the paper).
-    output, guided_any
-        See `pixel_scores`.
     keep_maps
         Keep the voxel scores in `Explanation.dense` and `Explanation.cam`.
     **options
-        The method's own, such as `samples` and `seed` of LIME; a method is not asked about another's.
+        The method's own, as `videxplain.settings` has them, such as `samples` and `seed` of LIME; of several methods
+        one is not asked about another's. For methods that score voxels: `reduction`, the "sum" (the paper), "mean" or
+        "max" of a supervoxel's voxel scores; `signed`, which keeps their sign instead of taking absolute values (the
+        paper); `output` and `guided_any`, see `pixel_scores`.
 
     Returns
     -------
@@ -98,16 +92,18 @@ def explain(
     VidexplainError
         One sentence on what is wrong with the clip, the class, the method, an option or the network.
     """
-    chosen = {name: METHODS[name] for name in (methods or [method])}
-    _check_options(chosen, options)
-    if reduction not in REDUCTIONS:
-        raise unknown_name("reduction", reduction, REDUCTIONS)
+    settings = settings_for(list(methods or [method]), options)
+    chosen = {name: METHODS[name] for name in settings}
+    if labels is not None:
+        cutting = {"segmentation": segmentation, "segments_from": segments_from, "segment_scale": segment_scale}
+        _refuse_cutting(cutting | {"n_segments": n_segments, "compactness": compactness})
+    segments_from, segment_scale = segments_from or "image", segment_scale or 1
     single = not isinstance(clip, (list, tuple))
     batch: Any = [clip] if single else clip
     given: Any = [labels] if single and labels is not None else labels
     if segments_from not in SEGMENTS_FROM:
         raise unknown_name("source of segments", segments_from, SEGMENTS_FROM)
-    pictures = partial(pictures_for, model, segments_from, target, output)
+    pictures = partial(pictures_for, model, segments_from, target)
     inputs = prepare(
         model, batch, given, segmentation, n_segments, compactness, pictures, segment_scale=segment_scale
     )
@@ -120,15 +116,16 @@ def explain(
     regions = torch.from_numpy(np.stack(segments)).to(x.device)
     count = int(regions.max()) + 1
 
-    maps = _voxel_scores(model, x, chosen, target, output=output, guided_any=guided_any, **options)
+    maps = _voxel_scores(model, x, chosen, target, settings)
+    provenance = _provenance(model, x)
     explained: dict[str, list[Explanation]] = {}
     for name, spec in chosen.items():
-        found, own = maps[name], _accepted(spec, options)
+        found, own = maps[name], settings[name]
         if isinstance(spec, RegionMethod):
-            scores = spec.score(model, x, regions, count, found.target, **own)
+            scores = spec.score(model, x, regions, count, found.target, **vars(own))
         else:
-            scores = _reduced(regions, found, count, inputs.scale, reduction, signed)
-            own |= {"reduction": reduction, "signed": signed, "output": output}
+            assert isinstance(own, Voxels)
+            scores = _reduced(regions, found, count, inputs.scale, own.reduction, own.signed)
         explained[name] = [
             inputs.explanation(
                 b,
@@ -136,7 +133,7 @@ def explain(
                 dense=_numpy(found.dense[b]) if keep_maps and found.dense is not None else None,
                 cam=_numpy(found.cam[b]) if keep_maps and found.cam is not None else None,
                 method=name,
-                settings={"model": model.name, **inputs.settings, **own},
+                settings={**provenance, **inputs.settings_of(b), **recorded(own)},
                 **_decision(model, found, b),
             )
             for b in range(len(segments))
@@ -180,8 +177,8 @@ def explain_anytime(
     seed: int = 0,
     batch_size: int | None = None,
     segmentation: str | None = None,
-    n_segments: int = 200,
-    compactness: float = 10.0,
+    n_segments: int | None = None,
+    compactness: float | None = None,
     labels: np.ndarray | None = None,
 ) -> Iterator[RunningExplanation]:
     """Explains by `region-gradient`, yielding what is known after each batch of passes; stop when it is enough.
@@ -210,6 +207,8 @@ def explain_anytime(
     ...         break
     >>> running.explanation.top(5)  # doctest: +SKIP
     """
+    if labels is not None:
+        _refuse_cutting({"segmentation": segmentation, "n_segments": n_segments, "compactness": compactness})
     given = None if labels is None else [labels]
     inputs = prepare(model, [clip], given, segmentation, n_segments, compactness)
     refuse_fine(inputs, "region-gradient")
@@ -228,8 +227,8 @@ def explain_anytime(
         seed=seed,
     )
     settings = {
-        "model": model.name,
-        **inputs.settings,
+        **_provenance(model, inputs.x),
+        **inputs.settings_of(0),
         "levels": levels,
         "leaders": leaders,
         "fill": fill,
@@ -266,12 +265,16 @@ def _reduced(
 
 
 def _voxel_scores(
-    model: Classifier, x: torch.Tensor, chosen: dict[str, Method], target: Target, **settings: Any
+    model: Classifier,
+    x: torch.Tensor,
+    chosen: dict[str, Method],
+    target: Target,
+    settings: dict[str, MethodSettings],
 ) -> dict[str, PixelScores]:
     """Voxel scores per method; region methods get the class and its probability only."""
     voxel = [name for name, spec in chosen.items() if not isinstance(spec, RegionMethod)]
     if voxel:
-        maps = pixel_scores_of(model, x, voxel, target, **settings)
+        maps = pixel_scores_of(model, x, voxel, target, {name: settings[name] for name in voxel})
         decision = replace(maps[voxel[0]], dense=None, cam=None)
     else:
         maps, decision = {}, _predicted(model, x, target)
@@ -303,16 +306,24 @@ def _numpy(values: torch.Tensor) -> np.ndarray:
     return values.detach().float().cpu().numpy()
 
 
-def _accepted(spec: Method, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of `options` that the method takes."""
-    return {name: value for name, value in options.items() if name in option_names(spec)}
+def _provenance(model: Classifier, x: torch.Tensor) -> dict[str, Any]:
+    """Which network and which versions made an explanation, and what was noticed of the network on the way."""
+    found: dict[str, Any] = {
+        "videxplain": __version__,
+        "torch": torch.__version__,
+        "model": model.name,
+        "model_sha256": model.fingerprint(),
+        "precision": model.precision,
+        "device": model.device.type,
+        **model.origin,
+    }
+    if notes := model.findings(x).notes:
+        found["notes"] = list(notes)
+    return found
 
 
-def _check_options(chosen: dict[str, Method], options: dict[str, Any]) -> None:
-    known = sorted({name for spec in chosen.values() for name in option_names(spec)})
-    for name in options:
-        if name not in known:
-            listed = f"its options are {', '.join(known)}" if known else "it has no options of its own"
-            raise VidexplainError(
-                f"option {name!r} means nothing to method {' or '.join(map(repr, chosen))}; {listed}"
-            )
+def _refuse_cutting(given: dict[str, Any]) -> None:
+    """Raises if there are options of a segmentation beside supervoxels that were made elsewhere."""
+    for name, value in given.items():
+        if value is not None:
+            raise VidexplainError(f"{name} means nothing where the supervoxels are given (labels); leave one out")

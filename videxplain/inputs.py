@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from videxplain.attribution.scores import Output, Target, pixel_scores_of
+from videxplain.attribution.scores import Target, pixel_scores_of
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError
 from videxplain.explanation import Explanation
 from videxplain.segmentation import segment
+from videxplain.settings import segmentation_for
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -36,6 +38,20 @@ class Inputs:
     settings: dict[str, Any]
     scale: int
 
+    def settings_of(self, b: int) -> dict[str, Any]:
+        """What clip `b` is and how it was cut, so that both can be made again."""
+        clip = self.clips[b]
+        settings: dict[str, Any] = {
+            "source": clip.source,
+            "start": clip.start,
+            "stride": clip.stride,
+            "frames_sha256": sha256(clip.frames),
+            **self.settings,
+        }
+        if "labels_sha256" in settings:
+            settings["labels_sha256"] = settings["labels_sha256"][b]
+        return settings
+
     def explanation(self, b: int, **found: Any) -> Explanation:
         """Of clip `b`, with what was `found`."""
         clip = self.clips[b]
@@ -54,8 +70,8 @@ def prepare(
     batch: Sequence[ClipLike],
     labels: Sequence[np.ndarray] | None,
     segmentation: str | None,
-    n_segments: int,
-    compactness: float,
+    n_segments: int | None = None,
+    compactness: float | None = None,
     pictures: Callable[[torch.Tensor, list[np.ndarray]], list[np.ndarray]] = lambda _, views: views,
     segment_scale: int = 1,
 ) -> Inputs:
@@ -72,7 +88,7 @@ def prepare(
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
         scale = _scale_of(labels[0], views[0])
         segments = [_checked(own, view, scale) for own, view in zip(labels, views, strict=True)]
-        settings: dict[str, Any] = {"segmentation": "given"}
+        settings: dict[str, Any] = {"segmentation": "given", "labels_sha256": [sha256(own) for own in segments]}
     else:
         # frames that are at the network's size already have nothing finer to show
         finest = [
@@ -80,15 +96,11 @@ def prepare(
         ]
         scale = min(finest)
         how = segmentation or ("slic" if x.shape[2] > 1 or scale > 1 else "quickshift")
-        settings = {"segmentation": how, "n_segments": n_segments, "compactness": compactness}
+        used = segmentation_for(how, n_segments=n_segments, compactness=compactness)
+        settings = {"segmentation": how, **used}
         if scale > 1:
             views = [g.refined(scale).apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-        options: Any = {
-            "n_segments": n_segments,
-            "compactness": compactness,
-            "spacing": (scale, 1, 1),
-            "device": model.device,
-        }
+        options: Any = {**used, "spacing": (scale, 1, 1), "device": model.device}
         segments = [segment(view, how, **options) for view in pictures(x, views)]
     if scale > 1:
         settings["segment_scale"] = scale
@@ -100,17 +112,21 @@ def pictures_for(
     model: Classifier,
     source: str,
     target: Target,
-    output: Output,
     x: torch.Tensor,
     views: list[np.ndarray],
 ) -> list[np.ndarray]:
     """What is cut into supervoxels: the views, or those with the gradient, or the gradient alone."""
     if source == "image":
         return views
-    dense = pixel_scores_of(model, x, ["vanilla"], target, output=output)["vanilla"].dense
+    dense = pixel_scores_of(model, x, ["vanilla"], target)["vanilla"].dense
     assert dense is not None
     share = 1.0 if source == "gradient" else 0.5
     return [_with_gradient(view, own, share) for view, own in zip(views, dense, strict=True)]
+
+
+def sha256(array: np.ndarray) -> str:
+    """Of an array's values."""
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
 
 def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import nn
 
 import videxplain as vx
 from videxplain.attribution import METHODS, PixelMethod, pixel_scores_of
-from videxplain.attribution.methods import option_names
+from videxplain.settings import METHOD_SETTINGS
 
 PIXEL_METHODS = [name for name in METHODS if isinstance(METHODS[name], PixelMethod)]
 PAPER_METHODS = {
@@ -161,7 +161,7 @@ def test_model_is_left_as_it_was(method: str) -> None:
     before = state(net)
     frames = torch.randint(0, 255, (4, 16, 16, 3), dtype=torch.uint8).numpy()
     few = {"samples": 4, "steps": 4, "passes": 4}
-    options = {name: few[name] for name in option_names(METHODS[method]) if name in few}
+    options = {name: few[name] for name in few if name in METHOD_SETTINGS[method].__dataclass_fields__}
     vx.explain(model, frames, method, 1, n_segments=4, **options)
     assert_same_state(before, state(net))
 
@@ -206,7 +206,7 @@ def test_gradient_works_under_no_grad_and_leaves_x_alone() -> None:
 def test_cam_only_methods_do_no_work_before_the_cam_layer() -> None:
     """Their backward pass ends at the CAM layer: nothing before it is recorded."""
     model, recorded = tiny(), []
-    model.predict(torch.randn(1, 3, 4, 16, 16))  # by which it is tried out
+    model.findings(torch.randn(1, 3, 4, 16, 16))  # tries it out, by passes of its own
     handle = model.net.conv.register_forward_hook(lambda _m, _a, out: recorded.append(out.requires_grad))
     vx.pixel_scores(model, torch.randn(1, 3, 4, 16, 16), "grad-cam", 0)
     vx.pixel_scores(model, torch.randn(1, 3, 4, 16, 16), "vanilla", 0)

@@ -149,7 +149,7 @@ def test_targets_by_index_name_and_rank() -> None:
 @pytest.mark.parametrize(
     "wrap",
     [
-        lambda logits: (logits, logits * 2),
+        lambda logits: (logits, logits.new_zeros(len(logits), 4, 2, 2)),
         lambda logits: [logits],
         lambda logits: {"logits": logits, "loss": logits.sum()},
         lambda logits: {"scores": logits},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from skimage.color import rgb2lab
@@ -25,10 +27,27 @@ def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:
 @pytest.mark.parametrize("method", list(SEGMENTATIONS))
 def test_labels_are_consecutive_whatever_the_method(method: str) -> None:
     image = chelsea()[:90, :120]
-    labels = vx.segment(image, method, n_segments=30)
+    options = {} if method == "quickshift" else {"n_segments": 30}
+    labels = vx.segment(image, method, **options)
     assert labels.shape == (1, 90, 120) and labels.dtype == np.int32
     assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
-    assert np.array_equal(labels, vx.segment(image, method, n_segments=30))
+    assert np.array_equal(labels, vx.segment(image, method, **options))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("quickshift", {"n_segments": 30}, "n_segments means nothing to the segmentation 'quickshift'.* slic or grid"),
+        ("quickshift", {"compactness": 5.0}, "compactness means nothing .*'quickshift'.* slic"),
+        ("grid", {"compactness": 5.0}, "compactness means nothing .*'grid'"),
+        ("slic", {"n_segments": 2.5}, "n_segments has to be a whole number, not 2.5"),
+        ("slic", {"compactness": "much"}, "compactness has to be a number, not 'much'"),
+        ("slic", {"compactness": math.inf}, "compactness must be positive, not inf"),
+    ],
+)
+def test_options_are_used_or_refused(method: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(vx.VidexplainError, match=message):
+        vx.segment(chelsea()[:20, :20], method, **options)
 
 
 @pytest.mark.parametrize("n", [1, 10, 100, 400])

@@ -195,7 +195,8 @@ class _Changes:
         """The best in a ring, which is one of every second, `odd`, or not; the best so far, by chords as in `fit`."""
 
         def best() -> torch.Tensor:
-            return self.fit(*chords)[0].argsort(descending=True, stable=True)
+            # supervoxels that are only in other clips of a batch are no leaders: what they change is rounding
+            return self.fit(*chords)[0][: self._clip.segments_here].argsort(descending=True, stable=True)
 
         lone = len(ring.masks) == 1
         if odd and ring.is_local:

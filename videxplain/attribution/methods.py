@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -73,14 +72,6 @@ class RegionMethod:
 
 Method = PixelMethod | DenseMethod | RegionMethod
 METHODS: Registry[Method] = Registry("method")
-
-
-def option_names(method: Method) -> list[str]:
-    """Names of the options that a method takes beyond those that all take."""
-    if isinstance(method, PixelMethod):
-        return []
-    parameters = inspect.signature(method.score).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def _register(name: str, method: Method) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from videxplain.attribution.methods import METHODS, DenseMethod, PixelMethod, RegionMethod, option_names
+from videxplain.attribution.methods import METHODS, DenseMethod, PixelMethod, RegionMethod
 from videxplain.attribution.passes import ForwardPass
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.errors import VidexplainError
+from videxplain.settings import Gradient, Guided, MethodSettings, settings_for
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
 
+_COMMON = frozenset(field.name for field in fields(Gradient))
 Output = Literal["probability", "logit"]
 Target = int | str | Sequence[int | str] | None
 
@@ -49,9 +51,6 @@ def pixel_scores(
     x: torch.Tensor,
     method: str = "guided",
     target: Target = None,
-    *,
-    output: Output = "probability",
-    guided_any: bool = False,
     **options: Any,
 ) -> PixelScores:
     """Scores every voxel of a batch of clips.
@@ -67,13 +66,10 @@ def pixel_scores(
     target
         Class to explain, by index, name or rank ("#2" is the second prediction); one for all samples or one each.
         The predicted class by default.
-    output
-        What the dense gradient is taken of: the softmax probability (the paper's choice) or the logit. CAM weights
-        always come from the logit.
-    guided_any
-        Let the guided methods treat GELU, SiLU and other smooth rectifiers like ReLU.
     **options
-        The method's own, such as `steps` of integrated gradients.
+        The method's own, as `videxplain.settings` has them: for gradients `output`, "probability" (the default, the
+        paper's choice) or "logit" (CAM weights always come from the logit); for guided methods `guided_any`, which lets
+        them treat GELU, SiLU and other smooth rectifiers like ReLU; `steps` of integrated gradients, and so on.
 
     Returns
     -------
@@ -82,11 +78,12 @@ def pixel_scores(
     Raises
     ------
     VidexplainError
-        For an unknown method or class, a method that scores regions only, and a network without gradients.
+        For an unknown method, class or option, a method that scores regions only, and a network without gradients.
     """
-    return pixel_scores_of(model, x, [method], target, output=output, guided_any=guided_any, **options)[
-        method
-    ]
+    for name in ("reduction", "signed"):
+        if name in options:
+            raise VidexplainError(f"{name} is of scores of supervoxels, and these are scores of voxels; use explain()")
+    return pixel_scores_of(model, x, [method], target, **options)[method]
 
 
 def pixel_scores_of(
@@ -94,14 +91,15 @@ def pixel_scores_of(
     x: torch.Tensor,
     methods: Sequence[str],
     target: Target = None,
-    *,
-    output: Output = "probability",
-    guided_any: bool = False,
+    settings: dict[str, MethodSettings] | None = None,
     **options: Any,
 ) -> dict[str, PixelScores]:
-    """`pixel_scores` for several methods, which share the forward pass and any backward pass they have in common."""
-    if output not in ("probability", "logit"):
-        raise unknown_name("output", output, ("probability", "logit"))
+    """`pixel_scores` for several methods, which share the forward pass and any backward pass they have in common.
+
+    Their `settings` are made of the options, unless they are there already.
+    """
+    settings = settings_for(list(methods), options) if settings is None else settings
+    output = next((s.output for s in settings.values() if isinstance(s, Gradient)), "probability")
     wanted = {name: _voxel_method(name) for name in methods}
     one_pass = [method for method in wanted.values() if isinstance(method, PixelMethod)]
     x = check_input(model, x)
@@ -116,7 +114,7 @@ def pixel_scores_of(
         needs_cam=any(m.needs_cam for m in one_pass),
         needs_cam_gradient=any(m.gradient_cam is not None for m in one_pass),
         needs_guided=any(m.dense == "guided" for m in one_pass),
-        guided_any=guided_any,
+        guided_any=any(isinstance(s, Guided) and s.guided_any for s in settings.values()),
     )
     probabilities = run.probabilities.detach().float()
     if per_frame:
@@ -130,7 +128,7 @@ def pixel_scores_of(
         if isinstance(method, PixelMethod):
             dense, cam = maps.dense(method), maps.cam(method)
         else:
-            own = {key: value for key, value in options.items() if key in option_names(method)}
+            own = {key: value for key, value in vars(settings[name]).items() if key not in _COMMON}
             dense, cam = method.score(model, x, repeated, output, **own), None
         if per_frame:
             dense = _unfold(dense, batch, frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from videxplain.attribution.masking import FILLS, MaskedClip
-from videxplain.attribution.methods import METHODS, option_names
 from videxplain.attribution.perturbation import lime_coefficients
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.evaluation.datasets import Sample, class_index
@@ -22,6 +21,7 @@ from videxplain.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
 from videxplain.segmentation import segment
+from videxplain.settings import METHOD_SETTINGS, SEGMENTATION_SETTINGS
 
 _LIME = re.compile(r"lime-(logit-)?(\d+)")
 _PACKAGE = re.compile(r"lime-package-(\d+)")
@@ -156,13 +156,11 @@ class Item:
         frames = geometry.apply(clip.frames)
         self.x = model.prepare(clip)
         method = settings.segmentation or ("slic" if len(frames) > 1 else "quickshift")
+        wanted = {"n_segments": num_segments, "compactness": settings.compactness}
+        known = SEGMENTATION_SETTINGS.get(method, {})
         start = time.perf_counter()
         self.labels = segment(
-            frames,
-            method=method,
-            n_segments=num_segments,
-            compactness=settings.compactness,
-            device=model.device,
+            frames, method, device=model.device, **{k: v for k, v in wanted.items() if k in known}
         )
         self.segmentation_seconds = time.perf_counter() - start
         self.num_segments = int(self.labels.max()) + 1
@@ -227,8 +225,10 @@ class Item:
             name, options = "kernel-shap", {"samples": int(shapley[1])}
         elif passes := _PASSES.fullmatch(row):
             name, options = "region-gradient", {"passes": int(passes[1])}
-        known = option_names(METHODS[name])
+        known = {field.name for field in fields(METHOD_SETTINGS[name])}
         shared: dict[str, Any] = {"seed": self.seed(name), "fill": self.settings.fill}
+        if "base" not in known:  # of smoothgrad, which is not guided
+            shared["guided_any"] = self.settings.guided_any
         options |= {key: value for key, value in shared.items() if key in known}
         return explain(
             self.model,
@@ -236,7 +236,6 @@ class Item:
             method=name,
             target=self.target,
             labels=self.labels,
-            guided_any=self.settings.guided_any,
             **options,
         )
 

@@ -14,21 +14,27 @@ import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.models.input_form import CLIP_LENGTH, LAYOUTS, InputForm, find_input_form, in_one_line
 from videxplain.models.grids import TokenGrid, find_cam_layer, first_tensor, to_grid
-from videxplain.models.trial import Findings, try_out
+from videxplain.models.trial import Findings, may_be_no_logits, try_out
 
 if TYPE_CHECKING:
     from videxplain.clip import Clip, Geometry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PRECISIONS = ("float32", "bfloat16")
-LAYOUTS = ("BCTHW", "BTCHW", "BCHW")
 Target = int | str | None
 
 
 def _hash(tensor: torch.Tensor) -> bytes:
     data = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
     return hashlib.sha256(data.numpy()).digest()  # type: ignore[arg-type]
+
+
+def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What changes when a tensor is replaced or overwritten, through `.data` too."""
+    version = None if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), version, tensor.detach().flatten()[:1].tolist()
 
 
 @contextmanager
@@ -51,12 +57,13 @@ class Classifier:
     ----------
     net : the network. It is used in evaluation mode and left in the mode it was in.
     labels : class names; "class 0", "class 1", ... when None.
-    clip_length : frames per clip; None means 16, and 1 for image models.
+    layout : order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models. What is None of
+        this and the next two is found by trying usual ones, clips first where there are 3-D convolutions.
+    clip_length : frames per clip, 1 for image models.
     size : network input (height, width), pixels.
     mean, std : per channel, of RGB values in [0, 1].
     framing : how a frame becomes the network input: "crop" (scale, centre crop), "resize" or "letterbox".
     short_side : with "crop", length of the frame's short side before cropping; None just covers the input.
-    layout : order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models.
     cam_layer : dotted name of the layer for class activation maps; found on its own when None.
     token_grid : (t, h, w) or `TokenGrid`, for layers that put out tokens; found on its own when None.
     precision : "float32", or "bfloat16" for autocast to it: faster on GPUs and on CPUs with AVX-512-BF16 or AMX,
@@ -75,12 +82,12 @@ class Classifier:
         *,
         labels: Sequence[str] | None = None,
         clip_length: int | None = None,
-        size: tuple[int, int] = (112, 112),
+        size: tuple[int, int] | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         framing: str = "crop",
         short_side: int | None = None,
-        layout: str = "BCTHW",
+        layout: str | None = None,
         cam_layer: str | None = None,
         token_grid: TokenGrid | tuple[int, int, int] | None = None,
         precision: str = "float32",
@@ -89,33 +96,45 @@ class Classifier:
     ) -> None:
         if not isinstance(net, nn.Module):
             raise VidexplainError(f"a network has to be a torch.nn.Module, not {type(net).__name__}.")
-        if layout not in LAYOUTS:
+        if layout is not None and layout not in LAYOUTS:
             raise unknown_name("layout", layout, LAYOUTS)
         if framing not in ("crop", "resize", "letterbox"):
             raise unknown_name("framing", framing, ("crop", "resize", "letterbox"))
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise VidexplainError("mean and std need three values each, and std positive ones.")
-        if clip_length is None:
-            clip_length = 1 if layout == "BCHW" else 16
-        if clip_length < 1 or min(size) < 1 or len(size) != 2:
-            raise VidexplainError(f"a network input of {clip_length} frames of {tuple(size)} cannot be.")
+        if (clip_length is not None and clip_length < 1) or (size is not None and (len(size) != 2 or min(size) < 1)):
+            raise VidexplainError(f"a network input of {clip_length} frames of {size} cannot be.")
         self.net = net
-        self.clip_length = clip_length
-        self.size = (int(size[0]), int(size[1]))
+        self.name = name or type(net).__name__
+        form = self._form(layout, clip_length, size)
+        self.layout, self.clip_length = form.layout, form.clip_length
+        self.size = (int(form.size[0]), int(form.size[1]))
         self.mean = tuple(float(value) for value in mean)
         self.std = tuple(float(value) for value in std)
         self.framing = framing
         self.short_side = short_side
-        self.layout = layout
-        self.name = name or type(net).__name__
         self.device = _device_of(net)
         self._cam_layer: str | None = None  # as asked for
         self._found_cam_layer: str | None = None
         self._token_grid = TokenGrid.of(token_grid)
-        self._labels: list[str] | None = None
+        self._labels: list[str] | None = None  # as given, or as made up
+        self.has_class_names = False
         self._num_classes: int | None = None
         self._findings: dict[Any, Findings] = {}
+        self._fingerprint: tuple[Any, str] | None = None
+        self.origin: dict[str, Any] = {}
         self.adapted(labels=labels, cam_layer=cam_layer, precision=precision, device=device)
+
+    def _form(
+        self, layout: str | None, clip_length: int | None, size: tuple[int, int] | None
+    ) -> InputForm:
+        """As asked for, the rest as it is found."""
+        if layout is not None and size is not None:
+            return InputForm(layout, clip_length or (1 if layout == "BCHW" else CLIP_LENGTH), size)
+        with evaluating(self.net), torch.no_grad():
+            return find_input_form(
+                self.net, lambda x: _logits_of(self.net(x), 1, self.name), layout, clip_length, size
+            )
 
     def adapted(
         self,
@@ -128,6 +147,7 @@ class Classifier:
         """Itself, with what is not None changed."""
         if labels is not None:
             self._labels = [str(label) for label in labels]
+            self.has_class_names = True
         if cam_layer is not None:
             modules = [name for name, _ in self.net.named_modules() if name]
             if cam_layer not in modules:
@@ -150,10 +170,20 @@ class Classifier:
         return f"Classifier({self.name}, {self.clip_length}x{height}x{width}, {self.layout}, {self.device})"
 
     def fingerprint(self) -> str:
-        """Hash of the weights and of all else that decides what the network answers; the same in every process."""
+        """Hash of the weights and of all else that decides what the network answers; the same in every process.
+
+        Weights are read again only when one of them was replaced or overwritten since.
+        """
         settings = (self.name, self.size, self.mean, self.std, self.framing, self.short_side, self.precision)
-        digest = hashlib.sha256(repr((*settings, self._cam_layer)).encode())
         state = sorted(self.net.state_dict().items())
+        seen = repr((*settings, self._cam_layer)), [_mark(tensor) for _, tensor in state]
+        if self._fingerprint is None or self._fingerprint[0] != seen:
+            self._fingerprint = seen, self._hash(repr((*settings, self._cam_layer)), state)
+        return self._fingerprint[1]
+
+    @staticmethod
+    def _hash(settings: str, state: list[tuple[str, torch.Tensor]]) -> str:
+        digest = hashlib.sha256(settings.encode())
         with ThreadPoolExecutor(2) as pool:  # hashing leaves Python's lock
             for (name, _), own in zip(state, pool.map(_hash, (t for _, t in state)), strict=True):
                 digest.update(name.encode() + own)
@@ -173,8 +203,7 @@ class Classifier:
     @property
     def num_classes(self) -> int:
         if self._num_classes is None:
-            with torch.no_grad():
-                self._num_classes = self.logits(self.blank()).shape[1]
+            self._num_classes = self.predict(self.blank()).shape[1]
         return self._num_classes
 
     @property
@@ -325,27 +354,24 @@ class Classifier:
                     logits = torch.cat([_logits_of(self.net(row), 1, self.name) for row in inputs.split(1)])
                 else:
                     logits = _logits_of(self.net(inputs), len(inputs), self.name)
-            except (RuntimeError, ValueError, TypeError) as error:
-                wanted = (3, self.clip_length, *self.size)
-                if tuple(x.shape[1:]) != wanted and not self.is_image_model:
-                    raise VidexplainError(
-                        f"{self.name} takes clips of {wanted} and could not use {tuple(x.shape[1:])}: {error}"
-                    ) from error
+            except torch.OutOfMemoryError:
                 raise
+            except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+                kind = "images" if self.is_image_model else "clips"
+                wanted = (3, *(() if self.is_image_model else (self.clip_length,)), *self.size)
+                raise VidexplainError(
+                    f"{self.name} takes {kind} of {wanted}, as it was set up, and could not use "
+                    f"{tuple(inputs.shape[1:])} in layout {self.layout[1:]}: {in_one_line(error)}; give layout, size "
+                    "and clip_length as the network wants them."
+                ) from error
         self._check_classes(logits.shape[1])
         return logits.float().view(batch, -1, logits.shape[1])
 
     def _check_classes(self, outputs: int) -> None:
         """Raises where so many outputs of the network cannot be classes."""
-        if self._labels is not None:
-            if len(self._labels) != outputs:
-                raise VidexplainError(
-                    f"{self.name} has {outputs} outputs but {len(self._labels)} class names were given."
-                )
-        elif outputs == self.clip_length > 1:
+        if self._labels is not None and len(self._labels) != outputs:
             raise VidexplainError(
-                f"{self.name} has as many outputs as its clips have frames, {outputs}, which may be an answer a frame; if "
-                "they are classes, give their names (labels), else wrap it in a module that returns (batch, classes)."
+                f"{self.name} has {outputs} outputs but {len(self._labels)} class names were given."
             )
         if outputs == 1:
             raise VidexplainError(
@@ -363,8 +389,10 @@ class Classifier:
     @torch.no_grad()
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, num_classes); an image model's are the mean over the frames."""
-        self.findings(x)
-        return self.frame_logits(x).softmax(-1).mean(1)
+        logits = self.frame_logits(x)
+        if may_be_no_logits(self, logits):
+            self.findings(x)
+        return logits.softmax(-1).mean(1)
 
     # Classes
 
@@ -453,20 +481,30 @@ def _logits_of(output: Any, rows: int, name: str) -> torch.Tensor:
         if len(candidates) > 1:
             listed = ", ".join(f"{where} {tuple(x.shape)}" for where, x in candidates.items())
             raise VidexplainError(
-                f"{name} returns several tensors that may be its logits ({listed}); wrap it in a module that returns "
-                "the logits only."
+                f"{name} returns {_kind(output)}, in which several tensors may be the logits: {listed}; wrap it in a "
+                "module that returns the logits only."
             )
         found = next(iter(candidates.values()), None)
     elif not _is_logits(found, rows):
         found = None
     if found is None:
-        shapes = ", ".join(f"{where} {x.dtype} {tuple(x.shape)}".lstrip() for where, x in _tensors_in(output))
-        kind = "" if isinstance(output, torch.Tensor) else f"a {type(output).__name__} with "
+        others = {len(x) for _, x in _tensors_in(output) if x.ndim and _is_logits(x, len(x))}
+        if len(others) == 1:
+            raise VidexplainError(f"{name} answered {rows} inputs with {others.pop()} rows; check its layout.")
         raise VidexplainError(
-            f"{name} answers {rows} inputs with {kind}{shapes or 'no tensor'}, in which no logits ({rows}, classes) are "
-            "found; check its layout, or wrap it in a module that returns them."
+            f"{name} returns {_kind(output)}, in which no logits ({rows}, classes) are found; wrap it in a module that "
+            "returns them."
         )
     return found.flatten(1)
+
+
+def _kind(output: Any) -> str:
+    """What a network returned, in words."""
+    if isinstance(output, torch.Tensor):
+        return f"{output.dtype} {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} with {', '.join(map(repr, output))}"
+    return f"a {type(output).__name__}"
 
 
 def _named_logits(output: Any) -> Any:

@@ -62,6 +62,12 @@ def rounding(model: Classifier) -> float:
     return _COARSE if model.precision != "float32" else _ROUNDING.get(model.dtype, _COARSE)
 
 
+def may_be_no_logits(model: Classifier, logits: torch.Tensor) -> bool:
+    """Whether answers (B, frames, classes) look like probabilities, or like an answer for each frame of a clip."""
+    frames = model.clip_length > 1 and logits.shape[-1] == model.clip_length and not model.has_class_names
+    return frames or bool(((logits >= 0) & (logits <= 1)).all())
+
+
 def try_out(model: Classifier, x: torch.Tensor) -> Findings:
     """Passes of the first of these clips (B, C, T, h, w): alone, beside its mirror image, and again if these differ.
 
@@ -76,7 +82,10 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
     # the caller may be anywhere, also where gradients are off
     with torch.inference_mode(False), torch.enable_grad():
         alone = model.frame_logits(clip.clone().requires_grad_())
-    _refuse_probabilities(model, alone)
+    if may_be_no_logits(model, alone.detach()):
+        _refuse_probabilities(model, alone)
+        if alone.shape[-1] == clip.shape[2] > 1 and not model.has_class_names:
+            _refuse_frames(model, clip, alone.detach())
     alone = alone.detach()
     if not bool(torch.isfinite(alone).all()):
         return findings  # whoever asks for gradients or scores tells
@@ -113,8 +122,6 @@ def _differ(model: Classifier, one: torch.Tensor, other: torch.Tensor) -> bool:
 def _refuse_probabilities(model: Classifier, logits: torch.Tensor) -> None:
     """Raises where logits (1, frames, classes) are probabilities, by their values and the operation they come from."""
     values = logits.detach()
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        return
     last = next((name for name in _last_operations(logits.grad_fn) if name in _SQUASHING), None)
     sums_to_one = logits.shape[-1] > 1 and bool(((values.sum(dim=-1) - 1).abs() < 1e-3).all())
     if last is None and not sums_to_one:
@@ -123,6 +130,23 @@ def _refuse_probabilities(model: Classifier, logits: torch.Tensor) -> None:
     raise VidexplainError(
         f"{model.name!r} answers with probabilities (it ends in {ending}), where logits are needed: a softmax of "
         "probabilities is no probability; give the network without its last activation."
+    )
+
+
+@torch.no_grad()
+def _refuse_frames(model: Classifier, clip: torch.Tensor, logits: torch.Tensor) -> None:
+    """Raises where as many outputs as there are frames each follow a frame of their own, and so are no classes."""
+    noise = torch.randn(clip.shape[:2] + clip.shape[3:], generator=torch.Generator().manual_seed(0)).to(clip)
+    for frame in (0, clip.shape[2] - 1):
+        changed = clip.clone()
+        changed[:, :, frame] += noise
+        change = (model.frame_logits(changed) - logits).abs().flatten()
+        others = change.sum() - change[frame]
+        if not change[frame] > 3 * others / (len(change) - 1):
+            return
+    raise VidexplainError(
+        f"{model.name!r} has an output for each of its {clip.shape[2]} frames, not for classes; wrap it in a module that "
+        "returns (batch, classes), or give class names (labels) if they are classes all the same."
     )
 
 

@@ -330,6 +330,9 @@ def load_model(
         made.name = name
     else:
         made = MODELS[name].build(request)  # raises, with the nearest names
+    made.origin = {"weights": request.weights}
+    if cam_layer is not None:
+        made.origin["cam_layer"] = cam_layer
     return made.adapted(labels=request.labels, cam_layer=cam_layer, precision=precision, device=device)
 
 

@@ -11,6 +11,7 @@ import torch
 from videxplain import ops
 from videxplain.errors import VidexplainError
 from videxplain.registry import Registry
+from videxplain.settings import segmentation_for
 
 __all__ = ["SEGMENTATIONS", "grid_for", "segment", "to_segment"]
 
@@ -22,8 +23,8 @@ def segment(
     frames: np.ndarray,
     method: str = "slic",
     *,
-    n_segments: int = 200,
-    compactness: float = 10.0,
+    n_segments: int | None = None,
+    compactness: float | None = None,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     exact: bool = False,
     device: torch.device | str | None = None,
@@ -37,9 +38,9 @@ def segment(
     method
         "slic" (3-D), "quickshift" (scikit-image's, frame by frame is not asked: images only) or "grid" (boxes).
     n_segments
-        About how many; quickshift finds its own number.
+        About how many, 200 by default; quickshift finds its own number.
     compactness
-        SLIC's weight of shape against colour.
+        SLIC's weight of shape against colour, 10 by default.
     spacing
         Distance between neighbouring voxels along t, y, x; below 1 along t makes longer supervoxels.
     exact
@@ -54,16 +55,14 @@ def segment(
     Raises
     ------
     VidexplainError
-        For frames of another kind, an unknown method, or numbers that are not positive.
+        For frames of another kind, an unknown method, numbers that are not positive, and options that the method
+        does not have.
     """
     array = np.asarray(frames)
     array = array[None] if array.ndim == 3 else array
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or array.size == 0:
         raise VidexplainError(f"frames must be uint8 (T, H, W, 3), not {array.dtype} {array.shape}")
-    if n_segments < 1:
-        raise VidexplainError(f"n_segments must be at least 1, not {n_segments}")
-    if not (compactness > 0 and math.isfinite(compactness)):
-        raise VidexplainError(f"compactness must be positive, not {compactness}")
+    options = segmentation_for(method, n_segments=n_segments, compactness=compactness)
     if len(spacing) != 3 or not all(s > 0 and math.isfinite(s) for s in spacing):
         raise VidexplainError(f"spacing must be three positive numbers, not {spacing}")
     if exact:
@@ -71,10 +70,8 @@ def segment(
             raise VidexplainError(f"exact means SLIC as scikit-image does it; {method!r} has no such form")
         from videxplain.segmentation import exact as like_scikit_image
 
-        return like_scikit_image.slic(array, n_segments, compactness, spacing)
-    return SEGMENTATIONS[method](
-        array, n_segments=n_segments, compactness=compactness, spacing=spacing, device=device
-    )
+        return like_scikit_image.slic(array, spacing=spacing, **options)
+    return SEGMENTATIONS[method](array, spacing=spacing, device=device, **options)
 
 
 def to_segment(frames: np.ndarray, device: torch.device | str | None) -> torch.Tensor:
@@ -116,7 +113,7 @@ def _slic(
 
 
 @SEGMENTATIONS.register("quickshift")
-def _quickshift(frames: np.ndarray, *, spacing: tuple[float, ...], **_unused: object) -> np.ndarray:
+def _quickshift(frames: np.ndarray, *, spacing: tuple[float, ...], **_device: object) -> np.ndarray:
     """scikit-image's quickshift with the settings of the `lime` package, seeded; for images."""
     from skimage.segmentation import quickshift
 
@@ -131,7 +128,7 @@ def _quickshift(frames: np.ndarray, *, spacing: tuple[float, ...], **_unused: ob
 
 @SEGMENTATIONS.register("grid")
 def _grid(
-    frames: np.ndarray, *, n_segments: int, spacing: tuple[float, ...], **_unused: object
+    frames: np.ndarray, *, n_segments: int, spacing: tuple[float, ...], **_device: object
 ) -> np.ndarray:
     """Boxes, as alike as whole voxels allow."""
     shape = frames.shape[:3]

@@ -1,0 +1,95 @@
+"""What a network takes, clips or images and of which size, where its user does not say: found by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from videxplain.errors import VidexplainError
+
+LAYOUTS = ("BCTHW", "BTCHW", "BCHW")
+CLIP_LENGTH = 16
+"""Frames of a clip where nothing else is said."""
+VIDEO_SIZES, IMAGE_SIZES = (112, 224, 64, 128, 160, 256, 32), (224, 112, 256, 299, 384, 128, 96, 64, 32, 28)
+_LENGTHS = (CLIP_LENGTH, 8, 32, 64, 4)
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """A layout, frames in a clip, and (height, width)."""
+
+    layout: str
+    clip_length: int
+    size: tuple[int, int]
+
+    def blank(self, like: torch.Tensor) -> torch.Tensor:
+        """An input of zeros."""
+        frames = {"BCTHW": (3, self.clip_length), "BTCHW": (self.clip_length, 3), "BCHW": (3,)}[self.layout]
+        return like.new_zeros(1, *frames, *self.size)
+
+    def __str__(self) -> str:
+        height, width = self.size
+        if self.layout == "BCHW":
+            return f"images of {width}x{height}"
+        return f"clips of {self.clip_length} frames of {width}x{height} ({self.layout})"
+
+
+def find_input_form(
+    net: nn.Module,
+    answers: Callable[[torch.Tensor], object],
+    layout: str | None,
+    clip_length: int | None,
+    size: tuple[int, int] | None,
+) -> InputForm:
+    """The first usual form of input with which a network runs; what is not None is as it is asked for.
+
+    `answers` runs the network; it raises a VidexplainError where the answer is not understood. Where the network runs
+    with no form, the most usual one is taken: its first use will tell what is wrong.
+    """
+    forms = list(_forms(net, layout, clip_length, size))
+    if len(forms) == 1 or (size is not None and not _sees_pictures(net)):
+        return forms[0]  # a pass would tell no more
+    like = next((p.detach() for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
+    ran = None
+    for form in forms:
+        try:
+            answers(form.blank(like))
+        except VidexplainError:
+            ran = ran or form
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of whatever kind a network raises where it is given something else
+            continue
+        else:
+            return form
+    return ran or forms[0]
+
+
+def _sees_pictures(net: nn.Module) -> bool:
+    """Whether a network's first convolution is 2-D."""
+    first = next((m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)), None)
+    return isinstance(first, nn.Conv2d)
+
+
+def _forms(
+    net: nn.Module, layout: str | None, clip_length: int | None, size: tuple[int, int] | None
+) -> Iterator[InputForm]:
+    """What may be, in the order of how usual it is for a network with these layers."""
+    images_first = _sees_pictures(net) and (clip_length or 1) == 1
+    layouts = ("BCHW", "BCTHW", "BTCHW") if images_first else LAYOUTS
+    for own in layouts if layout is None else (layout,):
+        image = own == "BCHW"
+        if image and (clip_length or 1) > 1 and layout is None:
+            continue
+        usual = IMAGE_SIZES if image else VIDEO_SIZES
+        for pixels in [size] if size else [(side, side) for side in usual]:
+            for frames in [clip_length] if clip_length else (1,) if image else _LENGTHS:
+                yield InputForm(own, frames, pixels)
+
+
+def in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
