@@ -141,6 +141,7 @@ def annotate(
         raise unknown_name("style", style, STYLES)
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
+    input, output = os.fsdecode(input), os.fsdecode(output)
     video = open_video(input, stream)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
     scale = model.geometry((video.height, video.width)).finest(segment_scale)
@@ -178,7 +179,7 @@ def annotate(
         "encoding": vars(encoding),
         "save": None if save is None else os.path.abspath(save),
     }
-    writer = ResumableWriter(output, encoding, source=input, job=job)
+    writer = ResumableWriter(output, encoding, source=video.source, job=job)
     supervoxels = Supervoxels(**cutting, device=model.device)
     supervoxels.restore(writer.state)
     saver = None if save is None else Saver(save, writer.frames)

@@ -17,13 +17,6 @@ Orientation = tuple[int, bool]
 UPRIGHT: Orientation = (0, False)
 
 _local = threading.local()
-# up to 18 PyAV refuses files with metadata that are not UTF-8, if it is not asked; from 19 on it cannot be asked
-_READING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
-def open_container(path: str) -> Any:
-    """PyAV's container of a file that is to be read."""
-    return av.open(path, **_READING)
 
 
 def fraction(value: Any) -> Fraction | None:

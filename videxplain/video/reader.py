@@ -14,9 +14,10 @@ import numpy as np
 
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
-from videxplain.video.clock import Clock, DecodeReport
-from videxplain.video.frames import UPRIGHT, Frame, Orientation, fraction, open_container, orientation_of
+from videxplain.video.clock import LONGEST_PAUSE, Clock, DecodeReport, Timeline
+from videxplain.video.frames import UPRIGHT, Frame, Orientation, fraction, orientation_of
 from videxplain.video.images import find_images, read_images
+from videxplain.video.opening import Source, check_input, open_container
 
 DEFAULT_RATE = Fraction(25)
 
@@ -49,12 +50,14 @@ class Video:
         The stream's language, title and handler_name, as far as the container tells them.
     default : bool
         Whether the container marks the stream as one to be shown by default.
+    source : Source or None
+        The file, for what is to be taken over from it; None for images.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.report = DecodeReport()
         self.sample_aspect_ratio = Fraction(1)
         self.color: dict[str, int] = {}
@@ -63,6 +66,7 @@ class Video:
         self.tags: dict[str, str] = {}
         self.default = True
         self._origin = Fraction(0)
+        self.source: Source | None = None
         images = find_images(self.path)
         self._images: list[Path] | None = images
         if images is not None:
@@ -73,6 +77,8 @@ class Video:
             first = next(read_images(images[:1], None, self.report))
             self._stored = first.shape[:2]
         else:
+            check_input(self.path)
+            self.source = Source(self.path)
             self._probe(stream)
         self.height, self.width = self._stored[::-1] if self.orientation[0] % 2 else self._stored
 
@@ -105,7 +111,8 @@ class Video:
                 yield Frame(index, index / self.rate, image, duration=1 / self.rate)
             return
         clock = Clock(self.time_base, 1 / self.rate, self.duration, report, self._origin)
-        for index, frame in enumerate(_all_frames(self.path, self.stream_index, clock)):
+        assert self.source is not None
+        for index, frame in enumerate(_all_frames(self.source, self.stream_index, clock)):
             time = clock.stamp(frame.pts, frame.dts)
             if (frame.height, frame.width) != self._stored:
                 report.resized += 1
@@ -157,6 +164,7 @@ class Video:
             window = [kept for kept in window if kept.index >= start]
 
     def _probe(self, stream: int | None) -> None:
+        assert self.source is not None
         with _open(self.path) as container:
             chosen = _choose(container, stream, self.path)
             self.stream_index = chosen.index
@@ -166,16 +174,19 @@ class Video:
             self.tags = {name: told[name] for name in ("language", "title", "handler_name") if told.get(name)}
             self.default = bool(chosen.disposition & av.stream.Disposition.default)
             self._origin = origin(container)
+            self.source.timeline = _timeline(container)
             rate = fraction(chosen.average_rate or chosen.guessed_rate or chosen.base_rate)
             self.rate = rate if rate and 0 < rate <= 1000 else DEFAULT_RATE
             self.frame_count = chosen.frames if chosen.frames > 0 else None
             if chosen.duration is not None and chosen.duration > 0:
                 self.duration = chosen.duration * self.time_base
             elif container.duration is not None and container.duration > 0:
-                self.duration = Fraction(container.duration, 1_000_000)
+                self.duration = Fraction(container.duration, av.time_base)
+                if self.duration > self._origin and not _may_jump(container):
+                    self.duration -= self._origin  # such containers tell when they end
             else:
                 self.duration = None
-            first = next(_all_frames(self.path, chosen.index, None), None)
+            first = next(_all_frames(self.source, chosen.index, None), None)
             if first is None:
                 raise VidexplainError(
                     f"{self.path!r} has no video frame that can be decoded; it may be cut off or damaged."
@@ -219,12 +230,26 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
 
 
 def origin(container: Any) -> Fraction:
-    """What a container's own clock shows where it begins, in seconds, if that tells nothing.
+    """What a container's own clock shows where it begins, in seconds, which players show as 0.
 
-    Transport streams count on from wherever the broadcast was; players show them from 0 on, as they do all others.
+    Less than a second is meant as it is where the clock is to be trusted: a picture that comes late, sound that begins
+    early because its coder needs that.
     """
-    anywhere = container.format.flags & av.format.Flags.ts_discont.value
-    return Fraction(container.start_time or 0, av.time_base) if anywhere else Fraction(0)
+    start = Fraction(container.start_time or 0, av.time_base)
+    return start if _may_jump(container) or abs(start) >= 1 else Fraction(0)
+
+
+def _may_jump(container: Any) -> bool:
+    """Whether it is usual in files of this format that the clock begins anywhere and jumps."""
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
+
+
+def _timeline(container: Any) -> Timeline:
+    """As ffmpeg judges what a jump is where they are usual; elsewhere only what cannot be meant is one."""
+    if _may_jump(container):
+        return Timeline(back=Fraction(1, 10), ahead=Fraction(10), stamps="dts")
+    told = Fraction(max(container.duration or 0, 0), av.time_base)
+    return Timeline(back=Fraction(1), ahead=max(told, LONGEST_PAUSE))
 
 
 def _clip(window: list[Frame], start: int, stride: int, length: int, source: str) -> Clip:
@@ -236,10 +261,7 @@ def _clip(window: list[Frame], start: int, stride: int, length: int, source: str
 
 
 def _open(path: str) -> Any:
-    if not os.path.exists(path):
-        raise VidexplainError(f"there is no file {path!r}; check the path.")
-    if os.path.getsize(path) == 0 and os.path.isfile(path):
-        raise VidexplainError(f"{path!r} is empty.")
+    check_input(path)
     # Older torchvision has FFmpeg's messages sent to Python. A decoder's thread with one to send would wait
     # for the lock that is held by whoever closes the decoder and waits for its threads.
     av.logging.set_level(None)
@@ -278,18 +300,21 @@ def _read_only(container: Any, chosen: Any) -> None:
             stream.discard = discard.all
 
 
-def _all_frames(path: str, index: int | None, clock: Clock | None) -> Iterator[av.VideoFrame]:
+def _all_frames(source: Source, index: int | None, clock: Clock | None) -> Iterator[av.VideoFrame]:
     """Frames of one stream. Decoding is threaded by frames, and begun again without that where a packet is damaged:
     such threads then lose frames that can be decoded."""
     passed = 0
     for threads in ("AUTO", "SLICE"):
-        with _open(path) as container:
+        if passed and clock and (change := source.change()):
+            clock.report.broken_off = f"the file {change} while it was read"
+            return
+        with _open(source.path) as container:
             stream = container.streams[index]
             _read_only(container, stream)
             stream.thread_type = threads
             again = passed
             try:
-                for frame in _decode(container, stream, clock, strict=threads == "AUTO"):
+                for frame in _decode(container, stream, source, clock, strict=threads == "AUTO"):
                     if again:
                         again -= 1
                         continue
@@ -304,18 +329,29 @@ class _DamagedError(Exception):
     """A packet could not be decoded."""
 
 
-def _decode(container: Any, stream: Any, clock: Clock | None, strict: bool) -> Iterator[av.VideoFrame]:
+def _decode(
+    container: Any, stream: Any, source: Source, clock: Clock | None, strict: bool
+) -> Iterator[av.VideoFrame]:
     """Frames of one stream; what cannot be decoded is counted and passed over, as ffmpeg does, unless `strict`."""
     packets = container.demux(stream)
+    shift = None
+    if clock:
+        clock.report.jumps.clear()
+        shift = source.timeline.lead(clock.nominal, clock.report, clock.origin * clock.time_base)
     while True:
         try:
             packet = next(packets)
+            if clock and source.rewritten():
+                clock.report.broken_off = f"the file {source.change()} while it was read"
+                packet = None
         except StopIteration:
             return
         except (av.FFmpegError, OSError, ValueError) as error:
             if clock:
                 clock.report.broken_off = _reason(error)
             packet = None
+        if packet is not None and shift:
+            shift(packet)
         try:
             frames = stream.decode(packet)
         except EOFError:

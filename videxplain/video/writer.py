@@ -15,9 +15,10 @@ import numpy.typing as npt
 from videxplain.errors import VidexplainError
 from videxplain.video import ffmpeg as program
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error, join_segments
+from videxplain.video.opening import Source
 
 
-def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | Source | None) -> None:
     """Refuse, before any work, an output that cannot be written.
 
     Raises
@@ -26,7 +27,7 @@ def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         If `path` is a folder, is one of `inputs`, has an ending that names no container, or lies where
         nothing may be written.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if os.path.isdir(name):
         raise VidexplainError(f"the output {name!r} is a folder; give the name of a file in it.")
     program.container_format(name)
@@ -56,8 +57,8 @@ class VideoWriter:
     width, height : int
         Of the frames. Odd sizes are padded by repeating the last row or column: 4:2:0 sampling needs even
         ones.
-    source : path, optional
-        A file whose audio, subtitles, chapters and metadata are carried over.
+    source : path or Source, optional
+        A file whose audio, subtitles, chapters and metadata are carried over. `Video.source` knows how its clock jumps.
     rate : Fraction
         Mean frames per second; frame times need not follow it.
     time_base : Fraction, optional
@@ -82,7 +83,7 @@ class VideoWriter:
         width: int,
         height: int,
         *,
-        source: str | os.PathLike[str] | None = None,
+        source: str | os.PathLike[str] | Source | None = None,
         rate: Fraction = Fraction(25),
         time_base: Fraction | None = None,
         codec: str = DEFAULT_CODEC,
@@ -92,8 +93,8 @@ class VideoWriter:
         sample_aspect_ratio: Fraction = Fraction(1),
         color: dict[str, int] | None = None,
     ) -> None:
-        self.path = os.fspath(path)
-        self.source = None if source is None else os.fspath(source)
+        self.path = os.fsdecode(path)
+        self.source = Source.of(source)
         self.notes: list[str] = []
         check_output(self.path, self.source)
         rate = Fraction(rate).limit_denominator(100000)
@@ -183,7 +184,7 @@ def finish_video(
     output: str,
     encoding: Encoding,
     end: Fraction | None,
-    source: str | None,
+    source: Source | None,
     *,
     folder: str,
 ) -> list[str]:
