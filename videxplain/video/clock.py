@@ -29,6 +29,12 @@ class DecodeReport:
         Where, in seconds of the output, the file's clock jumped and was set right (at most 100).
     resized : int
         Frames whose size differed from the first frame's, and which were fitted into it.
+    interlaced : int
+        Frames that hold two fields, of different times.
+    matrices : set of str
+        Names of colour matrices that could not be converted, in place of which the nearest was taken.
+    left_out : list of str
+        What comes with the pictures and is not carried over.
     broken_off : str or None
         Why reading ended before the file did.
     """
@@ -38,6 +44,9 @@ class DecodeReport:
     retimed: int = 0
     jumps: list[float] = field(default_factory=list)
     resized: int = 0
+    interlaced: int = 0
+    matrices: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
     broken_off: str | None = None
 
     def __bool__(self) -> bool:
@@ -62,6 +71,18 @@ class DecodeReport:
             )
         if self.resized:
             lines.append(f"{self.resized} frames changed size and were fitted into that of the first frame.")
+        if self.interlaced:
+            lines.append(
+                f"{self.interlaced} frames are interlaced: "
+                "both fields of each were explained, and written, as one picture."
+            )
+        if self.matrices:
+            lines.append(
+                f"the colours are stored by a matrix that FFmpeg cannot convert ({', '.join(sorted(self.matrices))}); "
+                "the nearest was taken, so they may look wrong."
+            )
+        if self.left_out:
+            lines.append(f"what came with the pictures was left out: {', '.join(self.left_out)}.")
         if self.broken_off:
             lines.append(f"reading ended early: {self.broken_off}.")
         return lines
@@ -88,7 +109,7 @@ class Timeline:
     back, ahead : Fraction
         Seconds by which a packet has to be earlier or later than expected for that to be a jump.
     stamps : "dts" or "pts"
-        Which time stamps tell best how far it was. Where a container has no decoding times, FFmpeg's guess is wrong there.
+        Which time stamps tell how far it was. FFmpeg's guess at decoding times that a container lacks is wrong there.
     shifts : list of Fraction
         Seconds to add to the times of each epoch.
     """

@@ -157,7 +157,9 @@ def _carry(picture: Any, target: str, options: dict[str, Any], source: Source, c
         carried, notes, start = _plan(source, container)
         reading = {**READING, "itsoffset": f"{-float(start):.6f}"}
         name = stack.enter_context(ffmpeg_name(source))
-        if len(source.timeline.shifts) > 1:
+        if len(source.timeline.shifts) > 1 and any(c.kind != "attachment" for c in carried):
+            if any(c.kind == "attachment" for c in carried):
+                notes.append("attached files were left out: the source's clock jumps.")
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(dir=os.path.dirname(target[len("file:") :]))
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,11 +16,37 @@ import numpy as np
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
 from videxplain.video.clock import LONGEST_PAUSE, Clock, DecodeReport, Timeline
-from videxplain.video.frames import UPRIGHT, Frame, Orientation, fraction, orientation_of
-from videxplain.video.images import find_images, read_images
+from videxplain.video.frames import (
+    UPRIGHT,
+    Frame,
+    Orientation,
+    color_of,
+    convertible,
+    fraction,
+    orientation_of,
+    rgb_color,
+    side_data_of,
+)
+from videxplain.video.images import find_images, frames_in, is_animation, read_animation, read_images
 from videxplain.video.opening import Source, check_input, open_container
 
 DEFAULT_RATE = Fraction(25)
+# PyAV's names of side data, and FFmpeg's of tags, that say more than how to read the samples
+_EXTRAS = {
+    "A53_CC": "closed captions",
+    "STEREO3D": "the stereo arrangement",
+    "stereo_mode": "the stereo arrangement",
+    "SPHERICAL": "the spherical projection",
+    "timecode": "the timecode",
+    "S12M_TIMECODE": "the timecode",
+    "ICC_PROFILE": "the colour profile",
+    "MASTERING_DISPLAY_METADATA": "HDR metadata",
+    "CONTENT_LIGHT_LEVEL": "HDR metadata",
+    "DYNAMIC_HDR_PLUS": "HDR metadata",
+    "DYNAMIC_HDR_VIVID": "HDR metadata",
+    "DOVI_METADATA": "HDR metadata",
+    "DOVI_RPU_BUFFER": "HDR metadata",
+}
 
 
 class Video:
@@ -43,7 +70,8 @@ class Video:
     sample_aspect_ratio : Fraction
         Width over height of a displayed pixel of the upright frame.
     color : dict
-        The first frame's colour tags: colorspace, color_range, color_primaries, color_trc (ffmpeg's numbers).
+        Tags, in ffmpeg's numbers, for a track of Y'CbCr that shows the same colours: colorspace, color_range,
+        color_primaries, color_trc.
     report : DecodeReport
         Of the last, or current, pass over the frames.
     tags : dict
@@ -66,16 +94,21 @@ class Video:
         self.tags: dict[str, str] = {}
         self.default = True
         self._origin = Fraction(0)
+        self._left_out: list[str] = []
         self.source: Source | None = None
         images = find_images(self.path)
         self._images: list[Path] | None = images
-        if images is not None:
+        self._animated = images is None and is_animation(self.path)
+        if self._animated:
+            self._probe_animation()
+        elif images is not None:
             self.rate = Fraction(rate).limit_denominator(1001) if rate else DEFAULT_RATE
             self.time_base = 1 / self.rate
             self.frame_count: int | None = len(images)
             self.duration: Fraction | None = len(images) / self.rate
             first = next(read_images(images[:1], None, self.report))
             self._stored = first.shape[:2]
+            self.color = rgb_color(self._stored[0])
         else:
             check_input(self.path)
             self.source = Source(self.path)
@@ -105,17 +138,26 @@ class Video:
 
         Damaged packets are left out and told in `report`; nothing is raised for them.
         """
-        self.report = report = DecodeReport()
+        self.report = report = DecodeReport(left_out=list(self._left_out))
         if self._images is not None:
             for index, image in enumerate(read_images(self._images, self._stored, report)):
                 yield Frame(index, index / self.rate, image, duration=1 / self.rate)
             return
+        if self._animated:
+            yield from self._animation(report)
+            return
         clock = Clock(self.time_base, 1 / self.rate, self.duration, report, self._origin)
         assert self.source is not None
-        for index, frame in enumerate(_all_frames(self.source, self.stream_index, clock)):
+        for index, (frame, context) in enumerate(_all_frames(self.source, self.stream_index, clock)):
             time = clock.stamp(frame.pts, frame.dts)
+            stretch = 1.0
             if (frame.height, frame.width) != self._stored:
                 report.resized += 1
+                ratio = fraction(context.sample_aspect_ratio) or Fraction(1)
+                stretch = float(ratio / self._stored_ratio) if ratio > 0 else 1.0
+            report.interlaced += frame.interlaced_frame
+            if matrix := convertible(frame):
+                report.matrices.add(matrix)
             duration = frame.duration * self.time_base if frame.duration else None
             yield Frame(
                 index,
@@ -124,6 +166,7 @@ class Video:
                 decoded=frame,
                 size=self._stored,
                 orientation=self.orientation,
+                stretch=stretch,
             )
 
     def clips(self, length: int = 16, stride: int = 1, hop: int | None = None) -> Iterator[Clip]:
@@ -163,6 +206,23 @@ class Video:
             start += hop
             window = [kept for kept in window if kept.index >= start]
 
+    def _probe_animation(self) -> None:
+        image, duration = next(read_animation(self.path))
+        self._stored = image.shape[:2]
+        self.color = rgb_color(self._stored[0])
+        self.rate, self.time_base = 1 / duration, Fraction(1, 1000)
+        self.frame_count = frames_in(self.path)
+        self.duration = None
+
+    def _animation(self, report: DecodeReport) -> Iterator[Frame]:
+        time = Fraction(0)
+        try:
+            for index, (image, duration) in enumerate(read_animation(self.path)):
+                yield Frame(index, time, image, duration=duration)
+                time += duration
+        except (OSError, ValueError, SyntaxError) as error:
+            report.broken_off = str(error)
+
     def _probe(self, stream: int | None) -> None:
         assert self.source is not None
         with _open(self.path) as container:
@@ -186,21 +246,21 @@ class Video:
                     self.duration -= self._origin  # such containers tell when they end
             else:
                 self.duration = None
-            first = next(_all_frames(self.source, chosen.index, None), None)
+            first, _ = next(_all_frames(self.source, chosen.index, None), (None, None))
             if first is None:
                 raise VidexplainError(
                     f"{self.path!r} has no video frame that can be decoded; it may be cut off or damaged."
                 )
+            convertible(first)
             self._stored = (first.height, first.width)
             self.orientation = orientation_of(first)
-            self.color = {
-                name: int(getattr(first, name, 2) or 0)
-                for name in ("colorspace", "color_range", "color_primaries", "color_trc")
-            }
+            self.color = color_of(first)
+            self._left_out = _left_out(first, told)
             self.stored_format = first.format.name
             ratio = fraction(chosen.sample_aspect_ratio)
-            if ratio and ratio > 0:
-                self.sample_aspect_ratio = 1 / ratio if self.orientation[0] % 2 else ratio
+            self._stored_ratio = ratio if ratio and ratio > 0 else Fraction(1)
+            turned = self.orientation[0] % 2
+            self.sample_aspect_ratio = 1 / self._stored_ratio if turned else self._stored_ratio
 
 
 def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None) -> Video:
@@ -227,6 +287,12 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
     ...     print(clip.times[0], clip.frames.shape)
     """
     return Video(path, stream, rate)
+
+
+def _left_out(first: av.VideoFrame, tags: dict[str, str]) -> list[str]:
+    """What comes with the pictures beside their samples that encoding them anew loses, as their first tells."""
+    there = {*side_data_of(first), *tags}
+    return sorted({name for key, name in _EXTRAS.items() if key in there})
 
 
 def origin(container: Any) -> Fraction:
@@ -271,7 +337,12 @@ def _open(path: str) -> Any:
     except PermissionError:
         raise VidexplainError(f"{path!r} may not be read; check its permissions.") from None
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VidexplainError(f"{path!r} is not a video that ffmpeg can read ({_reason(error)}).") from error
+        reason = _reason(error)
+        if (
+            getattr(error, "errno", None) == errno.EINVAL
+        ):  # so FFmpeg says that a format is not among those allowed
+            reason = "its format is no container of video; playlists and scripts are not followed"
+        raise VidexplainError(f"{path!r} is not a video that ffmpeg can read ({reason}).") from error
     # where there are no presentation times, as in AVI, FFmpeg's guess at them is worse than the decoder's order
     container.flags &= ~av.container.Flags.gen_pts.value
     return container
@@ -300,9 +371,12 @@ def _read_only(container: Any, chosen: Any) -> None:
             stream.discard = discard.all
 
 
-def _all_frames(source: Source, index: int | None, clock: Clock | None) -> Iterator[av.VideoFrame]:
-    """Frames of one stream. Decoding is threaded by frames, and begun again without that where a packet is damaged:
-    such threads then lose frames that can be decoded."""
+def _all_frames(source: Source, index: int | None, clock: Clock | None) -> Iterator[tuple[Any, Any]]:
+    """Frames of one stream, each with its decoder's context.
+
+    Decoding is threaded by frames, and begun again without that where a packet is damaged: such threads then lose frames
+    that can be decoded.
+    """
     passed = 0
     for threads in ("AUTO", "SLICE"):
         if passed and clock and (change := source.change()):
@@ -319,7 +393,7 @@ def _all_frames(source: Source, index: int | None, clock: Clock | None) -> Itera
                         again -= 1
                         continue
                     passed += 1
-                    yield frame
+                    yield frame, stream.codec_context
                 return
             except _DamagedError:
                 continue

@@ -30,6 +30,8 @@ def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
     name = os.fsdecode(path)
     if os.path.isdir(name):
         raise VidexplainError(f"the output {name!r} is a folder; give the name of a file in it.")
+    if os.path.exists(name) and not os.path.isfile(name):
+        raise VidexplainError(f"the output {name!r} is a pipe or a device; give the name of a file.")
     program.container_format(name)
     for other in inputs:
         if other is None or not os.path.exists(name) or not os.path.exists(other):
