@@ -128,7 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
     )
     coding = annotate.add_argument_group("encoding")
-    coding.add_argument("--codec", default="libx264", help="ffmpeg's name (default: %(default)s)")
+    coding.add_argument("--codec", help="ffmpeg's name (default: libx264; libvpx-vp9 for .webm)")
     coding.add_argument("--crf", type=float, help="quality; lower is better (default: the codec's own)")
     coding.add_argument("--preset", help="speed against size (default: the codec's own)")
 

@@ -20,8 +20,9 @@ from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
 from videxplain.video import check_output, open_video
-from videxplain.video.encoder import DEFAULT_CODEC, Encoding, Pictures
+from videxplain.video.encoder import Encoding, Pictures
 from videxplain.video.segments import ResumableWriter
+from videxplain.video.writer import default_codec
 
 if TYPE_CHECKING:
     from videxplain.explanation import Explanation
@@ -84,7 +85,7 @@ def annotate(
     hop: int | None = None,
     batch: int = 1,
     stream: int | None = None,
-    codec: str = DEFAULT_CODEC,
+    codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
     threads: int = 0,
@@ -121,7 +122,8 @@ def annotate(
     stream
         Which of the video streams, counted from 0.
     codec, crf, preset, threads
-        ffmpeg's name of the encoder, its quality (lower is better), its speed, and its threads (0: its own choice).
+        ffmpeg's name of the encoder (by default libx264, in WebM libvpx-vp9), its quality (lower is better), its speed,
+        and its threads (0: its own choice).
     save
         A folder for the data behind the picture: classes, scores, supervoxels and labels of every window, to be read
         by `videxplain.open_explanations`.
@@ -142,6 +144,7 @@ def annotate(
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
     input, output = os.fsdecode(input), os.fsdecode(output)
+    check_output(output, input)
     video = open_video(input, stream)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
     scale = model.geometry((video.height, video.width)).finest(segment_scale)
@@ -157,7 +160,7 @@ def annotate(
         video.height,
         video.time_base,
         video.rate,
-        codec,
+        codec or default_codec(output),
         crf,
         preset,
         threads,
@@ -166,7 +169,6 @@ def annotate(
         tuple(sorted(video.tags.items())),
         video.default,
     )
-    check_output(output, input)
     job = {
         "videxplain": __version__,
         "input": _identity(video.path),

@@ -18,7 +18,7 @@ import av
 import ffmpeg
 
 from videxplain.errors import VidexplainError
-from videxplain.video.opening import READING, Source, ffmpeg_name, open_container
+from videxplain.video.opening import READING, Source, open_container, program_url
 from videxplain.video.reader import origin
 
 _TEXT_SUBTITLES = frozenset(
@@ -135,8 +135,8 @@ def finish(
             movie = timescale * -(-_FINE // timescale)
             options |= {"video_track_timescale": timescale, "movie_timescale": movie}
     with contextlib.ExitStack() as names:
-        picture: Any = ffmpeg.input(names.enter_context(ffmpeg_name(video)))["v:0"]
-        target = names.enter_context(ffmpeg_name(output))
+        picture: Any = ffmpeg.input(names.enter_context(program_url(video)))["v:0"]
+        target = names.enter_context(program_url(output))
         if source is not None and not source.change():
             try:
                 notes += _carry(picture, target, options, source, container)
@@ -156,7 +156,7 @@ def _carry(picture: Any, target: str, options: dict[str, Any], source: Source, c
     with contextlib.ExitStack() as stack:
         carried, notes, start = _plan(source, container)
         reading = {**READING, "itsoffset": f"{-float(start):.6f}"}
-        name = stack.enter_context(ffmpeg_name(source))
+        name = stack.enter_context(program_url(source))
         if len(source.timeline.shifts) > 1 and any(c.kind != "attachment" for c in carried):
             if any(c.kind == "attachment" for c in carried):
                 notes.append("attached files were left out: the source's clock jumps.")

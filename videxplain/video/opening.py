@@ -67,33 +67,33 @@ def check_input(path: str | os.PathLike[str]) -> None:
         raise VidexplainError(f"{name!r} may not be read; check its permissions.")
 
 
-@contextlib.contextmanager
-def ffmpeg_name(path: str | os.PathLike[str]) -> Iterator[str]:
-    """A name by which FFmpeg opens this very file, to read or to write, whatever characters its own name has.
-
-    Names by themselves may look like addresses, options or patterns to it.
-    """
+def url(path: str | os.PathLike[str]) -> str:
+    """The name by which FFmpeg opens this very file, to read or to write; plain ones may look like addresses."""
     absolute = os.path.abspath(os.fsdecode(path))
     if absolute.startswith(
         ("/dev/", "/proc/")
     ):  # what /dev/stdin leads to is another file in another process
         absolute = os.path.realpath(absolute)
-    try:
-        absolute.encode()
-    except UnicodeEncodeError:  # not every release of PyAV takes bytes that are no UTF-8
-        with tempfile.TemporaryDirectory() as folder:
-            suffix = Path(absolute).suffix
-            link = os.path.join(folder, f"file{suffix if suffix.isascii() else ''}")
-            os.symlink(absolute, link)
-            yield f"file:{link}"
+    return f"file:{absolute}"
+
+
+@contextlib.contextmanager
+def program_url(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The same for the ffmpeg program; ffmpeg-python takes no names with bytes that are no UTF-8, so that is a link."""
+    name = url(path)
+    if name.isascii():
+        yield name
         return
-    yield f"file:{absolute}"
+    with tempfile.TemporaryDirectory() as folder:
+        suffix = Path(name).suffix
+        link = os.path.join(folder, f"file{suffix if suffix.isascii() else ''}")
+        os.symlink(name[len("file:") :], link)
+        yield f"file:{link}"
 
 
 def open_container(path: str | os.PathLike[str]) -> Any:
     """PyAV's container of a file that is to be read."""
-    with ffmpeg_name(path) as name:
-        return av.open(name, options=READING, **_METADATA)
+    return av.open(url(path), options=READING, **_METADATA)
 
 
 class Source:

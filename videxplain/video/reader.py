@@ -374,8 +374,8 @@ def _read_only(container: Any, chosen: Any) -> None:
 def _all_frames(source: Source, index: int | None, clock: Clock | None) -> Iterator[tuple[Any, Any]]:
     """Frames of one stream, each with its decoder's context.
 
-    Decoding is threaded by frames, and begun again without that where a packet is damaged: such threads then lose frames
-    that can be decoded.
+    Decoding is threaded by frames, and begun again without that where a packet is damaged: such threads then lose
+    frames that can be decoded.
     """
     passed = 0
     for threads in ("AUTO", "SLICE"):

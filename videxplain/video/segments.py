@@ -21,7 +21,7 @@ import numpy.typing as npt
 from videxplain.errors import VidexplainError
 from videxplain.video.encoder import Encoding, SegmentEncoder, disk_error
 from videxplain.video.opening import Source
-from videxplain.video.writer import check_output, finish_video
+from videxplain.video.writer import check_encoding, check_output, finish_video
 
 try:
     import fcntl
@@ -79,7 +79,7 @@ class ResumableWriter:
         self.path = os.fspath(path)
         self.source = Source.of(source)
         check_output(self.path, self.source)
-        self.encoding = encoding.checked()
+        self.encoding = check_encoding(self.path, encoding)
         self.folder = Path(os.path.abspath(self.path)).parent / f".{Path(self.path).name}.videxplain"
         self._encoder: SegmentEncoder | None = None
         self._end = Fraction(0)

@@ -49,6 +49,24 @@ def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         raise told from error
 
 
+def default_codec(path: str | os.PathLike[str]) -> str:
+    """ffmpeg's name of the encoder for an output of which nothing else is asked."""
+    return "libvpx-vp9" if program.container_format(path) == "webm" else DEFAULT_CODEC
+
+
+def check_encoding(path: str | os.PathLike[str], encoding: Encoding) -> Encoding:
+    """The encoding with ticks that a container can hold, once it has been tried; nothing is written.
+
+    Raises
+    ------
+    VidexplainError
+        If the encoder is missing, does not work here, or makes what the output's container cannot hold.
+    """
+    encoding = encoding.checked()
+    encoding.try_out(program.container_format(path))
+    return encoding
+
+
 class VideoWriter:
     """Writes frames with exact times; the file appears under its name only when it is whole.
 
@@ -66,7 +84,7 @@ class VideoWriter:
     time_base : Fraction, optional
         Ticks in seconds; frame times are multiples of it. By default fine enough for `rate`.
     codec, crf, preset
-        ffmpeg's name of the encoder, its quality (lower is better) and its speed.
+        ffmpeg's name of the encoder (by default libx264, in WebM libvpx-vp9), its quality (lower is better), its speed.
 
     Raises
     ------
@@ -88,7 +106,7 @@ class VideoWriter:
         source: str | os.PathLike[str] | Source | None = None,
         rate: Fraction = Fraction(25),
         time_base: Fraction | None = None,
-        codec: str = DEFAULT_CODEC,
+        codec: str | None = None,
         crf: float | None = None,
         preset: str | None = None,
         threads: int = 0,
@@ -100,18 +118,19 @@ class VideoWriter:
         self.notes: list[str] = []
         check_output(self.path, self.source)
         rate = Fraction(rate).limit_denominator(100000)
-        self.encoding = Encoding(
+        encoding = Encoding(
             width,
             height,
             time_base or 1 / rate,
             rate,
-            codec,
+            codec or default_codec(self.path),
             crf,
             preset,
             threads,
             sample_aspect_ratio,
             tuple(sorted((color or {}).items())),
-        ).checked()
+        )
+        self.encoding = check_encoding(self.path, encoding)
         self._folder = tempfile.TemporaryDirectory(
             dir=os.path.dirname(os.path.abspath(self.path)),
             prefix=f".{Path(self.path).stem}-",
