@@ -254,7 +254,7 @@ def _plan(source: Source, container: str) -> tuple[list[_Carried], list[str], Fr
 
 def _kind_of(stream: Any) -> str:
     """What people call a stream's contents: its codec, or the name of an attached file or of a track of data."""
-    codec = _codec(stream)
+    codec = _codec(stream) or getattr(stream, "name", None)
     told = stream.metadata.get("filename") or stream.metadata.get("handler_name")
     return ", ".join(filter(None, (codec, told and told.strip()))) or "of unknown kind"
 
