@@ -202,6 +202,12 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
 
 
 def _annotate(args: argparse.Namespace) -> int:
+    from videxplain.video import check_output, check_source
+
+    if len(args.input) == 1:  # of several each has its own row in the table of outcomes
+        check_source(args.input[0])
+        if not args.input[0].is_dir():
+            check_output(args.output, args.input[0])
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
 
@@ -244,13 +250,16 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
+    from videxplain.video import check_source
+
+    if args.output.suffix.lower() != ".png":
+        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
+    check_source(args.input)
     from PIL import Image
 
     from videxplain.explain import explain
     from videxplain.files import whole_file
 
-    if args.output.suffix.lower() != ".png":
-        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
     model = load(args)
     clip = _read_clip(args, model)
     explanation = explain(

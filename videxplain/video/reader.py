@@ -295,6 +295,19 @@ def _left_out(first: av.VideoFrame, tags: dict[str, str]) -> list[str]:
     return sorted({name for key, name in _EXTRAS.items() if key in there})
 
 
+def check_source(path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work, what cannot be opened, as far as that shows from outside; folders of videos pass.
+
+    Raises
+    ------
+    VidexplainError
+        As `check_input`, or where no image fits a pattern.
+    """
+    name = os.fsdecode(path)
+    if os.path.isdir(name) or find_images(name) is None:
+        check_input(name)
+
+
 def origin(container: Any) -> Fraction:
     """What a container's own clock shows where it begins, in seconds, which players show as 0.
 
