@@ -111,6 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--stream", type=int, help="which video stream, counted from 0, where there are several"
     )
     annotate.add_argument(
+        "--deinterlace", action="store_true", help="make interlaced frames whole before they are explained"
+    )
+    annotate.add_argument(
         "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
     )
     annotate.add_argument(
@@ -219,6 +222,7 @@ def _annotate(args: argparse.Namespace) -> int:
         "hop",
         "batch",
         "stream",
+        "deinterlace",
         "codec",
         "crf",
         "preset",

@@ -85,6 +85,7 @@ def annotate(
     hop: int | None = None,
     batch: int = 1,
     stream: int | None = None,
+    deinterlace: bool = False,
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
@@ -121,6 +122,8 @@ def annotate(
         Windows per forward pass; fewer where they are more than two spans apart, for the frames between them wait.
     stream
         Which of the video streams, counted from 0.
+    deinterlace
+        Make interlaced frames whole; else they are explained with both fields in one picture, and a note says so.
     codec, crf, preset, threads
         ffmpeg's name of the encoder (by default libx264, in WebM libvpx-vp9), its quality (lower is better), its speed,
         and its threads (0: its own choice).
@@ -145,7 +148,7 @@ def annotate(
         raise unknown_name("engine", engine, ENGINES)
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)
-    video = open_video(input, stream)
+    video = open_video(input, stream, deinterlace=deinterlace)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
     scale = model.geometry((video.height, video.width)).finest(segment_scale)
     cutting: Any = {
@@ -172,7 +175,7 @@ def annotate(
     job = {
         "videxplain": __version__,
         "input": _identity(video.path),
-        "stream": video.stream_index,
+        "stream": [video.stream_index, deinterlace],
         "model": [model.name, model.fingerprint()],
         "windows": [span, stride, hop, batch],
         "picture": [top_k, style, timeline],

@@ -74,7 +74,7 @@ class DecodeReport:
         if self.interlaced:
             lines.append(
                 f"{self.interlaced} frames are interlaced: "
-                "both fields of each were explained, and written, as one picture."
+                "both fields of each were explained, and written, as one picture; deinterlace makes them whole."
             )
         if self.matrices:
             lines.append(

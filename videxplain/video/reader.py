@@ -16,6 +16,7 @@ import numpy as np
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
 from videxplain.video.clock import LONGEST_PAUSE, Clock, DecodeReport, Timeline
+from videxplain.video.fields import deinterlaced
 from videxplain.video.frames import (
     UPRIGHT,
     Frame,
@@ -83,8 +84,13 @@ class Video:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None
+        self,
+        path: str | os.PathLike[str],
+        stream: int | None = None,
+        rate: float | None = None,
+        deinterlace: bool = False,
     ) -> None:
+        self._deinterlace = deinterlace
         self.path = os.fsdecode(path)
         self.report = DecodeReport()
         self.sample_aspect_ratio = Fraction(1)
@@ -148,7 +154,10 @@ class Video:
             return
         clock = Clock(self.time_base, 1 / self.rate, self.duration, report, self._origin)
         assert self.source is not None
-        for index, (frame, context) in enumerate(_all_frames(self.source, self.stream_index, clock)):
+        decoded = _all_frames(self.source, self.stream_index, clock)
+        if self._deinterlace:
+            decoded = deinterlaced(decoded)
+        for index, (frame, context) in enumerate(decoded):
             time = clock.stamp(frame.pts, frame.dts)
             stretch = 1.0
             if (frame.height, frame.width) != self._stored:
@@ -263,7 +272,12 @@ class Video:
             self.sample_aspect_ratio = 1 / self._stored_ratio if turned else self._stored_ratio
 
 
-def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None) -> Video:
+def open_video(
+    path: str | os.PathLike[str],
+    stream: int | None = None,
+    rate: float | None = None,
+    deinterlace: bool = False,
+) -> Video:
     """Open a video for streaming.
 
     Parameters
@@ -275,6 +289,8 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
         Which of the file's video streams, counted from 0; by default the one that ffmpeg calls best.
     rate : float, optional
         Frames per second of images (25 by default); a video has its own.
+    deinterlace : bool
+        Make frames that are marked as interlaced whole, by ffmpeg's `bwdif`: their number and times stay.
 
     Raises
     ------
@@ -286,7 +302,7 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
     >>> for clip in open_video("match.mp4").clips(length=16, stride=2):  # doctest: +SKIP
     ...     print(clip.times[0], clip.frames.shape)
     """
-    return Video(path, stream, rate)
+    return Video(path, stream, rate, deinterlace)
 
 
 def _left_out(first: av.VideoFrame, tags: dict[str, str]) -> list[str]:
