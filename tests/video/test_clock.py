@@ -109,3 +109,15 @@ def test_a_pause_in_a_recording_stays(tmp_path: Path) -> None:
         summary = explained(source, output)
         times = [time for time, _ in oracle.decoded(output)]
         assert abs(times[50] - times[0] - offset) < Fraction(1, 10) and summary.notes == []
+
+
+def test_sound_that_overlaps_where_recordings_were_joined_is_told(tmp_path: Path) -> None:
+    """The sound of each goes on for a second without a picture: of that of the second, the beginning finds no place."""
+    source, output = tmp_path / "in.ts", tmp_path / "out.mp4"
+    oracle.run(*PICTURE, "-f", "lavfi", "-i", "sine=duration=3:sample_rate=48000", *X264, tmp_path / "one.ts")
+    source.write_bytes((tmp_path / "one.ts").read_bytes() * 2)
+    summary = explained(source, output)
+    found = by_ffmpeg(output, "-copyts")
+    assert summary.frames == 100 and "overlap" in " ".join(summary.notes)
+    assert abs(found["a:0"][-1] - found["v:0"][-1] - 1) < Fraction(1, 10)
+    assert max(b - a for a, b in pairwise(found["a:0"])) < Fraction(1, 15)

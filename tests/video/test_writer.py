@@ -11,8 +11,9 @@ import pytest
 
 from videxplain.errors import VidexplainError
 from videxplain.video import VideoWriter, open_video
-from videxplain.video.encoder import Encoding, Pictures, SegmentEncoder, join_segments
+from videxplain.video.encoder import Encoding, Pictures, SegmentEncoder
 from videxplain.video.frames import planes
+from videxplain.video.writer import join_segments
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 

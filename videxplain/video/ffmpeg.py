@@ -18,8 +18,8 @@ import av
 import ffmpeg
 
 from videxplain.errors import VidexplainError
+from videxplain.video.decoding import origin
 from videxplain.video.opening import READING, Source, open_container, program_url
-from videxplain.video.reader import origin
 
 _TEXT_SUBTITLES = frozenset(
     {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "microdvd", "subviewer"}
@@ -163,7 +163,8 @@ def _carry(picture: Any, target: str, options: dict[str, Any], source: Source, c
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(dir=os.path.dirname(target[len("file:") :]))
             )
-            name, carried = _on_one_clock(source, carried, start, os.path.join(folder, "streams.nut"))
+            name, carried, lost = _on_one_clock(source, carried, start, os.path.join(folder, "streams.nut"))
+            notes += lost
             reading = {}
         other: Any = ffmpeg.input(name, **reading)
         sound = "libopus" if container == "webm" else "aac"
@@ -297,7 +298,7 @@ def _fits(stream: Any, container: str) -> bool:
 
 def _on_one_clock(
     source: Source, carried: Sequence[_Carried], start: Fraction, path: str
-) -> tuple[str, list[_Carried]]:
+) -> tuple[str, list[_Carried], list[str]]:
     """The streams in a file of their own, their times brought to the picture's clock, which jumped in the source."""
     with open_container(source) as file, av.open(f"file:{path}", "w", format="nut") as copy:
         copy.metadata.update(file.metadata)
@@ -310,16 +311,19 @@ def _on_one_clock(
             targets[entry.index] = copy.add_stream_from_template(stream)
             targets[entry.index].metadata.update(stream.metadata)
             moved.append(replace(entry, index=len(moved)))
+        lost = 0
         for packet in _shifted(file, targets, source, start):
+            if packet is None:
+                lost += 1
+                continue
             packet.stream = targets[packet.stream.index]
             copy.mux(packet)
-    return f"file:{path}", moved
+    note = [f"{lost} packets of sound or text were left out: they overlap where the source's clock jumps."]
+    return f"file:{path}", moved, note if lost else []
 
 
-def _shifted(
-    file: Any, wanted: Sequence[int] | dict[int, Any], source: Source, start: Fraction
-) -> Iterator[Any]:
-    """Packets of some streams, each later than the one before of its stream."""
+def _shifted(file: Any, wanted: dict[int, Any], source: Source, start: Fraction) -> Iterator[Any]:
+    """Packets of some streams, each later than the one before of its stream; None in place of those that are not."""
     clocks = {index: source.timeline.follow() for index in wanted}
     last: dict[int, int] = {}
     for packet in file.demux([file.streams[index] for index in wanted]):
@@ -335,3 +339,5 @@ def _shifted(
         if index not in last or packet.dts > last[index]:
             last[index] = packet.dts
             yield packet
+        else:
+            yield None

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 import numpy as np
 
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
-from videxplain.video.clock import LONGEST_PAUSE, Clock, DecodeReport, Timeline
+from videxplain.video.clock import Clock, DecodeReport
+from videxplain.video.decoding import all_frames, chosen_stream, may_jump, opened, origin, timeline_of
 from videxplain.video.fields import deinterlaced
 from videxplain.video.frames import (
     UPRIGHT,
@@ -29,7 +28,7 @@ from videxplain.video.frames import (
     side_data_of,
 )
 from videxplain.video.images import find_images, frames_in, is_animation, read_animation, read_images
-from videxplain.video.opening import Source, check_input, open_container
+from videxplain.video.opening import Source, check_input
 
 DEFAULT_RATE = Fraction(25)
 # PyAV's names of side data, and FFmpeg's of tags, that say more than how to read the samples
@@ -154,7 +153,7 @@ class Video:
             return
         clock = Clock(self.time_base, 1 / self.rate, self.duration, report, self._origin)
         assert self.source is not None
-        decoded = _all_frames(self.source, self.stream_index, clock)
+        decoded = all_frames(self.source, self.stream_index, clock)
         if self._deinterlace:
             decoded = deinterlaced(decoded)
         for index, (frame, context) in enumerate(decoded):
@@ -234,8 +233,8 @@ class Video:
 
     def _probe(self, stream: int | None) -> None:
         assert self.source is not None
-        with _open(self.path) as container:
-            chosen = _choose(container, stream, self.path)
+        with opened(self.path) as container:
+            chosen = chosen_stream(container, stream, self.path)
             self.stream_index = chosen.index
             self.time_base = fraction(chosen.time_base) or Fraction(1, 1000)
             told = {name.lower(): text for name, text in chosen.metadata.items() if text}
@@ -243,7 +242,7 @@ class Video:
             self.tags = {name: told[name] for name in ("language", "title", "handler_name") if told.get(name)}
             self.default = bool(chosen.disposition & av.stream.Disposition.default)
             self._origin = origin(container)
-            self.source.timeline = _timeline(container)
+            self.source.timeline = timeline_of(container)
             rate = fraction(chosen.average_rate or chosen.guessed_rate or chosen.base_rate)
             self.rate = rate if rate and 0 < rate <= 1000 else DEFAULT_RATE
             self.frame_count = chosen.frames if chosen.frames > 0 else None
@@ -251,11 +250,11 @@ class Video:
                 self.duration = chosen.duration * self.time_base
             elif container.duration is not None and container.duration > 0:
                 self.duration = Fraction(container.duration, av.time_base)
-                if self.duration > self._origin and not _may_jump(container):
+                if self.duration > self._origin and not may_jump(container):
                     self.duration -= self._origin  # such containers tell when they end
             else:
                 self.duration = None
-            first, _ = next(_all_frames(self.source, chosen.index, None), (None, None))
+            first, _ = next(all_frames(self.source, chosen.index, None), (None, None))
             if first is None:
                 raise VidexplainError(
                     f"{self.path!r} has no video frame that can be decoded; it may be cut off or damaged."
@@ -324,151 +323,9 @@ def check_source(path: str | os.PathLike[str]) -> None:
         check_input(name)
 
 
-def origin(container: Any) -> Fraction:
-    """What a container's own clock shows where it begins, in seconds, which players show as 0.
-
-    Less than a second is meant as it is where the clock is to be trusted: a picture that comes late, sound that begins
-    early because its coder needs that.
-    """
-    start = Fraction(container.start_time or 0, av.time_base)
-    return start if _may_jump(container) or abs(start) >= 1 else Fraction(0)
-
-
-def _may_jump(container: Any) -> bool:
-    """Whether it is usual in files of this format that the clock begins anywhere and jumps."""
-    return bool(container.format.flags & av.format.Flags.ts_discont.value)
-
-
-def _timeline(container: Any) -> Timeline:
-    """As ffmpeg judges what a jump is where they are usual; elsewhere only what cannot be meant is one."""
-    if _may_jump(container):
-        return Timeline(back=Fraction(1, 10), ahead=Fraction(10), stamps="dts")
-    told = Fraction(max(container.duration or 0, 0), av.time_base)
-    return Timeline(back=Fraction(1), ahead=max(told, LONGEST_PAUSE))
-
-
 def _clip(window: list[Frame], start: int, stride: int, length: int, source: str) -> Clip:
     chosen = [frame for frame in window if (frame.index - start) % stride == 0][:length]
     held = length - len(chosen)
     chosen += [chosen[-1]] * held
     frames = np.stack([frame.image for frame in chosen])
     return Clip(frames, tuple(frame.time for frame in chosen), start, stride, held, source)
-
-
-def _open(path: str) -> Any:
-    check_input(path)
-    # Older torchvision has FFmpeg's messages sent to Python. A decoder's thread with one to send would wait
-    # for the lock that is held by whoever closes the decoder and waits for its threads.
-    av.logging.set_level(None)
-    container: Any
-    try:
-        container = open_container(path)
-    except PermissionError:
-        raise VidexplainError(f"{path!r} may not be read; check its permissions.") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = _reason(error)
-        if (
-            getattr(error, "errno", None) == errno.EINVAL
-        ):  # so FFmpeg says that a format is not among those allowed
-            reason = "its format is no container of video; playlists and scripts are not followed"
-        raise VidexplainError(f"{path!r} is not a video that ffmpeg can read ({reason}).") from error
-    # where there are no presentation times, as in AVI, FFmpeg's guess at them is worse than the decoder's order
-    container.flags &= ~av.container.Flags.gen_pts.value
-    return container
-
-
-def _choose(container: Any, stream: int | None, path: str) -> Any:
-    videos = list(container.streams.video)
-    if not videos:
-        raise VidexplainError(f"{path!r} has no video stream.")
-    if stream is not None:
-        if not 0 <= stream < len(videos):
-            raise VidexplainError(
-                f"{path!r} has {len(videos)} video stream(s), counted from 0; there is no {stream}."
-            )
-        return videos[stream]
-    return container.streams.best("video") or videos[0]
-
-
-def _read_only(container: Any, chosen: Any) -> None:
-    """Pass over all other streams in the file: what is damaged in them must not end the reading of this one."""
-    discard = getattr(av.stream, "Discard", None)  # not in every release of PyAV
-    if discard is None:
-        return
-    for stream in container.streams:
-        if stream.index != chosen.index:
-            stream.discard = discard.all
-
-
-def _all_frames(source: Source, index: int | None, clock: Clock | None) -> Iterator[tuple[Any, Any]]:
-    """Frames of one stream, each with its decoder's context.
-
-    Decoding is threaded by frames, and begun again without that where a packet is damaged: such threads then lose
-    frames that can be decoded.
-    """
-    passed = 0
-    for threads in ("AUTO", "SLICE"):
-        if passed and clock and (change := source.change()):
-            clock.report.broken_off = f"the file {change} while it was read"
-            return
-        with _open(source.path) as container:
-            stream = container.streams[index]
-            _read_only(container, stream)
-            stream.thread_type = threads
-            again = passed
-            try:
-                for frame in _decode(container, stream, source, clock, strict=threads == "AUTO"):
-                    if again:
-                        again -= 1
-                        continue
-                    passed += 1
-                    yield frame, stream.codec_context
-                return
-            except _DamagedError:
-                continue
-
-
-class _DamagedError(Exception):
-    """A packet could not be decoded."""
-
-
-def _decode(
-    container: Any, stream: Any, source: Source, clock: Clock | None, strict: bool
-) -> Iterator[av.VideoFrame]:
-    """Frames of one stream; what cannot be decoded is counted and passed over, as ffmpeg does, unless `strict`."""
-    packets = container.demux(stream)
-    shift = None
-    if clock:
-        clock.report.jumps.clear()
-        shift = source.timeline.lead(clock.nominal, clock.report, clock.origin * clock.time_base)
-    while True:
-        try:
-            packet = next(packets)
-            if clock and source.rewritten():
-                clock.report.broken_off = f"the file {source.change()} while it was read"
-                packet = None
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError, ValueError) as error:
-            if clock:
-                clock.report.broken_off = _reason(error)
-            packet = None
-        if packet is not None and shift:
-            shift(packet)
-        try:
-            frames = stream.decode(packet)
-        except EOFError:
-            return
-        except (av.FFmpegError, OSError, ValueError) as error:
-            if strict:
-                raise _DamagedError from error
-            frames = []
-            if clock:
-                clock.report.add_damage(clock.now)
-        yield from frames
-        if packet is None:
-            return
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 
 from videxplain.errors import VidexplainError
 from videxplain.video import ffmpeg as program
-from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error, join_segments
-from videxplain.video.opening import Source
+from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error
+from videxplain.video.opening import Source, url
 
 
 def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | Source | None) -> None:
@@ -198,6 +201,64 @@ class VideoWriter:
         except BaseException:
             self.abort()
             raise
+
+
+def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fraction | None) -> int:
+    """Join segments, in order, into one MP4 file of one track, without touching a frame.
+
+    Decoding times are laid anew, from the sorted presentation times of all segments, because each encoder
+    only knew its own.
+
+    Parameters
+    ----------
+    end : Fraction, optional
+        When the last frame stops being shown, in seconds.
+
+    Returns
+    -------
+    int
+        The number of frames.
+    """
+    paths = list(paths)
+    times: list[int] = []
+    delay = 0
+    for path in paths:
+        stamps = [packet.pts for packet, _ in _packets(path, encoding)]
+        order = {stamp: rank for rank, stamp in enumerate(sorted(stamps))}
+        delay = max([delay, *(place - order[stamp] for place, stamp in enumerate(stamps))])
+        times += sorted(stamps)
+    step = times[1] - times[0] if len(times) > 1 else max(1, encoding.ticks(1 / encoding.rate))
+    last = times[-1] + step if end is None else encoding.ticks(end)
+    places = {stamp: rank for rank, stamp in enumerate(times)}
+    written = 0
+    with av.open(url(output), "w", format="mp4", options=encoding.clock) as container:
+        stream = None
+        for path in paths:
+            for packet, template in _packets(path, encoding):
+                if stream is None:
+                    stream = container.add_stream_from_template(template, opaque=True)
+                    stream.time_base = encoding.time_base
+                rank = places[packet.pts]
+                following = times[rank + 1] if rank + 1 < len(times) else max(last, packet.pts + 1)
+                packet.duration = following - packet.pts
+                early = written - delay
+                packet.dts = times[early] if early >= 0 else times[0] + early * step
+                packet.stream = stream
+                container.mux(packet)
+                written += 1
+    return written
+
+
+def _packets(path: str, encoding: Encoding) -> Iterator[tuple[Any, Any]]:
+    with av.open(url(path)) as container:
+        stream = container.streams.video[0]
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            if packet.time_base != encoding.time_base:
+                packet.pts = encoding.ticks(packet.pts * packet.time_base)
+                packet.time_base = encoding.time_base
+            yield packet, stream
 
 
 def finish_video(
