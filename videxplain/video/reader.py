@@ -31,6 +31,8 @@ from videxplain.video.images import find_images, frames_in, is_animation, read_a
 from videxplain.video.opening import Source, check_input
 
 DEFAULT_RATE = Fraction(25)
+# a second: less is no video, but a clock that jumps
+_FEWEST_BYTES = 1000
 # PyAV's names of side data, and FFmpeg's of tags, that say more than how to read the samples
 _EXTRAS = {
     "A53_CC": "closed captions",
@@ -253,6 +255,10 @@ class Video:
                 if self.duration > self._origin and not may_jump(container):
                     self.duration -= self._origin  # such containers tell when they end
             else:
+                self.duration = None
+            # made of the first and the last time stamp, which then tell nothing
+            claimed = self.duration if may_jump(container) else None
+            if claimed and os.path.getsize(self.path) < _FEWEST_BYTES * claimed:
                 self.duration = None
             first, _ = next(all_frames(self.source, chosen.index, None), (None, None))
             if first is None:
