@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from videxplain.errors import VidexplainError
 from videxplain.video.encoder import Encoding, SegmentEncoder, disk_error
-from videxplain.video.writer import check_output, finish_video
+from videxplain.video.opening import Source
+from videxplain.video.writer import check_encoding, check_output, finish_video
 
 try:
     import fcntl
@@ -72,13 +73,13 @@ class ResumableWriter:
         path: str | os.PathLike[str],
         encoding: Encoding,
         *,
-        source: str | os.PathLike[str] | None,
+        source: str | os.PathLike[str] | Source | None,
         job: dict[str, Any],
     ) -> None:
         self.path = os.fspath(path)
-        self.source = None if source is None else os.fspath(source)
+        self.source = Source.of(source)
         check_output(self.path, self.source)
-        self.encoding = encoding.checked()
+        self.encoding = check_encoding(self.path, encoding)
         self.folder = Path(os.path.abspath(self.path)).parent / f".{Path(self.path).name}.videxplain"
         self._encoder: SegmentEncoder | None = None
         self._end = Fraction(0)
