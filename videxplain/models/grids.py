@@ -289,7 +289,8 @@ def _candidates(classifier: Classifier) -> list[CamCandidate]:
             output,
         )
     listed = _deciding(logits, list(found.values()))
-    listed = [c for c in listed if c.tokens is None or _keeps_places(classifier, c)]
+    while listed and listed[-1].tokens is not None and not _keeps_places(classifier, listed[-1]):
+        listed = [c for c in listed if c.tokens != listed[-1].tokens]
     return [
         CamCandidate(c.name, c.kind, c.channels, c.grid, c.tokens, chosen=i == len(listed) - 1)
         for i, c in enumerate(listed)
