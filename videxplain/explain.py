@@ -62,7 +62,8 @@ def explain(
     segmentation
         "slic" (the default for clips), "quickshift" (the default for images, as in the paper) or "grid".
     segments_from
-        What is cut: the "image" (the paper, and the default), the "gradient" of the target as grey levels, or "both", half and half.
+        What is cut: the "image" (the paper, and the default), the "gradient" of the target as grey levels, or "both",
+        half and half.
         The last two are the idea of SWAG (Hartley et al., WACV 2021), whose `reduction` is "mean"; they cost one
         forward and backward pass more.
     n_segments, compactness

@@ -129,7 +129,7 @@ def pictures_for(
 
 def sha256(array: np.ndarray) -> str:
     """Of an array's values."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.ndarray:

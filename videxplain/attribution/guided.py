@@ -39,6 +39,7 @@ _RELATIVES = {
     "RreluWithNoiseBackward0": "randomised leaky ReLU",
     "PreluKernelBackward0": "PReLU",
 }
+_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 _LINEAR_IN_DISGUISE = "videxplain."
 """The module of functions that stand for layers which are linear."""
 
@@ -88,7 +89,7 @@ class GuidedRule(TorchFunctionMode):
             and result.requires_grad
         ):
             self._overwritten_parts.append(result)
-        if func == torch.Tensor.data.__get__ and args[0].grad_fn is not None:
+        if func == _DATA and args[0].grad_fn is not None:
             self.unguided.add("operations through .data")
         return result
 
@@ -128,10 +129,11 @@ class GuidedRule(TorchFunctionMode):
 
 def _graph(result: torch.Tensor) -> Iterator[Any]:
     """Every node behind a tensor, once."""
-    waiting, seen = [result.grad_fn], {None}
+    waiting: list[Any] = [result.grad_fn]
+    seen: set[Any] = set()
     while waiting:
         node = waiting.pop()
-        if node not in seen:
+        if node is not None and node not in seen:
             seen.add(node)
             yield node
             waiting += [before for before, _ in node.next_functions]

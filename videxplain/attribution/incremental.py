@@ -179,7 +179,7 @@ class _StandIn(torch.Tensor):
         super().__init__()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         raise LookupError(f"{func} was called where no call was seen when the pass was recorded")
 
 
@@ -302,7 +302,7 @@ class _Call:
     constants: list[Any]
     kind: str
     inputs: Sequence[torch.Tensor] = ()
-    versions: Sequence[int] = ()
+    versions: Sequence[int | None] = ()
     size: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
 

@@ -101,7 +101,8 @@ def pixel_scores_of(
     Their `settings` are made of the options, unless they are there already.
     """
     settings = settings_for(list(methods), options) if settings is None else settings
-    output = next((s.output for s in settings.values() if isinstance(s, Gradient)), "probability")
+    gradients = [s for s in settings.values() if isinstance(s, Gradient)]
+    output: Output = gradients[0].output if gradients else "probability"
     wanted = {name: _voxel_method(name) for name in methods}
     one_pass = [method for method in wanted.values() if isinstance(method, PixelMethod)]
     x = check_input(model, x)

@@ -60,12 +60,15 @@ def parse_rows(text: str | None) -> list[str]:
         return list(PAPER_ROWS)
     if text == "all":
         # LIME stands there by its numbers of samples.
-        return [*PAPER_ROWS, *(n for n in METHODS if n not in PAPER_ROWS and not n.startswith("lime"))]
+        return [
+            *PAPER_ROWS,
+            *(n for n in METHOD_SETTINGS if n not in PAPER_ROWS and not n.startswith("lime")),
+        ]
     rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for row in rows:
-        if row not in METHODS and not any(kind.fullmatch(row) for kind in _NUMBERED):
+        if row not in METHOD_SETTINGS and not any(kind.fullmatch(row) for kind in _NUMBERED):
             numbered = ["lime-50", "lime-logit-50", "lime-1000", "lime-package-50", "kernel-shap-500"]
-            raise unknown_name("method", row, [*METHODS, *numbered, "region-gradient-8"])
+            raise unknown_name("method", row, [*METHOD_SETTINGS, *numbered, "region-gradient-8"])
     if not rows:
         raise VidexplainError("there is no method to evaluate.")
     return rows
@@ -156,11 +159,11 @@ class Item:
         frames = geometry.apply(clip.frames)
         self.x = model.prepare(clip)
         method = settings.segmentation or ("slic" if len(frames) > 1 else "quickshift")
-        wanted = {"n_segments": num_segments, "compactness": settings.compactness}
-        known = SEGMENTATION_SETTINGS.get(method, {})
+        wanted: dict[str, Any] = {"n_segments": num_segments, "compactness": settings.compactness}
+        options = SEGMENTATION_SETTINGS.get(method, {})
         start = time.perf_counter()
         self.labels = segment(
-            frames, method, device=model.device, **{k: v for k, v in wanted.items() if k in known}
+            frames, method, device=model.device, **{k: v for k, v in wanted.items() if k in options}
         )
         self.segmentation_seconds = time.perf_counter() - start
         self.num_segments = int(self.labels.max()) + 1

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.models.input_form import CLIP_LENGTH, LAYOUTS, InputForm, find_input_form, in_one_line
 from videxplain.models.grids import TokenGrid, find_cam_layer, first_tensor, to_grid
+from videxplain.models.input_form import CLIP_LENGTH, LAYOUTS, InputForm, find_input_form, in_one_line
 from videxplain.models.trial import Findings, may_be_no_logits, try_out
 
 if TYPE_CHECKING:
@@ -383,8 +383,8 @@ class Classifier:
             )
         if outputs == 1:
             raise VidexplainError(
-                f"{self.name} has one output, of which a softmax is always 1; wrap it in a module that returns two logits, "
-                "such as torch.cat([-x, x], dim=1) / 2 for one that is meant for a sigmoid."
+                f"{self.name} has one output, of which a softmax is always 1; wrap it in a module that returns two "
+                "logits, such as torch.cat([-x, x], dim=1) / 2 for one that is meant for a sigmoid."
             )
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:

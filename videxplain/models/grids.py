@@ -152,7 +152,7 @@ def _random_clip(classifier: Classifier) -> torch.Tensor:
 
 @torch.no_grad()
 def _keeps_places(classifier: Classifier, candidate: CamCandidate) -> bool:
-    """Whether tokens are where they are said to be: what changes in a corner of the clip shows in that corner of the grid.
+    """Whether tokens are where they are said to be: changes in a corner of the clip show in that corner of the grid.
 
     As many tokens as a picture might have may just as well be steps in time, or channels.
     """

@@ -156,8 +156,8 @@ def _refuse_frames(model: Classifier, clip: torch.Tensor, logits: torch.Tensor) 
         if not change[frame] > 3 * others / (len(change) - 1):
             return
     raise VidexplainError(
-        f"{model.name!r} has an output for each of its {clip.shape[2]} frames, not for classes; wrap it in a module that "
-        "returns (batch, classes), or give class names (labels) if they are classes all the same."
+        f"{model.name!r} has an output for each of its {clip.shape[2]} frames, not for classes; wrap it in a module "
+        "that returns (batch, classes), or give class names (labels) if they are classes all the same."
     )
 
 
