@@ -21,7 +21,8 @@ from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding, Pictures
-from videxplain.video.segments import ResumableWriter
+from videxplain.video.images import find_images
+from videxplain.video.segments import ResumableWriter, State
 
 if TYPE_CHECKING:
     from videxplain.explanation import Explanation
@@ -168,7 +169,7 @@ def annotate(
     check_output(output, input)
     job = {
         "videxplain": __version__,
-        "input": _identity(video.path),
+        "input": identity(video.path),
         "stream": video.stream_index,
         "model": [model.name, model.fingerprint()],
         "windows": [span, stride, hop, batch],
@@ -178,10 +179,30 @@ def annotate(
         "encoding": vars(encoding),
         "save": None if save is None else os.path.abspath(save),
     }
-    writer = ResumableWriter(output, encoding, source=input, job=job)
+    saver = None if save is None else Saver(save, job)
+    size = model.geometry((video.height, video.width)).refined(scale).network
+    strip = Timeline((video.height, video.width))
+
+    def accept(ends: list[int], state: State) -> bool:
+        """Whether what an earlier run has left fits together."""
+        return (
+            (saver is None or saver.covers(ends))
+            and Supervoxels.fits(state, size)
+            and Blender.fits(state, size)
+            and strip.fits(state.get("timeline"))
+        )
+
+    try:
+        writer = ResumableWriter(output, encoding, source=input, job=job, accept=accept)
+        if saver is not None:
+            saver.go_on(writer.ends)
+    except BaseException:
+        if saver is not None:
+            saver.close()
+        raise
     supervoxels = Supervoxels(**cutting, device=model.device)
     supervoxels.restore(writer.state)
-    saver = None if save is None else Saver(save, writer.frames)
+    strip.restore(writer.state.get("timeline"))
     summary = Summary(frames=writer.frames, resumed=writer.frames)
     try:
         with (
@@ -202,7 +223,6 @@ def annotate(
             results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
             length = video.expected_frames if timeline else None
-            strip = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)
             room = Pictures(encoding, _PICTURES_AHEAD)
@@ -223,7 +243,7 @@ def annotate(
         if saver is not None:
             saver.discard_parts()
     except BaseException as error:
-        raise _advised(error, writer, summary.frames) from error
+        raise _advised(error, writer, saver, job, summary.frames) from error
     summary.notes = [*video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
@@ -245,15 +265,25 @@ def _explained(
     yield from Workers(ray, stages.explained, shared, workers=workers, gpu=gpu).in_order(jobs, pipeline.check)
 
 
-def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:
+def _advised(
+    error: BaseException, writer: ResumableWriter, saver: Saver | None, job: dict[str, Any], frames: int
+) -> BaseException:
     """The same error, which also says what there is of the video and how to go on."""
     error = out_of_memory(error) or error
     reason = str(error) or type(error).__name__
+    partial = writer.break_off() if frames else None
+    writer.close()
+    # the same command goes on if it finds all that it needs, and what it was given is still the same
+    goes_on = (
+        writer.remembered()
+        and (saver is None or saver.covers(writer.ends))
+        and identity(job["input"][0]) == job["input"]
+    )
+    if saver is not None:
+        saver.close()
     if not frames:
-        writer.close()
         return error
-    partial = writer.break_off()
-    kept = writer.frames
+    kept = writer.frames if goes_on else 0
     advice = f"the first {frames} frames are in {partial!r}" if partial else ""
     if kept:
         advice += f"{'; ' if advice else ''}the same command goes on behind frame {kept}"
@@ -266,7 +296,13 @@ def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> Base
     return VidexplainError(f"{reason.rstrip('.')}; {advice}." if advice else reason)
 
 
-def _identity(path: str) -> list[Any]:
-    """What tells one input from another: where it is, its size, and when it was changed."""
-    status = os.stat(path) if os.path.exists(path) else None
-    return [os.path.abspath(path), *((status.st_size, status.st_mtime_ns) if status else ())]
+def identity(path: str) -> list[Any]:
+    """What tells one input from another: where it is, and size and time of change of each of its files."""
+    found: list[Any] = [os.path.abspath(path)]
+    try:
+        for file in find_images(path) or [path]:
+            status = os.stat(file)
+            found += [os.path.basename(file), status.st_size, status.st_mtime_ns]
+    except (OSError, VidexplainError):
+        found.append("gone")
+    return found
