@@ -115,7 +115,9 @@ def c3d_from_weights(state: Mapping[str, torch.Tensor], origin: str, num_classes
         raise VidexplainError(f"{origin!r} does not hold a whole C3D ({mapped.report()}){advice}.")
     first, hidden = weights["features.conv1.weight"], weights["classifier.fc6.weight"]
     last = None if headless else weights["classifier.fc8.weight"]
-    if not all(tensor.ndim for tensor in (first, hidden, *(() if last is None else (last,)))):
+    if not all(
+        tensor.ndim and tensor.numel() for tensor in (first, hidden, hidden if last is None else last)
+    ):
         raise VidexplainError(f"the weights in {origin!r} are not of a C3D's shapes.")
     classes = num_classes if last is None else last.shape[0]
     assert classes is not None
