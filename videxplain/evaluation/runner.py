@@ -66,6 +66,7 @@ class Worker:
             "model": model.name,
             "weights": digest,
             "data": dataset.identity,
+            "state of the data": getattr(dataset, "digest", dataset.identity),
             "settings": asdict(settings),
             "version": __version__,
         }
