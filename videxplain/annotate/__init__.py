@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -300,7 +301,7 @@ def identity(path: str) -> list[Any]:
     """What tells one input from another: where it is, and size and time of change of each of its files."""
     found: list[Any] = [os.path.abspath(path)]
     try:
-        for file in find_images(path) or [path]:
+        for file in find_images(path) or [Path(path)]:
             status = os.stat(file)
             found += [os.path.basename(file), status.st_size, status.st_mtime_ns]
     except (OSError, VidexplainError):

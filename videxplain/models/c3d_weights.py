@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -123,7 +124,7 @@ def c3d_from_weights(state: Mapping[str, torch.Tensor], origin: str, num_classes
     assert classes is not None
     if num_classes not in (None, classes):
         raise VidexplainError(f"the weights in {origin!r} are for {classes} classes, not {num_classes}.")
-    settings = {"width": first.shape[0], "fc_width": hidden.shape[0]}
+    settings: dict[str, Any] = {"width": first.shape[0], "fc_width": hidden.shape[0]}
     settings["batch_norm"] = "features.bn1.weight" in weights
     try:
         with torch.device("meta"):  # shapes only: a file may ask for any size

@@ -109,14 +109,17 @@ def _check_settings(settings: dict[str, Any]) -> None:
         values = settings.get(name)
         if (name in settings) != ("mean" in settings):
             raise ValueError("mean and std belong together")
-        if values is None and name not in settings:
-            continue
-        numbers = isinstance(values, list) and len(values) == 3
-        if not numbers or not all(
-            isinstance(value, int | float) and math.isfinite(value) and (name == "mean" or value > 0)
-            for value in values
-        ):
+        if name in settings and not _are_channels(values, positive=name == "std"):
             raise ValueError(f"{name} is not three numbers")
+
+
+def _are_channels(values: Any, *, positive: bool) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == 3
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+        and not (positive and min(values) <= 0)
+    )
 
 
 def flatten_state(content: Any, origin: str) -> dict[str, torch.Tensor]:
