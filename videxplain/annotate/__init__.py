@@ -20,6 +20,7 @@ from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
+from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import DEFAULT_CODEC, Encoding, Pictures
 from videxplain.video.images import find_images
@@ -205,17 +206,18 @@ def annotate(
     supervoxels.restore(writer.state)
     strip.restore(writer.state.get("timeline"))
     summary = Summary(frames=writer.frames, resumed=writer.frames)
+    pipeline = Pipeline(first="explain" if model.device.type == "cpu" else None)
     try:
         with (
             tqdm(
                 total=video.expected_frames,
                 initial=summary.resumed,
                 unit="frame",
-                desc=os.path.basename(output),
+                desc=shown(os.path.basename(output)),
                 disable=not progress,
             ) as bar,
             cluster(workers) if engine == "ray" else nullcontext() as ray,
-            Pipeline(first="explain" if model.device.type == "cpu" else None) as pipeline,
+            pipeline,
         ):
             groups = stages.decode(video, span, hop or span, batch, SEGMENT_FRAMES, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1, limit=_GROUPS + (2 * workers if ray else 0))
@@ -244,7 +246,7 @@ def annotate(
         if saver is not None:
             saver.discard_parts()
     except BaseException as error:
-        raise _advised(error, writer, saver, job, summary.frames) from error
+        raise _advised(error, writer, saver, pipeline, job, summary.frames) from error
     summary.notes = [*video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
@@ -267,20 +269,28 @@ def _explained(
 
 
 def _advised(
-    error: BaseException, writer: ResumableWriter, saver: Saver | None, job: dict[str, Any], frames: int
+    error: BaseException,
+    writer: ResumableWriter,
+    saver: Saver | None,
+    pipeline: Pipeline,
+    job: dict[str, Any],
+    frames: int,
 ) -> BaseException:
     """The same error, which also says what there is of the video and how to go on."""
     error = out_of_memory(error) or error
     reason = str(error) or type(error).__name__
-    partial = writer.break_off() if frames else None
-    writer.close()
+    partial = None
+    writing = "encode" in pipeline.hanging  # then the folders stay that thread's until the process ends
+    if not writing:
+        partial = writer.break_off() if frames else None
+        writer.close()
     # the same command goes on if it finds all that it needs, and what it was given is still the same
     goes_on = (
         writer.remembered()
         and (saver is None or saver.covers(writer.ends))
         and identity(job["input"][0]) == job["input"]
     )
-    if saver is not None:
+    if saver is not None and not writing:
         saver.close()
     if not frames:
         return error

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from videxplain.errors import VidexplainError
+from videxplain.terminal import complain, say
 
 _NUMERIC = "biuf"
 _MOST_DICTS = 500  # one within the other
@@ -150,9 +151,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        print(convert(options.source, options.target, bgr=options.bgr))
+        say(convert(options.source, options.target, bgr=options.bgr))
     except VidexplainError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     return 0
 

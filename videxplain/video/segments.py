@@ -86,6 +86,7 @@ class ResumableWriter:
         self._job = json.dumps(job, sort_keys=True, default=str)
         self._end = Fraction(0)
         self._segments: list[_Segment] = []
+        self._finishing = False
         self._partial: list[Any] | None = None  # name and identity of what this job left under a partial name
         self._state_sha256 = ""
         self.state: State = {}
@@ -142,6 +143,7 @@ class ResumableWriter:
         if not self._segments:
             self.discard()
             raise VidexplainError(f"no frame was written to {self.path!r}.")
+        self._finishing = True
         with self._told(), self._own.scratch() as scratch:
             notes = finish_video(
                 self._paths(), self.path, self.encoding, self._end, self.source, folder=scratch
@@ -156,7 +158,8 @@ class ResumableWriter:
     def break_off(self) -> str | None:
         """After a fault: put what there is under a name with `.partial`, and keep whole segments for a later run.
 
-        The name is a free one, or that of what this job left before.
+        The name is a free one, or that of what this job left before. Where `finish` has failed there is none: it would
+        fail, or hang, again.
 
         Returns
         -------
@@ -169,7 +172,7 @@ class ResumableWriter:
             if encoder is not None:
                 encoder.close()
                 paths.append(encoder.path)
-            if paths:
+            if paths and not self._finishing:
                 partial = self._place_partial(paths)
         except (OSError, VidexplainError, ValueError):
             if encoder is not None:
@@ -178,17 +181,13 @@ class ResumableWriter:
         return None if partial is None else str(partial)
 
     def _place_partial(self, paths: list[str]) -> Path:
-        place = self._own_partial()
-        reserved = place is None
-        if place is None:
-            place = _reserve(Path(self.path))
-        try:
-            with self._own.scratch() as scratch:
-                finish_video(paths, str(place), self.encoding, self._end, self.source, folder=scratch)
-        except BaseException:
-            if reserved:
-                place.unlink(missing_ok=True)
-            raise
+        with self._own.scratch() as scratch:
+            whole = os.path.join(scratch, f"partial{Path(self.path).suffix}")
+            finish_video(paths, whole, self.encoding, self._end, self.source, folder=scratch)
+            if place := self._own_partial():
+                os.replace(whole, place)
+            else:
+                place = _under_a_free_name(Path(whole), Path(self.path))
         with contextlib.suppress(OSError):  # on a full disk it is only not removed later
             self._partial = [place.name, *_identity(place)]
             self._write_journal()
@@ -293,16 +292,21 @@ def _hidden(output: Path) -> Path:
     return output.with_name(name)
 
 
-def _reserve(output: Path) -> Path:
-    """An empty file, which is new, under a name that tells what the output would have been."""
+def _under_a_free_name(whole: Path, output: Path) -> Path:
+    """Moves a file to a name that tells what the output would have been, and that nobody has."""
     number = 1
     while True:
         place = output.with_suffix(f".partial{'' if number == 1 else f'-{number}'}{output.suffix}")
+        number += 1
+        if os.path.lexists(place):
+            continue
         try:
-            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            return place
+            os.link(whole, place)  # fails where there is a file by now
         except FileExistsError:
-            number += 1
+            continue
+        except OSError:  # a disk that has no links
+            os.rename(whole, place)
+        return place
 
 
 def _identity(path: Path) -> list[int]:
