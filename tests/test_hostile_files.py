@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 import videxplain as vx
+from videxplain.clip import Clip
 from videxplain.models.c3d import C3D
 from videxplain.models.convert import read_pickle
 from videxplain.models.weights import read_weights
@@ -329,3 +331,23 @@ def test_what_is_right_is_read(tmp_path: Path, folder: Path) -> None:
             assert all(torch.equal(found[name], state[name]) for name in state)
     assert vx.load_model("c3d", weights=str(tmp_path / "w.pt")).labels
     assert vx.Explanation.load(folder).num_segments
+
+
+def test_explanations_of_every_kind_are_read(tmp_path: Path) -> None:
+    """Of a short clip, on a finer grid, with maps, and of frames that came at the network's size."""
+    model, rng = vx.load_model("c3d-motion"), np.random.default_rng(0)
+    clip = rng.integers(0, 255, (16, 300, 400, 3), np.uint8)
+    geometry = model.geometry(clip.shape[1:3])
+    seen = Clip(geometry.apply(clip), tuple(Fraction(n, 25) for n in range(16)), geometry=geometry)
+    fine = np.arange(16 * 224 * 224).reshape(16, 224, 224) // 50_000
+    for number, found in enumerate(
+        (
+            vx.explain(model, clip[:5], n_segments=8, method="guided-grad-cam"),
+            vx.explain(model, clip, n_segments=8, segment_scale=2),
+            vx.explain(model, seen, n_segments=8),
+            vx.explain(model, seen, labels=fine),
+        )
+    ):
+        again = vx.Explanation.load(found.save(tmp_path / str(number)))
+        assert np.array_equal(again.scores, found.scores) and again.times == found.times
+        assert again.held == found.held and again.settings == json.loads(json.dumps(found.settings))

@@ -248,7 +248,14 @@ def _check_headers(
         raise ValueError(
             f"labels of {ids} {labels} are not of {length} frames on the grid {geometry.network}"
         )
-    if frames != (length, *geometry.source, 3) or bytes_ != np.uint8:
+    # frames are the source's, or those that came at the network's size, of which labels may be a finer grid
+    size = frames[1:3]
+    fits = size == geometry.source or (
+        len(size) == 2
+        and min(size) > 0
+        and geometry.network == tuple(geometry.network[0] // size[0] * n for n in size)
+    )
+    if frames != (length, *size, 3) or not fits or bytes_ != np.uint8:
         raise ValueError(f"frames of {bytes_} {frames} are not {length} of the size {geometry.source}")
     if len(scores) != 1 or floats.kind != "f":
         raise ValueError(f"scores of {floats} {scores} are not one for each supervoxel")
