@@ -5,6 +5,7 @@ python tests/kill.py COUNT      # every second run with --save; ends with 1 if o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -81,8 +82,9 @@ class Trial:
         return time.monotonic() - began
 
     def result(self) -> list[Any]:
-        """Frames with times, samples of the sound, tables, and labels."""
-        found: list[Any] = [oracle.decoded(self.out), oracle.decoded(self.out, "a:0")]
+        """The file's bytes, frames with times, samples of the sound, tables, and labels."""
+        digest = hashlib.sha256(self.out.read_bytes()).hexdigest()
+        found: list[Any] = [digest, oracle.decoded(self.out), oracle.decoded(self.out, "a:0")]
         if self.data.exists():
             saved = vx.open_explanations(self.data)
             found += [saved.table(name).to_pylist() for name in ("windows", "supervoxels")]
@@ -121,13 +123,14 @@ def trial(
         killed = [own.kill(moment) for moment in moments if not own.out.exists()]
         kills += sum(killed)
         said = own.run()
-        same, left = own.result() == expected[: None if save else 2], own.leftovers()
+        same, left = own.result() == expected[: None if save else 3], own.leftovers()
         say(f"{number}: save {save}, killed {sum(killed)} times, {said.splitlines()[0].split(': ')[-1]}")
         if same and not left:
             shutil.rmtree(own.folder)
         else:
             different += 1
-            say(f"  DIFFERENT: equal {same}, left {left}, moments {moments}, kept in {own.folder}")
+            equal = [one == other for one, other in zip(own.result(), expected, strict=False)]
+            say(f"  DIFFERENT: equal {equal}, left {left}, moments {moments}, kept in {own.folder}")
     return kills, different
 
 
