@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import ffmpeg_oracle as oracle
 import numpy as np
 import pytest
+from PIL import Image
 
 import videxplain as vx
 from videxplain.annotate import _GROUPS, annotate
@@ -190,3 +192,43 @@ def test_full_disk(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("videxplain: ") and "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pattern", "image", "webp"])
+def test_images_become_a_video(tmp_path: Path, model: vx.Classifier, kind: str) -> None:
+    """Frames as files, numbered from 100, with what an archiver left beside them; also a second time."""
+    folder, out = tmp_path / "in", tmp_path / "out.mp4"
+    folder.mkdir()
+    oracle.run(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x48:rate=25:duration=0.8",
+        "-start_number",
+        100,
+        folder / "f%04d.png",
+    )
+    (folder / "._f0100.png").write_bytes(b"no image")
+    source, count = {
+        "folder": (folder, 20),
+        "pattern": (folder / "f%04d.png", 20),
+        "image": (folder / "f0100.png", 1),
+        "webp": (tmp_path / "in.webp", 20),
+    }[kind]
+    if kind == "webp":
+        images = [Image.new("RGB", (64, 48), (12 * n, 40, 80)) for n in range(20)]
+        images[0].save(source, save_all=True, append_images=images[1:], duration=40, lossless=True)
+    for _ in range(2):
+        summary = annotate(model, source, out, segmentation="grid", n_segments=8, style="outline")
+        assert summary.frames == count == len(times(out))
+    assert times(out) == [Fraction(n, 25) for n in range(count)]
+
+
+def test_notes_on_interlaced_video(tmp_path: Path, model: vx.Classifier, capsys) -> None:
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    fields = ("-flags", "+ildct+ilme", "-vf", "tinterlace=interleave_top,fieldorder=tff")
+    oracle.make(source, *X264, *fields, rate=50)
+    command = ["annotate", str(source), "-o", str(out), "--segments", "8", "--quiet"]
+    assert main(command) == 0 and "are interlaced" in capsys.readouterr().out
+    assert main([*command, "--deinterlace"]) == 0 and "are interlaced" not in capsys.readouterr().out
+    assert len(times(out)) == 25

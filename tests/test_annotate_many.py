@@ -14,6 +14,7 @@ import ffmpeg_oracle as oracle
 import pytest
 
 import videxplain as vx
+from videxplain.annotate import many
 from videxplain.annotate.cluster import shares
 from videxplain.annotate.many import annotate_many, find_videos
 from videxplain.cli import main
@@ -39,6 +40,22 @@ def test_a_bad_video_does_not_stop_the_rest(folder: Path, tmp_path: Path, capsys
     assert "not a video" in lines[2] and lines[4] == "2 of 3 videos explained"
     assert sorted(path.name for path in out.iterdir()) == ["a.mp4", "c.mp4"]
     assert len(oracle.decoded(out / "c.mp4")) == 10
+
+
+def test_a_defect_in_one_video_is_a_row_of_the_table(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def annotate(model: object, video: Path, output: Path, **_: object) -> many.Summary:
+        if video.name == "a.mp4":
+            raise ValueError("31 is not a valid Type")
+        return many.Summary(frames=3)
+
+    monkeypatch.setattr(many, "annotate", annotate)
+    (folder / "._a.mp4").write_bytes(b"what an archiver left")
+    outcomes = annotate_many(None, [folder], tmp_path / "out")  # type: ignore[arg-type]
+    assert [outcome.input.name for outcome in outcomes] == ["a.mp4", "b.mp4", "c.mkv"]
+    assert outcomes[0].error == "failed: ValueError: 31 is not a valid Type"
+    assert "2 of 3 videos explained" in many.table(outcomes)
 
 
 def test_folders_of_images_stay_one_video(folder: Path, tmp_path: Path) -> None:

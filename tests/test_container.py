@@ -120,3 +120,98 @@ def test_a_transport_stream_begins_at_zero_with_its_sound_in_place(tmp_path: Pat
         assert max(abs(shift - before[0][0][0]) for shift in shifts) < Fraction(1, 20_000)
     with av.open(str(out)) as container:
         assert container.duration < 3 * av.time_base
+
+
+def carried(source: Path, out: Path) -> tuple[list[tuple[str, str]], str]:
+    """Kinds and codecs of what an explained video has beside its picture, and what was told."""
+    summary = annotate(
+        vx.load_model("c3d-motion"), source, out, segmentation="grid", n_segments=8, preset="ultrafast"
+    )
+    with av.open(str(out)) as container:
+        streams = [
+            (s.type, s.codec_context.codec.canonical_name if s.codec_context else "")
+            for s in container.streams
+        ]
+    return [stream for stream in streams if stream[0] != "video"], " ".join(summary.notes)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".flv", ".mkv"])
+def test_mp3_is_copied(tmp_path: Path, suffix: str) -> None:
+    source, out = tmp_path / f"in{suffix}", tmp_path / "out.mp4"
+    oracle.run(*PICTURE, *SOUND, *X264, "-c:a", "libmp3lame", "-ar", 44100, source)
+    assert carried(source, out) == ([("audio", "mp3")], "")
+    assert [md5 for _, md5 in oracle.decoded(source, "a:0", "-c:a", "copy")] == [
+        md5 for _, md5 in oracle.decoded(out, "a:0", "-c:a", "copy")
+    ]
+
+
+@pytest.mark.parametrize("sound", ["truehd", "pcm_s16le"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_only_the_sound_that_a_container_lacks_is_made_anew(tmp_path: Path, sound: str, suffix: str) -> None:
+    (tmp_path / "s.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nHello\n")
+    source, out = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+    maps = ("-map", 0, "-map", 1, "-map", 1, "-map", 2)
+    codecs = ("-c:a:0", sound, "-c:a:1", "ac3", "-c:s", "srt", "-strict", -2)
+    oracle.run(*PICTURE, *SOUND, "-i", tmp_path / "s.srt", *maps, *X264, *codecs, source)
+    kept = sound == "pcm_s16le" and suffix == ".mov"
+    streams, notes = carried(source, out)
+    assert streams == [("audio", sound if kept else "aac"), ("audio", "ac3"), ("subtitle", "mov_text")]
+    assert (
+        (f"({sound}) was converted to aac" in notes) != kept
+        and "subrip" in notes
+        and "could not" not in notes
+    )
+    assert b"Hello" in oracle.run("-i", out, "-map", "0:s", "-f", "srt", "-")
+
+
+def test_opus_goes_into_mp4_and_not_into_mov(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    oracle.run(*PICTURE, *SOUND, *X264, "-c:a", "libopus", source)
+    assert carried(source, tmp_path / "out.mp4") == ([("audio", "opus")], "")
+    streams, notes = carried(source, tmp_path / "out.mov")
+    assert streams == [("audio", "aac")] and "(opus) was converted to aac" in notes
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    (tmp_path / "font.ttf").write_bytes(b"no font")
+    (tmp_path / "cover.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nHello\n")
+    attached = ("-attach", tmp_path / "font.ttf", "-metadata:s:t", "mimetype=font/ttf")
+    oracle.run(*PICTURE, *X264, *attached, "-metadata:s:v", "stereo_mode=left_right", tmp_path / "in.mkv")
+    oracle.run(*PICTURE, *X264, "-timecode", "01:00:00:00", tmp_path / "in.mov")
+    streams, notes = carried(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    assert streams == [] and "font.ttf" in notes and "stereo" in notes
+    streams, notes = carried(tmp_path / "in.mkv", tmp_path / "out.mkv")
+    assert streams == [("attachment", "")] and "font.ttf" not in notes
+    streams, notes = carried(tmp_path / "in.mov", tmp_path / "out.mp4")
+    assert streams == [] and "timecode" in notes and "TimeCodeHandler" in notes
+
+
+def test_telemetry_is_told(tmp_path: Path) -> None:
+    """A track of data such as cameras write."""
+    source = tmp_path / "in.ts"
+    oracle.run(*PICTURE, *X264, tmp_path / "v.mp4")
+    with av.open(str(tmp_path / "v.mp4")) as picture, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(picture.streams.video[0])
+        klv = target.add_data_stream("klv")
+        for packet in picture.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        packet = av.Packet(b"GPSU" * 8)
+        packet.pts = packet.dts = 0
+        packet.stream = klv
+        target.mux(packet)
+    _, notes = carried(source, tmp_path / "out.mp4")
+    assert "data stream 1 (klv) does not fit" in notes
+
+
+def test_long_tags_of_all_kinds(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    (tmp_path / "c.txt").write_text(
+        f";FFMETADATA1\ncomment={'y' * 200_000}\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=500\ntitle={'c' * 200_000}\n"
+    )
+    names = ("-metadata:s:v:0", f"title={'x' * 100_000}", "-metadata:s:a:0", f"title={'z' * 100_000}")
+    oracle.run(*PICTURE, *SOUND, "-i", tmp_path / "c.txt", "-map_metadata", 2, *names, *X264, source)
+    for suffix in (".mp4", ".mkv", ".mov"):
+        streams, notes = carried(source, tmp_path / f"out{suffix}")
+        assert [kind for kind, _ in streams if kind == "audio"] == ["audio"] and "title was cut" in notes

@@ -142,6 +142,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--stream", type=int, help="which video stream, counted from 0, where there are several"
     )
     annotate.add_argument(
+        "--deinterlace", action="store_true", help="make interlaced frames whole before they are explained"
+    )
+    annotate.add_argument(
         "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
     )
     annotate.add_argument(
@@ -162,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
     )
     coding = annotate.add_argument_group("encoding")
-    coding.add_argument("--codec", default="libx264", help="ffmpeg's name (default: %(default)s)")
+    coding.add_argument("--codec", help="ffmpeg's name (default: libx264; libvpx-vp9 for .webm)")
     coding.add_argument("--crf", type=float, help="quality; lower is better (default: the codec's own)")
     coding.add_argument("--preset", help="speed against size (default: the codec's own)")
 
@@ -233,6 +236,12 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
 
 
 def _annotate(args: argparse.Namespace) -> int:
+    from videxplain.video import check_output, check_source
+
+    if len(args.input) == 1:  # of several each has its own row in the table of outcomes
+        check_source(args.input[0])
+        if not args.input[0].is_dir():
+            check_output(args.output, args.input[0])
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
 
@@ -244,6 +253,7 @@ def _annotate(args: argparse.Namespace) -> int:
         "hop",
         "batch",
         "stream",
+        "deinterlace",
         "codec",
         "crf",
         "preset",
@@ -277,13 +287,16 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
+    from videxplain.video import check_source
+
+    if args.output.suffix.lower() != ".png":
+        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
+    check_source(args.input)
     from PIL import Image
 
     from videxplain.explain import explain
     from videxplain.files import whole_file
 
-    if args.output.suffix.lower() != ".png":
-        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
     model = load(args)
     clip = _read_clip(args, model)
     explanation = explain(

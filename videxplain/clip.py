@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
@@ -18,6 +19,8 @@ _LARGEST = 1 << 20  # side of a picture, in pixels
 _HAIR = 1e-6
 """Of a pixel: more than rounding of a map's numbers makes of whole pixels, and less than can be seen."""
 MODES = ("crop", "resize", "letterbox")
+IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
+"""Pillow's names of the formats in which images are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +119,37 @@ class Clip:
             return cls(np.ascontiguousarray(array)[None], (Fraction(0),))
         if isinstance(image, Image.Image):
             return cls(upright_rgb(image)[None], (Fraction(0),))
-        try:
-            with Image.open(image) as opened:
-                return cls(upright_rgb(opened)[None], (Fraction(0),), source=str(image))
-        except FileNotFoundError:
-            raise VidexplainError(f"there is no file {str(image)!r}; check the path.") from None
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise VidexplainError(f"{str(image)!r} cannot be read as an image ({error}).") from error
+        return cls(read_image(image)[None], (Fraction(0),), source=os.fsdecode(image))
+
+
+def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
+    """Pixels of an image file, upright, uint8 (H, W, 3).
+
+    Raises
+    ------
+    VidexplainError
+        If there is no such file, or it is no image of a usual format.
+    """
+    name = os.fsdecode(path)
+    try:
+        with open_image(name) as opened:
+            return upright_rgb(opened)
+    except FileNotFoundError:
+        raise VidexplainError(f"there is no file {name!r}; check the path.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (
+            "its format is none that is read here" if isinstance(error, UnidentifiedImageError) else error
+        )
+        raise VidexplainError(f"{name!r} cannot be read as an image ({reason}).") from error
+
+
+def open_image(path: str | PathLike[str]) -> Image.Image:
+    """Pillow's image of a file, of a format that only holds pixels: it would run other programs on some."""
+    file = os.fsdecode(path)
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise OSError("it is no regular file")
+    Image.init()  # else Pillow knows a few formats only, and stumbles over the names of others
+    return Image.open(file, formats=[name for name in IMAGE_FORMATS if name in Image.OPEN])
 
 
 def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -29,10 +30,16 @@ def out_of_memory(error: BaseException) -> VidexplainError | None:
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> VidexplainError:
-    """Error for a name that is not among `choices`, with the nearest ones suggested."""
+    """Error for a name that is not among `choices`, with the nearest ones suggested.
+
+    Those are names that have it for a part of theirs, whole words first; else those with the most letters alike.
+    """
     known = list(choices)
-    near = difflib.get_close_matches(str(name).lower(), [c.lower() for c in known], n=3, cutoff=0.5)
-    nearest = [c for c in known if c.lower() in near]
+    asked = str(name).strip().lower()
+    parts = [c for c in known if len(asked) > 2 and asked in c.lower()]
+    parts.sort(key=lambda c: (asked not in re.split(r"[^a-z0-9]+", c.lower()), len(c)))
+    near = difflib.get_close_matches(asked, [c.lower() for c in known], n=3, cutoff=0.5)
+    nearest = parts[:3] or [c for c in known if c.lower() in near]
     if nearest:
         hint = f"did you mean {' or '.join(map(repr, nearest))}?"
     elif len(known) <= 20:

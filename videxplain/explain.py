@@ -95,7 +95,11 @@ def explain(
     settings = settings_for(list(methods or [method]), options)
     chosen = {name: METHODS[name] for name in settings}
     if labels is not None:
-        cutting = {"segmentation": segmentation, "segments_from": segments_from, "segment_scale": segment_scale}
+        cutting = {
+            "segmentation": segmentation,
+            "segments_from": segments_from,
+            "segment_scale": segment_scale,
+        }
         _refuse_cutting(cutting | {"n_segments": n_segments, "compactness": compactness})
     segments_from, segment_scale = segments_from or "image", segment_scale or 1
     single = not isinstance(clip, (list, tuple))
@@ -117,7 +121,6 @@ def explain(
     count = int(regions.max()) + 1
 
     maps = _voxel_scores(model, x, chosen, target, settings)
-    provenance = _provenance(model, x)
     explained: dict[str, list[Explanation]] = {}
     for name, spec in chosen.items():
         found, own = maps[name], settings[name]
@@ -126,6 +129,7 @@ def explain(
         else:
             assert isinstance(own, Voxels)
             scores = _reduced(regions, found, count, inputs.scale, own.reduction, own.signed)
+        provenance = _provenance(model, x)  # with what the network's use has shown
         explained[name] = [
             inputs.explanation(
                 b,
@@ -326,4 +330,6 @@ def _refuse_cutting(given: dict[str, Any]) -> None:
     """Raises if there are options of a segmentation beside supervoxels that were made elsewhere."""
     for name, value in given.items():
         if value is not None:
-            raise VidexplainError(f"{name} means nothing where the supervoxels are given (labels); leave one out")
+            raise VidexplainError(
+                f"{name} means nothing where the supervoxels are given (labels); leave one out"
+            )

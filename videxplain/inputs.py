@@ -88,7 +88,10 @@ def prepare(
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
         scale = _scale_of(labels[0], views[0])
         segments = [_checked(own, view, scale) for own, view in zip(labels, views, strict=True)]
-        settings: dict[str, Any] = {"segmentation": "given", "labels_sha256": [sha256(own) for own in segments]}
+        settings: dict[str, Any] = {
+            "segmentation": "given",
+            "labels_sha256": [sha256(own) for own in segments],
+        }
     else:
         # frames that are at the network's size already have nothing finer to show
         finest = [

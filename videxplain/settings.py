@@ -82,7 +82,9 @@ class SmoothGrad(Guided):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.guided_any and self.base != "guided":
-            raise VidexplainError(f"guided_any means nothing to smoothgrad of {self.base!r}; its base is not guided")
+            raise VidexplainError(
+                f"guided_any means nothing to smoothgrad of {self.base!r}; its base is not guided"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,11 @@ def test_labels_are_consecutive_whatever_the_method(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("quickshift", {"n_segments": 30}, "n_segments means nothing to the segmentation 'quickshift'.* slic or grid"),
+        (
+            "quickshift",
+            {"n_segments": 30},
+            "n_segments means nothing to the segmentation 'quickshift'.* slic or grid",
+        ),
         ("quickshift", {"compactness": 5.0}, "compactness means nothing .*'quickshift'.* slic"),
         ("grid", {"compactness": 5.0}, "compactness means nothing .*'grid'"),
         ("slic", {"n_segments": 2.5}, "n_segments has to be a whole number, not 2.5"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from videxplain.errors import VidexplainError
 from videxplain.video import VideoWriter, open_video
-from videxplain.video.encoder import Encoding, Pictures, SegmentEncoder, join_segments
+from videxplain.video.encoder import Encoding, Pictures, SegmentEncoder
 from videxplain.video.frames import planes
+from videxplain.video.writer import join_segments
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
@@ -275,3 +277,113 @@ def test_other_pictures_are_told_to_be_left_out(tmp_path: Path) -> None:
     assert "other video streams (1" in note
     with av.open(str(out)) as container:
         assert len(container.streams.video) == 1
+
+
+@pytest.mark.parametrize(
+    "codec, suffix, words",
+    [
+        ("libx264", ".webm", "webm cannot hold"),
+        ("libvpx-vp9", ".mov", "mov cannot hold"),
+        ("mjpeg", ".mp4", "'mjpeg' does not"),
+        ("gif", ".mkv", "'gif' does not take"),
+        ("prores_ks", ".mov", "'prores_ks' does not take"),
+        ("png", ".mov", "'png' does not take"),
+        ("wmv2", ".mkv", "'wmv2' makes does not go into MP4"),
+        ("libvpx", ".webm", "'libvpx' makes does not go into MP4"),
+        ("h264_v4l2m2m", ".mp4", "'h264_v4l2m2m'"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused_before_the_work(
+    tmp_path: Path, codec: str, suffix: str, words: str
+) -> None:
+    with pytest.raises(VidexplainError, match=words):
+        VideoWriter(tmp_path / f"a{suffix}", 64, 48, codec=codec)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_needs_a_device_is_named(tmp_path: Path) -> None:
+    for codec in ("h264_nvenc", "hevc_nvenc"):
+        try:
+            VideoWriter(tmp_path / "a.mp4", 256, 256, codec=codec).abort()
+        except VidexplainError as error:
+            assert codec in str(error) and str(tmp_path) not in str(error)
+
+
+def test_settings_of_an_encoder_are_used_or_refused(tmp_path: Path) -> None:
+    for options, words in {
+        ("libx264", "preset", "nonsense"): "'libx264' does not work here with these settings",
+        ("mpeg4", "crf", 5.0): "crf is known here for",
+        ("mpeg4", "preset", "fast"): "preset is known here for",
+    }.items():
+        codec, name, value = options
+        with pytest.raises(VidexplainError, match=words):
+            VideoWriter(tmp_path / "a.mp4", 64, 48, codec=codec, **{name: value})
+
+
+def test_webm_is_vp9_where_nothing_else_is_asked(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.webm", 64, 48) as writer:
+        for n, image in enumerate(frames(3, 48, 64)):
+            writer.write(image, Fraction(n, 25))
+    with av.open(str(tmp_path / "a.webm")) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == "vp9"
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4"])
+def test_a_lone_picture(tmp_path: Path, codec: str) -> None:
+    for n in range(4):
+        with VideoWriter(tmp_path / f"{n}.mkv", 64, 48, codec=codec) as writer:
+            writer.write(frames(1, 48, 64)[0], Fraction(0))
+        assert len(oracle.decoded(tmp_path / f"{n}.mkv")) == 1
+
+
+def test_a_clock_too_fine_for_the_codec(tmp_path: Path) -> None:
+    times = [Fraction(3600 * n, 90_000) for n in range(4)]
+    with VideoWriter(tmp_path / "a.mp4", 64, 48, codec="mpeg4", time_base=Fraction(1, 90_000)) as writer:
+        for time, image in zip(times, frames(4, 48, 64), strict=True):
+            writer.write(image, time)
+    assert [time for time, _ in oracle.decoded(tmp_path / "a.mp4")] == times
+
+
+RGB = {
+    "rgb.mp4": ("-c:v", "libx264rgb", "-crf", 1),
+    "rgb.mkv": ("-c:v", "ffv1", "-pix_fmt", "gbrp"),
+    "rgb.mov": ("-c:v", "png"),
+    "rgb.avi": ("-c:v", "rawvideo", "-pix_fmt", "bgr24"),
+}
+
+
+@pytest.mark.parametrize("size", ["64x48", "1280x720"])
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1", "libvpx-vp9"])
+@pytest.mark.parametrize("name", RGB)
+def test_rgb_sources_become_tagged_yuv(tmp_path: Path, name: str, codec: str, size: str) -> None:
+    """By the matrix that players take at that height, and mean colours as the program has them of the source."""
+    source, out = tmp_path / name, tmp_path / "out.mkv"
+    color = f"color=c=0x3080D0:size={size}:rate=25:duration=0.12,format=rgb24"
+    oracle.run("-f", "lavfi", "-i", color, *RGB[name], source)
+    video = open_video(source)
+    with VideoWriter(
+        out,
+        video.width,
+        video.height,
+        rate=video.rate,
+        time_base=video.time_base,
+        color=video.color,
+        codec=codec,
+    ) as writer:
+        for frame in video.frames():
+            writer.write(frame.image, frame.time, frame.duration)
+    with av.open(str(out)) as container:
+        context = next(container.decode(video=0))
+        assert (context.colorspace, context.color_range) == ({"64x48": 6, "1280x720": 1}[size], 1)
+    means = [oracle.pixels(p, video.height, video.width).mean(axis=(0, 1, 2)) for p in (source, out)]
+    assert np.abs(means[0] - means[1]).max() < 3
+    assert np.abs(means[0] - [0x30, 0x80, 0xD0]).max() < 3
+
+
+def test_a_long_tag_is_cut(tmp_path: Path) -> None:
+    for name in ("title", "language", "handler_name"):
+        with VideoWriter(tmp_path / "a.mp4", 64, 48) as writer:
+            writer.encoding = replace(writer.encoding, tags=((name, "x" * 200_000),))
+            writer.write(frames(1, 48, 64)[0], Fraction(0))
+        assert any(f"the picture's {name} was cut" in note for note in writer.notes)
+        assert len(oracle.decoded(tmp_path / "a.mp4")) == 1

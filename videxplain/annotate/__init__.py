@@ -22,9 +22,10 @@ from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
 from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
-from videxplain.video.encoder import DEFAULT_CODEC, Encoding, Pictures
+from videxplain.video.encoder import Encoding, Pictures
 from videxplain.video.images import find_images
 from videxplain.video.segments import ResumableWriter, State
+from videxplain.video.writer import default_codec
 
 if TYPE_CHECKING:
     from videxplain.explanation import Explanation
@@ -87,7 +88,8 @@ def annotate(
     hop: int | None = None,
     batch: int = 1,
     stream: int | None = None,
-    codec: str = DEFAULT_CODEC,
+    deinterlace: bool = False,
+    codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
     threads: int = 0,
@@ -123,8 +125,11 @@ def annotate(
         Windows per forward pass; fewer where they are more than two spans apart, for the frames between them wait.
     stream
         Which of the video streams, counted from 0.
+    deinterlace
+        Make interlaced frames whole; else they are explained with both fields in one picture, and a note says so.
     codec, crf, preset, threads
-        ffmpeg's name of the encoder, its quality (lower is better), its speed, and its threads (0: its own choice).
+        ffmpeg's name of the encoder (by default libx264, in WebM libvpx-vp9), its quality (lower is better), its speed,
+        and its threads (0: its own choice).
     save
         A folder for the data behind the picture: classes, scores, supervoxels and labels of every window, to be read
         by `videxplain.open_explanations`.
@@ -144,7 +149,9 @@ def annotate(
         raise unknown_name("style", style, STYLES)
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    video = open_video(input, stream)
+    input, output = os.fsdecode(input), os.fsdecode(output)
+    check_output(output, input)
+    video = open_video(input, stream, deinterlace=deinterlace)
     settings = {"method": method, "target": target, "guided_any": guided_any, **options}
     scale = model.geometry((video.height, video.width)).finest(segment_scale)
     cutting: Any = {
@@ -159,7 +166,7 @@ def annotate(
         video.height,
         video.time_base,
         video.rate,
-        codec,
+        codec or default_codec(output),
         crf,
         preset,
         threads,
@@ -168,11 +175,10 @@ def annotate(
         tuple(sorted(video.tags.items())),
         video.default,
     )
-    check_output(output, input)
     job = {
         "videxplain": __version__,
         "input": identity(video.path),
-        "stream": video.stream_index,
+        "stream": [video.stream_index, deinterlace],
         "model": [model.name, model.fingerprint()],
         "windows": [span, stride, hop, batch],
         "picture": [top_k, style, timeline],
@@ -195,7 +201,7 @@ def annotate(
         )
 
     try:
-        writer = ResumableWriter(output, encoding, source=input, job=job, accept=accept)
+        writer = ResumableWriter(output, encoding, source=video.source, job=job, accept=accept)
         if saver is not None:
             saver.go_on(writer.ends)
     except BaseException:

@@ -52,11 +52,14 @@ def find_videos(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The inputs, with each folder that holds videos replaced by those, sorted by name."""
     found: list[Path] = []
     for path in map(Path, inputs):
-        inside = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else []
-        )
+        inside = sorted(filter(_is_video, path.iterdir())) if path.is_dir() else []
         found += inside or [path]
     return found
+
+
+def _is_video(path: Path) -> bool:
+    """By its name; hidden files are what some archivers put beside each, and what unfinished runs leave."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
 
 
 def annotate_many(
@@ -139,6 +142,8 @@ def _outcome(model: Classifier, job: tuple[Path, Path, dict[str, Any]]) -> Outco
         outcome.summary = annotate(model, video, output, **options)
     except VidexplainError as error:
         outcome.error = str(error)
+    except Exception as error:  # a defect, but not one that the other videos have to suffer for
+        outcome.error = f"failed: {type(error).__name__}: {error}"
     outcome.seconds = perf_counter() - began
     return outcome
 

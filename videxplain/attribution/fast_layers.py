@@ -53,6 +53,10 @@ class FastLayers(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if any(isinstance(x, torch.Tensor) and not x.is_leaf for x in (*args[1:], *(kwargs or {}).values())):
+            return func(
+                *args, **(kwargs or {})
+            )  # weights that the input may have made, whose gradient is wanted
         if func is F.linear and not kwargs and _is_large_linear(*args):
             return _Linear.apply(*args)
         if func in (F.conv3d, lone_conv3d) and not kwargs and _is_first_convolution(*args):

@@ -81,7 +81,12 @@ class GuidedRule(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         # what the graph hides
-        if func in ELEMENTWISE and is_in_place(func, kwargs or {}) and result._is_view() and result.requires_grad:
+        if (
+            func in ELEMENTWISE
+            and is_in_place(func, kwargs or {})
+            and result._is_view()
+            and result.requires_grad
+        ):
             self._overwritten_parts.append(result)
         if func == torch.Tensor.data.__get__ and args[0].grad_fn is not None:
             self.unguided.add("operations through .data")
@@ -114,7 +119,9 @@ class GuidedRule(TorchFunctionMode):
     def _drop_negative(self, gradient: torch.Tensor) -> torch.Tensor:
         return gradient.clamp(min=0) if self.active else gradient
 
-    def _drop_negative_after(self, results: tuple[torch.Tensor | None, ...], _: Any) -> tuple[Any, ...] | None:
+    def _drop_negative_after(
+        self, results: tuple[torch.Tensor | None, ...], _: Any
+    ) -> tuple[Any, ...] | None:
         """After the node's own backward pass: a derivative that is never negative may as well come first."""
         return tuple(None if x is None else x.clamp(min=0) for x in results) if self.active else None
 

@@ -34,7 +34,9 @@ Rows = slice | list[int]
 """Which clips of a batch."""
 
 _CONVOLUTIONS = frozenset({F.conv2d, F.conv3d, lone_conv3d})
-_POINTWISE = ELEMENTWISE | named("dropout", "dropout2d", "dropout3d", "clone", "abs", "neg", "exp", "sqrt", "square")
+_POINTWISE = ELEMENTWISE | named(
+    "dropout", "dropout2d", "dropout3d", "clone", "contiguous", "abs", "neg", "exp", "sqrt", "square"
+)
 _SUMS = named("add")
 _ARITHMETIC = _SUMS | named("sub", "mul", "div")
 _SHAPES = frozenset(
@@ -190,9 +192,7 @@ class _Replay(TorchFunctionMode):
         self.multiplications = 0
         self._held = WeakTensorKeyDictionary()  # the part and the box of each that stands in
 
-    def hold(
-        self, part: torch.Tensor, box: Box, size: Sequence[int], strides: Sequence[int]
-    ) -> torch.Tensor:
+    def hold(self, part: torch.Tensor, box: Box, size: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
         """What stands in for a whole (m, *size) of which the part in the box is known."""
         whole = _StandIn((len(part), *size), strides, part)
         self._held[whole] = part, box
@@ -328,7 +328,10 @@ class _Call:
 
     def is_of(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether a call is this one. What is computed anew wholly may be asked for with another batch size."""
-        same = {self.func, func} <= {F.conv3d, lone_conv3d} or self.func == func  # a lone clip's has its own name
+        same = {self.func, func} <= {
+            F.conv3d,
+            lone_conv3d,
+        } or self.func == func  # a lone clip's has its own name
         return same and (self.kind == "other" or self.constants == _constants(args, kwargs))
 
     @property

@@ -165,9 +165,7 @@ class MaskedClip:
             return self.score(z, output=output)
         return target_score(logits.double(), self.target, output)
 
-    def _is_confirmed(
-        self, logits: torch.Tensor, recording: Recording, rows: Rows, z: torch.Tensor
-    ) -> bool:
+    def _is_confirmed(self, logits: torch.Tensor, recording: Recording, rows: Rows, z: torch.Tensor) -> bool:
         """Whether a replayed pass gave what a whole one gives; the first few that change anything are compared."""
         if not bool(torch.isfinite(logits).all()):
             return False
@@ -246,7 +244,6 @@ class MaskedClip:
         found = [run(rings)] if recording is not None else self.batches(rings, run, clips=ring)
         values, slopes = zip(*found, strict=True)
         return torch.cat(values), torch.cat(slopes)
-
 
     def _check_chords(
         self, rings: torch.Tensor, slopes: torch.Tensor, logits: torch.Tensor, by_logits: torch.Tensor

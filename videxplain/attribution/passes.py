@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,11 @@ def _captured(layer: nn.Module, *, cut: bool) -> Iterator[list[torch.Tensor]]:
         yield outputs
     finally:
         handle.remove()
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A batch of which each part is one or more samples."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class ForwardPass:
@@ -111,7 +116,14 @@ class ForwardPass:
             raise VidexplainError(
                 f"the network {model.name!r} gives NaN or infinite class scores; check its weights and precision"
             )
-        self.activation = model.cam_grid(self._outputs[-1]) if needs_cam else None
+        if (
+            model.takes_clips_one_by_one
+        ):  # a layer's outputs for each clip, the last where it is used several times
+            uses = len(self._outputs) // len(self.x)
+            self._outputs = self._outputs[uses - 1 :: uses] if uses else []
+        else:
+            self._outputs = self._outputs[-1:]
+        self.activation = model.cam_grid(_joined(self._outputs)) if needs_cam else None
 
     def _check_rule(self) -> None:
         rule = self._rule
@@ -136,25 +148,26 @@ class ForwardPass:
         self, target: torch.Tensor, *, output: str = "probability", guided: bool = False
     ) -> torch.Tensor:
         """Gradient of the target's `output` ("probability" or "logit") at the input: (B, C, T, H, W) float32."""
-        return self._gradient(self.objective(target, output), self.x, guided)
+        return self._gradient(self.objective(target, output), [self.x], guided)
 
     def activation_gradient(self, target: torch.Tensor, *, output: str = "logit") -> torch.Tensor:
         """Gradient of the target's `output` at the CAM layer: (B, C, t, h, w) float32."""
-        gradient = self._gradient(self.objective(target, output), self._outputs[-1], guided=False)
+        gradient = self._gradient(self.objective(target, output), self._outputs, guided=False)
         return self.model.cam_grid(gradient)
 
-    def _gradient(self, objective: torch.Tensor, at: torch.Tensor, guided: bool) -> torch.Tensor:
+    def _gradient(self, objective: torch.Tensor, at: list[torch.Tensor], guided: bool) -> torch.Tensor:
         if not objective.requires_grad:
             raise VidexplainError(
                 f"no gradient flows through {self.model.name!r}: its forward pass detaches or runs without gradients"
             )
         if self._rule is not None:
             self._rule.active = guided
-        (gradient,) = torch.autograd.grad(objective, at, retain_graph=True, allow_unused=True)
-        if gradient is None:
+        gradients = torch.autograd.grad(objective, at, retain_graph=True, allow_unused=True)
+        if any(part is None for part in gradients):
             raise VidexplainError(
                 f"the class score of {self.model.name!r} does not depend on the layer asked about; name another"
             )
+        gradient = _joined(gradients)
         if not bool(torch.isfinite(gradient).all()):
             raise VidexplainError(
                 f"the gradients of {self.model.name!r} are NaN or infinite for this clip; "

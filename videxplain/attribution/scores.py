@@ -82,7 +82,9 @@ def pixel_scores(
     """
     for name in ("reduction", "signed"):
         if name in options:
-            raise VidexplainError(f"{name} is of scores of supervoxels, and these are scores of voxels; use explain()")
+            raise VidexplainError(
+                f"{name} is of scores of supervoxels, and these are scores of voxels; use explain()"
+            )
     return pixel_scores_of(model, x, [method], target, **options)[method]
 
 

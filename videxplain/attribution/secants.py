@@ -26,11 +26,16 @@ Slope = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Shape = tuple[int, int, int]
 """How rows lie in a batch: rings, clips in a ring, rows of a clip."""
 
+
 def named(*names: str) -> frozenset[Callable[..., Any]]:
     """Every form in which torch has functions of these names, in place too: `F.relu`, `torch.relu_`, `Tensor.relu`."""
     places = (torch, torch.Tensor, F, torch._C._nn)
     return frozenset(
-        getattr(place, name + end) for place in places for name in names for end in ("", "_") if hasattr(place, name + end)
+        getattr(place, name + end)
+        for place in places
+        for name in names
+        for end in ("", "_")
+        if hasattr(place, name + end)
     )
 
 

@@ -102,7 +102,9 @@ class Classifier:
             raise unknown_name("framing", framing, ("crop", "resize", "letterbox"))
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise VidexplainError("mean and std need three values each, and std positive ones.")
-        if (clip_length is not None and clip_length < 1) or (size is not None and (len(size) != 2 or min(size) < 1)):
+        if (clip_length is not None and clip_length < 1) or (
+            size is not None and (len(size) != 2 or min(size) < 1)
+        ):
             raise VidexplainError(f"a network input of {clip_length} frames of {size} cannot be.")
         self.net = net
         self.name = name or type(net).__name__
@@ -121,13 +123,12 @@ class Classifier:
         self.has_class_names = False
         self._num_classes: int | None = None
         self._findings: dict[Any, Findings] = {}
+        self._wants_contiguous = False
         self._fingerprint: tuple[Any, str] | None = None
         self.origin: dict[str, Any] = {}
         self.adapted(labels=labels, cam_layer=cam_layer, precision=precision, device=device)
 
-    def _form(
-        self, layout: str | None, clip_length: int | None, size: tuple[int, int] | None
-    ) -> InputForm:
+    def _form(self, layout: str | None, clip_length: int | None, size: tuple[int, int] | None) -> InputForm:
         """As asked for, the rest as it is found."""
         if layout is not None and size is not None:
             return InputForm(layout, clip_length or (1 if layout == "BCHW" else CLIP_LENGTH), size)
@@ -345,6 +346,8 @@ class Classifier:
         elif self.layout == "BCHW":
             # a lone frame is taken out as it lies: flatten would hide from the convolutions that channels come last
             inputs = inputs.squeeze(2) if frames == 1 else inputs.transpose(1, 2).flatten(0, 1)
+        if self._wants_contiguous:
+            inputs = inputs.contiguous()
         # an autocast of the caller's own stays in force where none is asked for
         lower = self.precision == "bfloat16"
         cast = torch.autocast(x.device.type, torch.bfloat16) if lower else nullcontext()
@@ -357,6 +360,11 @@ class Classifier:
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+                if "view size is not compatible" in str(error) and not self._wants_contiguous:
+                    self._wants_contiguous = (
+                        True  # the network uses view, which channels that lie last do not allow
+                    )
+                    return self.frame_logits(x)
                 kind = "images" if self.is_image_model else "clips"
                 wanted = (3, *(() if self.is_image_model else (self.clip_length,)), *self.size)
                 raise VidexplainError(
@@ -490,7 +498,9 @@ def _logits_of(output: Any, rows: int, name: str) -> torch.Tensor:
     if found is None:
         others = {len(x) for _, x in _tensors_in(output) if x.ndim and _is_logits(x, len(x))}
         if len(others) == 1:
-            raise VidexplainError(f"{name} answered {rows} inputs with {others.pop()} rows; check its layout.")
+            raise VidexplainError(
+                f"{name} answered {rows} inputs with {others.pop()} rows; check its layout."
+            )
         raise VidexplainError(
             f"{name} returns {_kind(output)}, in which no logits ({rows}, classes) are found; wrap it in a module that "
             "returns them."

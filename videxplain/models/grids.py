@@ -134,15 +134,58 @@ def _trial(classifier: Classifier) -> tuple[torch.Tensor, list[_Record], set[int
 
         return note
 
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 3, classifier.clip_length, *classifier.size, generator=generator)
+    x = _random_clip(classifier)
     handles = [m.register_forward_hook(hook(n)) for n, m in classifier.net.named_modules() if n]
     try:
-        logits = classifier.logits(x.to(classifier.device).requires_grad_())
+        logits = classifier.logits(x.requires_grad_())
     finally:
         for handle in handles:
             handle.remove()
     return logits, list(records.values()), passive
+
+
+def _random_clip(classifier: Classifier) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 3, classifier.clip_length, *classifier.size, generator=generator)
+    return x.to(classifier.device)
+
+
+@torch.no_grad()
+def _keeps_places(classifier: Classifier, candidate: CamCandidate) -> bool:
+    """Whether tokens are where they are said to be: what changes in a corner of the clip shows in that corner of the grid.
+
+    As many tokens as a picture might have may just as well be steps in time, or channels.
+    """
+    assert candidate.tokens is not None
+    found: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+        image = classifier.is_image_model
+        found.append(to_grid(first_tensor(output), candidate.tokens, image=image, name=candidate.name)[0])
+
+    x = _random_clip(classifier)
+    handle = classifier.net.get_submodule(candidate.name).register_forward_hook(keep)
+    try:
+        classifier.logits(x)
+        whole = found.pop()
+        for corner in (0, -1):
+            changed = x.clone()
+            part = changed[0]
+            for axis, places in enumerate(candidate.grid, start=1):
+                side = max(1, part.shape[axis] // places)
+                part = part.narrow(axis, 0 if corner == 0 else part.shape[axis] - side, side)
+            part += 5
+            classifier.logits(changed)
+            change = (found.pop() - whole).float().abs().sum(dim=0)
+            peak = torch.unravel_index(change.argmax(), change.shape)
+            near = all(
+                (int(at) < n / 2) == (corner == 0) or n == 1 for at, n in zip(peak, change.shape, strict=True)
+            )
+            if not near or not change.max() > 1.5 * change.median():
+                return False
+    finally:
+        handle.remove()
+    return True
 
 
 def _batch(classifier: Classifier) -> int:
@@ -246,6 +289,8 @@ def _candidates(classifier: Classifier) -> list[CamCandidate]:
             output,
         )
     listed = _deciding(logits, list(found.values()))
+    while listed and listed[-1].tokens is not None and not _keeps_places(classifier, listed[-1]):
+        listed = [c for c in listed if c.tokens != listed[-1].tokens]
     return [
         CamCandidate(c.name, c.kind, c.channels, c.grid, c.tokens, chosen=i == len(listed) - 1)
         for i, c in enumerate(listed)

@@ -18,7 +18,18 @@ _ROUNDING = {torch.float64: 1e-4, torch.float32: 1e-3}
 """How far apart answers to the same clip may be, in units of the largest; less exact types may differ by `_COARSE`."""
 _COARSE = 0.05
 _SQUASHING = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "ExpBackward0": "an exponential"}
-_RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Alias", "Clone", "ToCopy", "Transpose")
+_RESHAPING = (
+    "View",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Select",
+    "Slice",
+    "Alias",
+    "Clone",
+    "ToCopy",
+    "Transpose",
+)
 _RESHAPING += ("Permute", "Flatten", "Mean", "Cat")
 
 

@@ -3,7 +3,16 @@
 from videxplain.video.clock import DecodeReport
 from videxplain.video.ffmpeg import ffmpeg_executable
 from videxplain.video.frames import Frame
-from videxplain.video.reader import Video, open_video
+from videxplain.video.reader import Video, check_source, open_video
 from videxplain.video.writer import VideoWriter, check_output
 
-__all__ = ["DecodeReport", "Frame", "Video", "VideoWriter", "check_output", "ffmpeg_executable", "open_video"]
+__all__ = [
+    "DecodeReport",
+    "Frame",
+    "Video",
+    "VideoWriter",
+    "check_output",
+    "check_source",
+    "ffmpeg_executable",
+    "open_video",
+]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -18,11 +19,12 @@ from av.video.reformatter import Colorspace
 
 from videxplain.errors import VidexplainError
 from videxplain.video.frames import planes, reformatter
+from videxplain.video.opening import url
 
 DEFAULT_CODEC = "libx264"
 # libx264: "veryfast" at 18 looks like "medium" at 20, in under half of the time and a ninth to a fifth more bytes
 _CRF = {"libx264": 18, "libx265": 22, "libvpx-vp9": 30, "libsvtav1": 30}
-_PRESET = {"libx264": "veryfast", "libx265": "medium", "libsvtav1": "8"}
+_PRESET = {"libx264": "veryfast", "libx265": "medium", "libsvtav1": "8", "libvpx-vp9": "4"}
 # AVColorSpace to the names of PyAV's reformatter; what is not tagged is BT.601, as in swscale
 _MATRICES = {
     1: Colorspace.ITU709,
@@ -32,8 +34,10 @@ _MATRICES = {
     7: Colorspace.SMPTE240M,
     9: getattr(Colorspace, "BT2020", Colorspace.ITU709),  # PyAV has it from 18 on
 }
+_FORMAT = "yuv420p"
 # MP4 keeps ticks per second in 32 bits and track lengths in ticks; finer clocks are rounded to this
 _FINEST = 1_000_000
+_FINEST_OF = {"mpeg4": 65535}
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,23 @@ class Encoding:
             ) from None
         if codec.type != "video":
             raise VidexplainError(f"{self.codec!r} does not encode video; try libx264.")
-        base = self.time_base
-        if base <= 0 or base.denominator > _FINEST:
-            base = Fraction(1, _FINEST)
-        return replace(self, time_base=Fraction(1, base.denominator))
+        formats = {known.name for known in codec.video_formats or ()}
+        if formats and _FORMAT not in formats:
+            raise VidexplainError(
+                f"the encoder {self.codec!r} does not take pictures as {_FORMAT}, which is all that is written here; "
+                "try libx264."
+            )
+        for name, value, known in (("crf", self.crf, _CRF), ("preset", self.preset, _PRESET)):
+            if value is not None and self.codec not in known:
+                raise VidexplainError(
+                    f"{name} is known here for {', '.join(known)} only, not for {self.codec!r}."
+                )
+        finest = _FINEST_OF.get(self.codec, _FINEST)
+        ticks = self.time_base.denominator if self.time_base > 0 else finest
+        if ticks > finest:  # if possible, a clock that still tells most times
+            ticks = max((n for n in range(1, finest + 1) if ticks % n == 0), default=1)
+            ticks = ticks if ticks * 10 >= finest else finest
+        return replace(self, time_base=Fraction(1, ticks))
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -95,6 +112,38 @@ class Encoding:
         The second is for when the track begins, which the file tells in units of its own; by default milliseconds.
         """
         return dict.fromkeys(("video_track_timescale", "movie_timescale"), str(self.time_base.denominator))
+
+    def try_out(self, container: str) -> None:
+        """Refuse, before any work, an encoder that does not open here, or whose track the container cannot hold.
+
+        Parameters
+        ----------
+        container : ffmpeg's name of the output's format
+
+        Raises
+        ------
+        VidexplainError
+            Which of the two it is.
+        """
+        track = io.BytesIO()
+        encoder = SegmentEncoder(track, self)
+        encoder.write(self.picture(np.zeros((self.height, self.width, 3), np.uint8)), Fraction(0))
+        encoder.close()
+        track.seek(0)
+        source: Any
+        target: Any
+        try:
+            with av.open(track) as source, av.open(io.BytesIO(), "w", format=container) as target:
+                copy = target.add_stream_from_template(source.streams.video[0], opaque=True)
+                for packet in source.demux(video=0):
+                    if packet.pts is not None:
+                        packet.stream = copy
+                        target.mux(packet)
+        except (av.FFmpegError, ValueError):
+            raise VidexplainError(
+                f"{container} cannot hold what the encoder {self.codec!r} makes; "
+                "choose another codec, or another ending of the output's name."
+            ) from None
 
     def ticks(self, time: Fraction) -> int:
         return round(time / self.time_base)
@@ -124,7 +173,7 @@ class Encoding:
 
     def blank(self) -> av.VideoFrame:
         """A picture to be drawn: its samples are undefined."""
-        return self._tagged(av.VideoFrame(*self.padded, "yuv420p"))
+        return self._tagged(av.VideoFrame(*self.padded, _FORMAT))
 
     @property
     def _matrix(self) -> Colorspace:
@@ -135,10 +184,10 @@ class Encoding:
         return dict(self.color).get("color_range") == 2
 
     def _converted(self, image: npt.NDArray[np.uint8]) -> av.VideoFrame:
-        return reformatter("yuv420p").reformat(
+        return reformatter(_FORMAT).reformat(
             # copied, into rows of FFmpeg's own length: swscale reads past the end of others
             av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
-            format="yuv420p",
+            format=_FORMAT,
             dst_colorspace=self._matrix,
             dst_color_range=2 if self._full_range else 1,
         )
@@ -186,18 +235,30 @@ class SegmentEncoder:
 
     Parameters
     ----------
-    path : path of the file to write
+    file : path of the file to write, or a file in memory
     encoding : Encoding
+
+    Raises
+    ------
+    VidexplainError
+        If MP4 cannot hold such a track; when the first picture is written, if the encoder does not open.
     """
 
-    def __init__(self, path: str, encoding: Encoding) -> None:
-        self.path = path
+    def __init__(self, file: str | io.BytesIO, encoding: Encoding) -> None:
+        self.path = file if isinstance(file, str) else ""
         self.encoding = encoding
+        self._written = 0
         self._last: int | None = None
-        self._pending: av.VideoFrame | None = None
-        self._container = av.open(path, "w", format="mp4", options=encoding.clock)
+        target: Any = url(file) if isinstance(file, str) else file
+        self._container = av.open(target, "w", format="mp4", options=encoding.clock)
         try:
             self._stream = self._configure(self._container)
+        except ValueError:
+            self.abort()
+            raise VidexplainError(
+                f"what the encoder {encoding.codec!r} makes does not go into MP4, through which it is written here; "
+                "try libx264."
+            ) from None
         except BaseException:
             self.abort()
             raise
@@ -209,10 +270,10 @@ class SegmentEncoder:
         if crf is not None and encoding.codec in _CRF:
             options["crf"] = f"{crf:g}"
         preset = encoding.preset or _PRESET.get(encoding.codec)
-        if preset and encoding.codec in _PRESET:
-            options["preset"] = preset
+        if preset:
+            options["cpu-used" if encoding.codec == "libvpx-vp9" else "preset"] = preset
         if encoding.codec == "libvpx-vp9":
-            options |= {"deadline": "good", "cpu-used": encoding.preset or "4", "row-mt": "1", "b": "0"}
+            options |= {"deadline": "good", "row-mt": "1", "b": "0"}
         elif encoding.codec == "libsvtav1":
             os.environ.setdefault(
                 "SVT_LOG", "1"
@@ -223,7 +284,7 @@ class SegmentEncoder:
             encoding.codec, rate=encoding.rate.limit_denominator(100000), options=options
         )
         stream.width, stream.height = encoding.padded
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = _FORMAT
         context = stream.codec_context
         context.time_base = encoding.time_base
         stream.time_base = encoding.time_base
@@ -245,81 +306,42 @@ class SegmentEncoder:
         frame = image if isinstance(image, av.VideoFrame) else encoding.picture(image)
         frame.pts, frame.time_base = ticks, encoding.time_base
         self._last = ticks
-        self._mux(self._stream.encode(frame))
+        self._written += 1
+        self._mux(self._encode(frame))
 
     def close(self) -> None:
         """Encode what is left and finish the file."""
-        self._mux(self._stream.encode(None))
+        packets = self._encode(None)
+        if self._written == 1:  # libx265 has no decoding time for a lone picture, and tells one at random
+            for packet in packets:
+                packet.dts = packet.pts
+        self._mux(packets)
         self._container.close()
 
     def abort(self) -> None:
         """Give up: close the file and remove it."""
         with contextlib.suppress(Exception):
             self._container.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
+        if self.path:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    def _encode(self, frame: av.VideoFrame | None) -> list[Any]:
+        try:
+            return self._stream.encode(frame)
+        except (
+            av.FFmpegError,
+            ValueError,
+        ) as error:  # some say "not permitted", which is not about the output's folder
+            what = "does not work here with these settings" if self._written < 2 else "failed"
+            reason = getattr(error, "strerror", None) or error
+            raise VidexplainError(
+                f"the encoder {self.encoding.codec!r} {what} ({reason}); try another, such as libx264."
+            ) from error
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
             self._container.mux(packet)
-
-
-def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fraction | None) -> int:
-    """Join segments, in order, into one MP4 file of one track, without touching a frame.
-
-    Decoding times are laid anew, from the sorted presentation times of all segments, because each encoder
-    only knew its own.
-
-    Parameters
-    ----------
-    end : Fraction, optional
-        When the last frame stops being shown, in seconds.
-
-    Returns
-    -------
-    int
-        The number of frames.
-    """
-    paths = list(paths)
-    times: list[int] = []
-    delay = 0
-    for path in paths:
-        stamps = [packet.pts for packet, _ in _packets(path, encoding)]
-        order = {stamp: rank for rank, stamp in enumerate(sorted(stamps))}
-        delay = max([delay, *(place - order[stamp] for place, stamp in enumerate(stamps))])
-        times += sorted(stamps)
-    step = times[1] - times[0] if len(times) > 1 else max(1, encoding.ticks(1 / encoding.rate))
-    last = times[-1] + step if end is None else encoding.ticks(end)
-    places = {stamp: rank for rank, stamp in enumerate(times)}
-    written = 0
-    with av.open(output, "w", format="mp4", options=encoding.clock) as container:
-        stream = None
-        for path in paths:
-            for packet, template in _packets(path, encoding):
-                if stream is None:
-                    stream = container.add_stream_from_template(template, opaque=True)
-                    stream.time_base = encoding.time_base
-                rank = places[packet.pts]
-                following = times[rank + 1] if rank + 1 < len(times) else max(last, packet.pts + 1)
-                packet.duration = following - packet.pts
-                early = written - delay
-                packet.dts = times[early] if early >= 0 else times[0] + early * step
-                packet.stream = stream
-                container.mux(packet)
-                written += 1
-    return written
-
-
-def _packets(path: str, encoding: Encoding) -> Iterator[tuple[Any, Any]]:
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        for packet in container.demux(stream):
-            if packet.pts is None:
-                continue
-            if packet.time_base != encoding.time_base:
-                packet.pts = encoding.ticks(packet.pts * packet.time_base)
-                packet.time_base = encoding.time_base
-            yield packet, stream
 
 
 def disk_error(error: BaseException, path: str) -> VidexplainError | None:

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 # quarter turns counter-clockwise, then mirrored left to right
@@ -17,13 +18,22 @@ Orientation = tuple[int, bool]
 UPRIGHT: Orientation = (0, False)
 
 _local = threading.local()
-# up to 18 PyAV refuses files with metadata that are not UTF-8, if it is not asked; from 19 on it cannot be asked
-_READING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
-def open_container(path: str) -> Any:
-    """PyAV's container of a file that is to be read."""
-    return av.open(path, **_READING)
+# AVColorSpace: what swscale converts to RGB, and what comes nearest to some that it does not
+_CONVERTED = frozenset({1, 2, 4, 5, 6, 7, 9})
+_BT709, _UNTOLD, _BT601 = 1, 2, 6
+_NEAREST = {10: 9, 12: _BT709, 13: 9, 14: 9, 15: 9}
+_MATRIX_NAMES = {
+    8: "YCgCo",
+    10: "BT.2020 constant luminance",
+    11: "SMPTE 2085",
+    12: "chroma-derived",
+    13: "chroma-derived constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+_KINDS: Any = SideData
 
 
 def fraction(value: Any) -> Fraction | None:
@@ -46,7 +56,7 @@ class Frame:
         Upright RGB; converted on first access and kept.
     """
 
-    __slots__ = ("_decoded", "_image", "_orientation", "_size", "duration", "index", "time")
+    __slots__ = ("_decoded", "_image", "_orientation", "_size", "_stretch", "duration", "index", "time")
 
     def __init__(
         self,
@@ -58,6 +68,7 @@ class Frame:
         decoded: av.VideoFrame | None = None,
         size: tuple[int, int] | None = None,
         orientation: Orientation = UPRIGHT,
+        stretch: float = 1.0,
     ) -> None:
         self.index = index
         self.time = time
@@ -66,13 +77,14 @@ class Frame:
         self._decoded = decoded
         self._size = size
         self._orientation = orientation
+        self._stretch = stretch
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
         """Upright RGB, uint8 (H, W, 3)."""
         if self._image is None:
             assert self._decoded is not None
-            self._image = to_rgb(self._decoded, self._size, self._orientation)
+            self._image = to_rgb(self._decoded, self._size, self._orientation, self._stretch)
             self._decoded = None
         return self._image
 
@@ -81,7 +93,7 @@ class Frame:
         if self._image is not None:
             return self._image
         assert self._decoded is not None
-        return to_rgb(self._decoded, self._size, self._orientation)
+        return to_rgb(self._decoded, self._size, self._orientation, self._stretch)
 
     def stored(self) -> av.VideoFrame | None:
         """As it was decoded, if nobody has asked for `image`, and neither turning nor scaling is called for."""
@@ -102,13 +114,64 @@ def reformatter(target: str) -> VideoReformatter:
 
 
 def to_rgb(
-    frame: av.VideoFrame, size: tuple[int, int] | None = None, orientation: Orientation = UPRIGHT
+    frame: av.VideoFrame,
+    size: tuple[int, int] | None = None,
+    orientation: Orientation = UPRIGHT,
+    stretch: float = 1.0,
 ) -> npt.NDArray[np.uint8]:
-    """Upright RGB (H, W, 3) of a decoded frame, scaled to `size` (stored height, width) if that differs."""
-    height, width = size or (frame.height, frame.width)
+    """Upright RGB (H, W, 3) of a decoded frame, fitted into `size` (stored height, width) with black where it differs.
+
+    `stretch` is how much wider its pixels are meant to be than those of the result.
+    """
+    whole = (frame.height, frame.width)
+    size = size or whole
+    inner = whole if size == whole else fitted(whole, size, stretch)
+    height, width = inner
     rgb = reformatter("rgb24").reformat(frame, width=width, height=height, format="rgb24")
     rows = np.ascontiguousarray(_samples(rgb.planes[0])[:, : 3 * width])  # a copy only where they are padded
-    return orient(rows.reshape(height, width, 3), orientation)
+    return orient(letterboxed(rows.reshape(height, width, 3), size), orientation)
+
+
+def fitted(whole: tuple[int, int], size: tuple[int, int], stretch: float = 1.0) -> tuple[int, int]:
+    """Height and width of a picture of size `whole` that just fits into `size`, its pixels `stretch` times as wide."""
+    height, width = whole[0], whole[1] * stretch
+    scale = min(size[0] / height, size[1] / width)
+    return max(1, min(size[0], round(height * scale))), max(1, min(size[1], round(width * scale)))
+
+
+def letterboxed(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The image in the middle of a black one of a size that holds it; itself if that is its own."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas = np.zeros((*size, 3), np.uint8)
+    canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def convertible(frame: av.VideoFrame) -> str | None:
+    """Sees to it that a frame's colours can be converted; the name of the matrix that another one stands in for."""
+    told = frame.colorspace
+    if told in _CONVERTED or frame.format.is_rgb:
+        return None
+    frame.colorspace = _NEAREST.get(told, _BT601)
+    return _MATRIX_NAMES.get(told)  # that of RGB says nothing here
+
+
+def color_of(frame: av.VideoFrame) -> dict[str, int]:
+    """Colour tags, in FFmpeg's numbers, for a track of Y'CbCr that shows what the frame shows."""
+    names = ("colorspace", "color_range", "color_primaries", "color_trc")
+    told = {name: int(getattr(frame, name, 0) or _UNTOLD) for name in names}
+    if frame.format.is_rgb:
+        return told | rgb_color(frame.height)
+    told["color_range"] = int(frame.color_range or 0)
+    return told
+
+
+def rgb_color(height: int) -> dict[str, int]:
+    """Colour tags for a track made of RGB pictures: the matrix that players expect at that height, not full range."""
+    return {"colorspace": _BT709 if height >= 720 else _BT601, "color_range": 1}
 
 
 def planes(frame: av.VideoFrame) -> list[npt.NDArray[np.uint8]]:
@@ -131,13 +194,38 @@ def orient(image: npt.NDArray[np.uint8], orientation: Orientation) -> npt.NDArra
     return np.ascontiguousarray(image)
 
 
+def side_data_of(frame: av.VideoFrame) -> dict[str, Any]:
+    """What comes with a frame beside its samples, by PyAV's names; what that has no name for is left out."""
+    try:
+        return _named(frame)
+    except ValueError:  # it names all or nothing
+        pass
+    graph = av.filter.Graph()
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+    )
+    newest = max(kind.value for kind in _KINDS)
+    filters = [("sidedata", f"mode=delete:type={kind}") for kind in range(newest + 1, newest + 17)]
+    for name, options in [*filters, ("buffersink", None)]:
+        link = graph.add(name, options)
+        last.link_to(link)
+        last = link
+    graph.configure()
+    graph.push(frame)
+    return _named(graph.pull())
+
+
+def _named(frame: Any) -> dict[str, Any]:
+    return {data.type.name: data for data in frame.side_data}
+
+
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """Quarter turns and mirroring from a frame's display matrix (ISO/IEC 14496-12, 8.3.2).
 
     The matrix maps stored to displayed pixels in 16.16 fixed point, x to the right and y down. Turns that are
     no multiple of 90 degrees go to the nearest one.
     """
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    data = side_data_of(frame).get("DISPLAYMATRIX")
     if data is None:
         return UPRIGHT
     a, b, _, c, d = struct.unpack("<5i", bytes(memoryview(data))[:20])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 import numpy as np
@@ -15,10 +14,41 @@ import numpy as np
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
 from videxplain.video.clock import Clock, DecodeReport
-from videxplain.video.frames import UPRIGHT, Frame, Orientation, fraction, open_container, orientation_of
-from videxplain.video.images import find_images, read_images
+from videxplain.video.decoding import all_frames, chosen_stream, may_jump, opened, origin, timeline_of
+from videxplain.video.fields import deinterlaced
+from videxplain.video.frames import (
+    UPRIGHT,
+    Frame,
+    Orientation,
+    color_of,
+    convertible,
+    fraction,
+    orientation_of,
+    rgb_color,
+    side_data_of,
+)
+from videxplain.video.images import find_images, frames_in, is_animation, read_animation, read_images
+from videxplain.video.opening import Source, check_input
 
 DEFAULT_RATE = Fraction(25)
+# a second: less is no video, but a clock that jumps
+_FEWEST_BYTES = 1000
+# PyAV's names of side data, and FFmpeg's of tags, that say more than how to read the samples
+_EXTRAS = {
+    "A53_CC": "closed captions",
+    "STEREO3D": "the stereo arrangement",
+    "stereo_mode": "the stereo arrangement",
+    "SPHERICAL": "the spherical projection",
+    "timecode": "the timecode",
+    "S12M_TIMECODE": "the timecode",
+    "ICC_PROFILE": "the colour profile",
+    "MASTERING_DISPLAY_METADATA": "HDR metadata",
+    "CONTENT_LIGHT_LEVEL": "HDR metadata",
+    "DYNAMIC_HDR_PLUS": "HDR metadata",
+    "DYNAMIC_HDR_VIVID": "HDR metadata",
+    "DOVI_METADATA": "HDR metadata",
+    "DOVI_RPU_BUFFER": "HDR metadata",
+}
 
 
 class Video:
@@ -42,19 +72,27 @@ class Video:
     sample_aspect_ratio : Fraction
         Width over height of a displayed pixel of the upright frame.
     color : dict
-        The first frame's colour tags: colorspace, color_range, color_primaries, color_trc (ffmpeg's numbers).
+        Tags, in ffmpeg's numbers, for a track of Y'CbCr that shows the same colours: colorspace, color_range,
+        color_primaries, color_trc.
     report : DecodeReport
         Of the last, or current, pass over the frames.
     tags : dict
         The stream's language, title and handler_name, as far as the container tells them.
     default : bool
         Whether the container marks the stream as one to be shown by default.
+    source : Source or None
+        The file, for what is to be taken over from it; None for images.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None
+        self,
+        path: str | os.PathLike[str],
+        stream: int | None = None,
+        rate: float | None = None,
+        deinterlace: bool = False,
     ) -> None:
-        self.path = os.fspath(path)
+        self._deinterlace = deinterlace
+        self.path = os.fsdecode(path)
         self.report = DecodeReport()
         self.sample_aspect_ratio = Fraction(1)
         self.color: dict[str, int] = {}
@@ -63,16 +101,24 @@ class Video:
         self.tags: dict[str, str] = {}
         self.default = True
         self._origin = Fraction(0)
+        self._left_out: list[str] = []
+        self.source: Source | None = None
         images = find_images(self.path)
         self._images: list[Path] | None = images
-        if images is not None:
+        self._animated = images is None and is_animation(self.path)
+        if self._animated:
+            self._probe_animation()
+        elif images is not None:
             self.rate = Fraction(rate).limit_denominator(1001) if rate else DEFAULT_RATE
             self.time_base = 1 / self.rate
             self.frame_count: int | None = len(images)
             self.duration: Fraction | None = len(images) / self.rate
             first = next(read_images(images[:1], None, self.report))
             self._stored = first.shape[:2]
+            self.color = rgb_color(self._stored[0])
         else:
+            check_input(self.path)
+            self.source = Source(self.path)
             self._probe(stream)
         self.height, self.width = self._stored[::-1] if self.orientation[0] % 2 else self._stored
 
@@ -99,16 +145,29 @@ class Video:
 
         Damaged packets are left out and told in `report`; nothing is raised for them.
         """
-        self.report = report = DecodeReport()
+        self.report = report = DecodeReport(left_out=list(self._left_out))
         if self._images is not None:
             for index, image in enumerate(read_images(self._images, self._stored, report)):
                 yield Frame(index, index / self.rate, image, duration=1 / self.rate)
             return
+        if self._animated:
+            yield from self._animation(report)
+            return
         clock = Clock(self.time_base, 1 / self.rate, self.duration, report, self._origin)
-        for index, frame in enumerate(_all_frames(self.path, self.stream_index, clock)):
+        assert self.source is not None
+        decoded = all_frames(self.source, self.stream_index, clock)
+        if self._deinterlace:
+            decoded = deinterlaced(decoded)
+        for index, (frame, context) in enumerate(decoded):
             time = clock.stamp(frame.pts, frame.dts)
+            stretch = 1.0
             if (frame.height, frame.width) != self._stored:
                 report.resized += 1
+                ratio = fraction(context.sample_aspect_ratio) or Fraction(1)
+                stretch = float(ratio / self._stored_ratio) if ratio > 0 else 1.0
+            report.interlaced += frame.interlaced_frame
+            if matrix := convertible(frame):
+                report.matrices.add(matrix)
             duration = frame.duration * self.time_base if frame.duration else None
             yield Frame(
                 index,
@@ -117,6 +176,7 @@ class Video:
                 decoded=frame,
                 size=self._stored,
                 orientation=self.orientation,
+                stretch=stretch,
             )
 
     def clips(self, length: int = 16, stride: int = 1, hop: int | None = None) -> Iterator[Clip]:
@@ -156,9 +216,27 @@ class Video:
             start += hop
             window = [kept for kept in window if kept.index >= start]
 
+    def _probe_animation(self) -> None:
+        image, duration = next(read_animation(self.path))
+        self._stored = image.shape[:2]
+        self.color = rgb_color(self._stored[0])
+        self.rate, self.time_base = 1 / duration, Fraction(1, 1000)
+        self.frame_count = frames_in(self.path)
+        self.duration = None
+
+    def _animation(self, report: DecodeReport) -> Iterator[Frame]:
+        time = Fraction(0)
+        try:
+            for index, (image, duration) in enumerate(read_animation(self.path)):
+                yield Frame(index, time, image, duration=duration)
+                time += duration
+        except (OSError, ValueError, SyntaxError) as error:
+            report.broken_off = str(error)
+
     def _probe(self, stream: int | None) -> None:
-        with _open(self.path) as container:
-            chosen = _choose(container, stream, self.path)
+        assert self.source is not None
+        with opened(self.path) as container:
+            chosen = chosen_stream(container, stream, self.path)
             self.stream_index = chosen.index
             self.time_base = fraction(chosen.time_base) or Fraction(1, 1000)
             told = {name.lower(): text for name, text in chosen.metadata.items() if text}
@@ -166,33 +244,45 @@ class Video:
             self.tags = {name: told[name] for name in ("language", "title", "handler_name") if told.get(name)}
             self.default = bool(chosen.disposition & av.stream.Disposition.default)
             self._origin = origin(container)
+            self.source.timeline = timeline_of(container)
             rate = fraction(chosen.average_rate or chosen.guessed_rate or chosen.base_rate)
             self.rate = rate if rate and 0 < rate <= 1000 else DEFAULT_RATE
             self.frame_count = chosen.frames if chosen.frames > 0 else None
             if chosen.duration is not None and chosen.duration > 0:
                 self.duration = chosen.duration * self.time_base
             elif container.duration is not None and container.duration > 0:
-                self.duration = Fraction(container.duration, 1_000_000)
+                self.duration = Fraction(container.duration, av.time_base)
+                if self.duration > self._origin and not may_jump(container):
+                    self.duration -= self._origin  # such containers tell when they end
             else:
                 self.duration = None
-            first = next(_all_frames(self.path, chosen.index, None), None)
+            # made of the first and the last time stamp, which then tell nothing
+            claimed = self.duration if may_jump(container) else None
+            if claimed and os.path.getsize(self.path) < _FEWEST_BYTES * claimed:
+                self.duration = None
+            first, _ = next(all_frames(self.source, chosen.index, None), (None, None))
             if first is None:
                 raise VidexplainError(
                     f"{self.path!r} has no video frame that can be decoded; it may be cut off or damaged."
                 )
+            convertible(first)
             self._stored = (first.height, first.width)
             self.orientation = orientation_of(first)
-            self.color = {
-                name: int(getattr(first, name, 2) or 0)
-                for name in ("colorspace", "color_range", "color_primaries", "color_trc")
-            }
+            self.color = color_of(first)
+            self._left_out = _left_out(first, told)
             self.stored_format = first.format.name
             ratio = fraction(chosen.sample_aspect_ratio)
-            if ratio and ratio > 0:
-                self.sample_aspect_ratio = 1 / ratio if self.orientation[0] % 2 else ratio
+            self._stored_ratio = ratio if ratio and ratio > 0 else Fraction(1)
+            turned = self.orientation[0] % 2
+            self.sample_aspect_ratio = 1 / self._stored_ratio if turned else self._stored_ratio
 
 
-def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: float | None = None) -> Video:
+def open_video(
+    path: str | os.PathLike[str],
+    stream: int | None = None,
+    rate: float | None = None,
+    deinterlace: bool = False,
+) -> Video:
     """Open a video for streaming.
 
     Parameters
@@ -204,6 +294,8 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
         Which of the file's video streams, counted from 0; by default the one that ffmpeg calls best.
     rate : float, optional
         Frames per second of images (25 by default); a video has its own.
+    deinterlace : bool
+        Make frames that are marked as interlaced whole, by ffmpeg's `bwdif`: their number and times stay.
 
     Raises
     ------
@@ -215,16 +307,26 @@ def open_video(path: str | os.PathLike[str], stream: int | None = None, rate: fl
     >>> for clip in open_video("match.mp4").clips(length=16, stride=2):  # doctest: +SKIP
     ...     print(clip.times[0], clip.frames.shape)
     """
-    return Video(path, stream, rate)
+    return Video(path, stream, rate, deinterlace)
 
 
-def origin(container: Any) -> Fraction:
-    """What a container's own clock shows where it begins, in seconds, if that tells nothing.
+def _left_out(first: av.VideoFrame, tags: dict[str, str]) -> list[str]:
+    """What comes with the pictures beside their samples that encoding them anew loses, as their first tells."""
+    there = {*side_data_of(first), *tags}
+    return sorted({name for key, name in _EXTRAS.items() if key in there})
 
-    Transport streams count on from wherever the broadcast was; players show them from 0 on, as they do all others.
+
+def check_source(path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work, what cannot be opened, as far as that shows from outside; folders of videos pass.
+
+    Raises
+    ------
+    VidexplainError
+        As `check_input`, or where no image fits a pattern.
     """
-    anywhere = container.format.flags & av.format.Flags.ts_discont.value
-    return Fraction(container.start_time or 0, av.time_base) if anywhere else Fraction(0)
+    name = os.fsdecode(path)
+    if os.path.isdir(name) or find_images(name) is None:
+        check_input(name)
 
 
 def _clip(window: list[Frame], start: int, stride: int, length: int, source: str) -> Clip:
@@ -233,103 +335,3 @@ def _clip(window: list[Frame], start: int, stride: int, length: int, source: str
     chosen += [chosen[-1]] * held
     frames = np.stack([frame.image for frame in chosen])
     return Clip(frames, tuple(frame.time for frame in chosen), start, stride, held, source)
-
-
-def _open(path: str) -> Any:
-    if not os.path.exists(path):
-        raise VidexplainError(f"there is no file {path!r}; check the path.")
-    if os.path.getsize(path) == 0 and os.path.isfile(path):
-        raise VidexplainError(f"{path!r} is empty.")
-    # Older torchvision has FFmpeg's messages sent to Python. A decoder's thread with one to send would wait
-    # for the lock that is held by whoever closes the decoder and waits for its threads.
-    av.logging.set_level(None)
-    container: Any
-    try:
-        container = open_container(path)
-    except PermissionError:
-        raise VidexplainError(f"{path!r} may not be read; check its permissions.") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VidexplainError(f"{path!r} is not a video that ffmpeg can read ({_reason(error)}).") from error
-    # where there are no presentation times, as in AVI, FFmpeg's guess at them is worse than the decoder's order
-    container.flags &= ~av.container.Flags.gen_pts.value
-    return container
-
-
-def _choose(container: Any, stream: int | None, path: str) -> Any:
-    videos = list(container.streams.video)
-    if not videos:
-        raise VidexplainError(f"{path!r} has no video stream.")
-    if stream is not None:
-        if not 0 <= stream < len(videos):
-            raise VidexplainError(
-                f"{path!r} has {len(videos)} video stream(s), counted from 0; there is no {stream}."
-            )
-        return videos[stream]
-    return container.streams.best("video") or videos[0]
-
-
-def _read_only(container: Any, chosen: Any) -> None:
-    """Pass over all other streams in the file: what is damaged in them must not end the reading of this one."""
-    discard = getattr(av.stream, "Discard", None)  # not in every release of PyAV
-    if discard is None:
-        return
-    for stream in container.streams:
-        if stream.index != chosen.index:
-            stream.discard = discard.all
-
-
-def _all_frames(path: str, index: int | None, clock: Clock | None) -> Iterator[av.VideoFrame]:
-    """Frames of one stream. Decoding is threaded by frames, and begun again without that where a packet is damaged:
-    such threads then lose frames that can be decoded."""
-    passed = 0
-    for threads in ("AUTO", "SLICE"):
-        with _open(path) as container:
-            stream = container.streams[index]
-            _read_only(container, stream)
-            stream.thread_type = threads
-            again = passed
-            try:
-                for frame in _decode(container, stream, clock, strict=threads == "AUTO"):
-                    if again:
-                        again -= 1
-                        continue
-                    passed += 1
-                    yield frame
-                return
-            except _DamagedError:
-                continue
-
-
-class _DamagedError(Exception):
-    """A packet could not be decoded."""
-
-
-def _decode(container: Any, stream: Any, clock: Clock | None, strict: bool) -> Iterator[av.VideoFrame]:
-    """Frames of one stream; what cannot be decoded is counted and passed over, as ffmpeg does, unless `strict`."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError, ValueError) as error:
-            if clock:
-                clock.report.broken_off = _reason(error)
-            packet = None
-        try:
-            frames = stream.decode(packet)
-        except EOFError:
-            return
-        except (av.FFmpegError, OSError, ValueError) as error:
-            if strict:
-                raise _DamagedError from error
-            frames = []
-            if clock:
-                clock.report.add_damage(clock.now)
-        yield from frames
-        if packet is None:
-            return
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -21,7 +21,8 @@ from videxplain.errors import VidexplainError
 from videxplain.own_folder import OwnFolder, checksum, sync
 from videxplain.reading import fraction, read_arrays, read_json
 from videxplain.video.encoder import Encoding, SegmentEncoder, disk_error
-from videxplain.video.writer import check_output, finish_video
+from videxplain.video.opening import Source
+from videxplain.video.writer import check_encoding, check_output, finish_video
 
 State = dict[str, np.ndarray]
 _JOURNAL, _PIECE = "journal.json", "unfinished.mp4"
@@ -73,14 +74,14 @@ class ResumableWriter:
         path: str | os.PathLike[str],
         encoding: Encoding,
         *,
-        source: str | os.PathLike[str] | None,
+        source: str | os.PathLike[str] | Source | None,
         job: dict[str, Any],
         accept: Callable[[list[int], State], bool] = lambda ends, state: True,
     ) -> None:
         self.path = os.fspath(path)
-        self.source = None if source is None else os.fspath(source)
+        self.source = Source.of(source)
         check_output(self.path, self.source)
-        self.encoding = encoding.checked()
+        self.encoding = check_encoding(self.path, encoding)
         self.folder = _hidden(Path(os.path.abspath(self.path)))
         self._encoder: SegmentEncoder | None = None
         self._job = json.dumps(job, sort_keys=True, default=str)

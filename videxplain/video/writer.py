@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 
 from videxplain.errors import VidexplainError
 from videxplain.video import ffmpeg as program
-from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error, join_segments
+from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error
+from videxplain.video.opening import Source, url
 
 
-def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | Source | None) -> None:
     """Refuse, before any work, an output that cannot be written.
 
     Raises
@@ -26,9 +30,11 @@ def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         If `path` is a folder, is one of `inputs`, has an ending that names no container, or lies where
         nothing may be written.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if os.path.isdir(name):
         raise VidexplainError(f"the output {name!r} is a folder; give the name of a file in it.")
+    if os.path.exists(name) and not os.path.isfile(name):
+        raise VidexplainError(f"the output {name!r} is a pipe or a device; give the name of a file.")
     program.container_format(name)
     for other in inputs:
         if other is None or not os.path.exists(name) or not os.path.exists(other):
@@ -46,6 +52,24 @@ def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         raise told from error
 
 
+def default_codec(path: str | os.PathLike[str]) -> str:
+    """ffmpeg's name of the encoder for an output of which nothing else is asked."""
+    return "libvpx-vp9" if program.container_format(path) == "webm" else DEFAULT_CODEC
+
+
+def check_encoding(path: str | os.PathLike[str], encoding: Encoding) -> Encoding:
+    """The encoding with ticks that a container can hold, once it has been tried; nothing is written.
+
+    Raises
+    ------
+    VidexplainError
+        If the encoder is missing, does not work here, or makes what the output's container cannot hold.
+    """
+    encoding = encoding.checked()
+    encoding.try_out(program.container_format(path))
+    return encoding
+
+
 class VideoWriter:
     """Writes frames with exact times; the file appears under its name only when it is whole.
 
@@ -56,14 +80,14 @@ class VideoWriter:
     width, height : int
         Of the frames. Odd sizes are padded by repeating the last row or column: 4:2:0 sampling needs even
         ones.
-    source : path, optional
-        A file whose audio, subtitles, chapters and metadata are carried over.
+    source : path or Source, optional
+        A file whose audio, subtitles, chapters and metadata are carried over. `Video.source` knows how its clock jumps.
     rate : Fraction
         Mean frames per second; frame times need not follow it.
     time_base : Fraction, optional
         Ticks in seconds; frame times are multiples of it. By default fine enough for `rate`.
     codec, crf, preset
-        ffmpeg's name of the encoder, its quality (lower is better) and its speed.
+        ffmpeg's name of the encoder (by default libx264, in WebM libvpx-vp9), its quality (lower is better), its speed.
 
     Raises
     ------
@@ -82,33 +106,34 @@ class VideoWriter:
         width: int,
         height: int,
         *,
-        source: str | os.PathLike[str] | None = None,
+        source: str | os.PathLike[str] | Source | None = None,
         rate: Fraction = Fraction(25),
         time_base: Fraction | None = None,
-        codec: str = DEFAULT_CODEC,
+        codec: str | None = None,
         crf: float | None = None,
         preset: str | None = None,
         threads: int = 0,
         sample_aspect_ratio: Fraction = Fraction(1),
         color: dict[str, int] | None = None,
     ) -> None:
-        self.path = os.fspath(path)
-        self.source = None if source is None else os.fspath(source)
+        self.path = os.fsdecode(path)
+        self.source = Source.of(source)
         self.notes: list[str] = []
         check_output(self.path, self.source)
         rate = Fraction(rate).limit_denominator(100000)
-        self.encoding = Encoding(
+        encoding = Encoding(
             width,
             height,
             time_base or 1 / rate,
             rate,
-            codec,
+            codec or default_codec(self.path),
             crf,
             preset,
             threads,
             sample_aspect_ratio,
             tuple(sorted((color or {}).items())),
-        ).checked()
+        )
+        self.encoding = check_encoding(self.path, encoding)
         self._folder = tempfile.TemporaryDirectory(
             dir=os.path.dirname(os.path.abspath(self.path)),
             prefix=f".{Path(self.path).stem}-",
@@ -178,12 +203,70 @@ class VideoWriter:
             raise
 
 
+def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fraction | None) -> int:
+    """Join segments, in order, into one MP4 file of one track, without touching a frame.
+
+    Decoding times are laid anew, from the sorted presentation times of all segments, because each encoder
+    only knew its own.
+
+    Parameters
+    ----------
+    end : Fraction, optional
+        When the last frame stops being shown, in seconds.
+
+    Returns
+    -------
+    int
+        The number of frames.
+    """
+    paths = list(paths)
+    times: list[int] = []
+    delay = 0
+    for path in paths:
+        stamps = [packet.pts for packet, _ in _packets(path, encoding)]
+        order = {stamp: rank for rank, stamp in enumerate(sorted(stamps))}
+        delay = max([delay, *(place - order[stamp] for place, stamp in enumerate(stamps))])
+        times += sorted(stamps)
+    step = times[1] - times[0] if len(times) > 1 else max(1, encoding.ticks(1 / encoding.rate))
+    last = times[-1] + step if end is None else encoding.ticks(end)
+    places = {stamp: rank for rank, stamp in enumerate(times)}
+    written = 0
+    with av.open(url(output), "w", format="mp4", options=encoding.clock) as container:
+        stream = None
+        for path in paths:
+            for packet, template in _packets(path, encoding):
+                if stream is None:
+                    stream = container.add_stream_from_template(template, opaque=True)
+                    stream.time_base = encoding.time_base
+                rank = places[packet.pts]
+                following = times[rank + 1] if rank + 1 < len(times) else max(last, packet.pts + 1)
+                packet.duration = following - packet.pts
+                early = written - delay
+                packet.dts = times[early] if early >= 0 else times[0] + early * step
+                packet.stream = stream
+                container.mux(packet)
+                written += 1
+    return written
+
+
+def _packets(path: str, encoding: Encoding) -> Iterator[tuple[Any, Any]]:
+    with av.open(url(path)) as container:
+        stream = container.streams.video[0]
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            if packet.time_base != encoding.time_base:
+                packet.pts = encoding.ticks(packet.pts * packet.time_base)
+                packet.time_base = encoding.time_base
+            yield packet, stream
+
+
 def finish_video(
     segments: list[str],
     output: str,
     encoding: Encoding,
     end: Fraction | None,
-    source: str | None,
+    source: Source | None,
     *,
     folder: str,
 ) -> list[str]:
