@@ -27,6 +27,13 @@ inline int32_t fixed_point(float value) {
   return static_cast<int32_t>(limited * kColourUnit);  // an exact product, cut off
 }
 
+// A place along an axis as an index in 0..size, cut off; what is not a number is 0.
+template <typename Real>
+inline int64_t index_within(Real place, int64_t size) {
+  if (!(place > 0)) return 0;
+  return place < static_cast<Real>(size) ? static_cast<int64_t>(place) : size;
+}
+
 // Channels of `rgb` lie `channel_step` apart, voxels `voxel_step`; `lab` is (3, T, H, W).
 struct Layout {
   int64_t channel_step, voxel_step;
@@ -109,8 +116,9 @@ void clamp_chords(const float* x, const float* gradient, float* out, int64_t row
                   float high, const ParallelFor& parallel);
 
 // x, out (rows, inputs, channels), the others (rows, outputs, channels), `places` among the inputs: out is, where the
-// larger of two maxima lies, the gradient times the share of its change that reaches the maximum.
-void max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
+// larger of two maxima lies, the gradient times the share of its change that reaches the maximum. False where a place
+// is none of the inputs'.
+bool max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
                      int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel);
 
 const char* instruction_set();  // what the CPU code runs on here: "AVX-512", "AVX2" or "plain"

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
@@ -25,8 +26,13 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using videxplain::Shape;
 
-// Arguments have been checked in Python, with messages that name them; these are the last line of defence.
+// Python checks arguments too, with messages that tell what it found. These checks are for whoever calls the operations
+// themselves: nothing that passes them makes a kernel read or write outside its arrays, or run without end.
 void require(bool holds, const char* what) { STD_TORCH_CHECK(holds, what); }
+
+constexpr int64_t kMostVoxels = std::numeric_limits<int32_t>::max();  // they are numbered by 32-bit integers
+constexpr int64_t kMostIterations = 10000;                            // some clips go round in circles
+constexpr int64_t kAlwaysSegments = int64_t{1} << 20;                 // more than these need as many voxels
 
 const videxplain::ParallelFor kParallel = [](int64_t count, int64_t grain,
                                              const std::function<void(int64_t, int64_t)>& body) {
@@ -56,8 +62,19 @@ Tensor empty_on(const Tensor& like, const std::vector<int64_t>& sizes, ScalarTyp
   return Tensor(handle);
 }
 
+// The three axes from `axis` on, none empty, so few voxels that they can be numbered.
 Shape volume(const Tensor& tensor, int64_t axis) {
-  return {tensor.size(axis), tensor.size(axis + 1), tensor.size(axis + 2)};
+  const Shape shape{tensor.size(axis), tensor.size(axis + 1), tensor.size(axis + 2)};
+  require(shape.frames > 0 && shape.height > 0 && shape.width > 0, "no axis but the first may be empty");
+  require(shape.frames <= kMostVoxels && shape.height <= kMostVoxels / shape.frames &&
+              shape.width <= kMostVoxels / (shape.frames * shape.height),
+          "clips must have less than 2^31 voxels");
+  return shape;
+}
+
+bool finite(const Tensor& tensor) {
+  const float* values = static_cast<const float*>(tensor.data_ptr());
+  return std::all_of(values, values + tensor.numel(), [](float value) { return std::isfinite(value); });
 }
 
 // Runs body(b) for each clip of a batch: clips side by side where there are several, else the work within the clip.
@@ -73,10 +90,10 @@ void each_clip(int64_t batch, const std::function<void(int64_t, const videxplain
 
 Tensor rgb_to_lab(const Tensor& rgb_in) {
   require(rgb_in.dim() == 5 && rgb_in.size(1) == 3, "rgb must be (B, 3, T, H, W)");
+  const bool bytes = rgb_in.scalar_type() == ScalarType::Byte;
+  require(bytes || rgb_in.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
+  const Shape shape = volume(rgb_in, 2);
   const Tensor rgb = as_contiguous(rgb_in);
-  const bool bytes = rgb.scalar_type() == ScalarType::Byte;
-  require(bytes || rgb.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
-  const Shape shape = volume(rgb, 2);
   Tensor lab = empty_on(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
   const int64_t voxels = shape.voxels();
   float* out = static_cast<float*>(lab.data_ptr());
@@ -102,7 +119,11 @@ videxplain::SlicSettings slic_settings(Shape shape, const std::vector<int64_t>& 
     settings.grid[i] = grid[i];
     settings.weight[i] = static_cast<float>(weight[i]);
     settings.reach[i] = static_cast<float>(reach[i]);
+    require(settings.weight[i] >= 0 && std::isfinite(settings.weight[i]) && settings.reach[i] >= 0 &&
+                std::isfinite(settings.reach[i]),
+            "weight and reach must be finite and not negative");
   }
+  require(iterations >= 1 && iterations <= kMostIterations, "iterations must lie between 1 and 10,000");
   settings.iterations = iterations;
   settings.warm = warm;
   return settings;
@@ -116,6 +137,8 @@ Tensor start_centres(const Tensor& like, int64_t batch, int64_t clusters, const 
                 given->scalar_type() == ScalarType::Float,
             "centres must be float32 (B, K, 6)");
     torch::stable::copy_(centres, *given);
+    // on a GPU this would wait for it; there Python has looked, and no value does harm
+    require(centres.is_cuda() || finite(centres), "centres must be finite");
   }
   return centres;
 }
@@ -125,9 +148,9 @@ std::tuple<Tensor, Tensor> slic(const Tensor& lab_in, const std::vector<int64_t>
                                 const std::optional<Tensor>& centres_in) {
   require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W)");
-  const Tensor lab = as_contiguous(lab_in);
-  const Shape shape = volume(lab, 2);
+  const Shape shape = volume(lab_in, 2);
   const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
+  const Tensor lab = as_contiguous(lab_in);
   const int64_t batch = lab.size(0), clusters = settings.clusters();
   Tensor labels = empty_on(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor centres = start_centres(lab, batch, clusters, centres_in);
@@ -145,9 +168,9 @@ std::tuple<Tensor, Tensor> supervoxels(const Tensor& frames_in, const std::vecto
                                        int64_t iterations, int64_t min_size, const std::optional<Tensor>& centres_in) {
   require(frames_in.dim() == 5 && frames_in.size(4) == 3 && frames_in.scalar_type() == ScalarType::Byte,
           "frames must be uint8 (B, T, H, W, 3)");
-  const Tensor frames = as_contiguous(frames_in);
-  const Shape shape = volume(frames, 1);
+  const Shape shape = volume(frames_in, 1);
   const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
+  const Tensor frames = as_contiguous(frames_in);
   const int64_t batch = frames.size(0), clusters = settings.clusters();
   Tensor labels = empty_on(frames, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor centres = start_centres(frames, batch, clusters, centres_in);
@@ -160,13 +183,18 @@ std::tuple<Tensor, Tensor> supervoxels(const Tensor& frames_in, const std::vecto
   return {labels, centres};
 }
 
+void check_colours(const Tensor& lab, const Tensor& labels, Shape shape) {
+  require(lab.dim() == 5 && lab.size(0) == labels.size(0) && lab.size(1) == 3 && lab.size(2) == shape.frames &&
+              lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float &&
+              lab.is_cuda() == labels.is_cuda() && lab.get_device_index() == labels.get_device_index(),
+          "lab must be float32 (B, 3, T, H, W) of the labels' size, on their device");
+}
+
 Tensor connect_segments(const Tensor& labels_in, const Tensor& lab_in, int64_t min_size) {
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  const Shape shape = volume(labels_in, 1);
+  check_colours(lab_in, labels_in, shape);
   const Tensor labels = as_contiguous(labels_in), lab = as_contiguous(lab_in);
-  const Shape shape = volume(labels, 1);
-  require(lab.dim() == 5 && lab.size(0) == labels.size(0) && lab.size(1) == 3 && lab.size(2) == shape.frames &&
-              lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float,
-          "lab must be float32 (B, 3, T, H, W) of the labels' size");
   Tensor connected = empty_on(labels, {labels.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   each_clip(labels.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
     const int64_t first = shape.voxels() * b;
@@ -183,20 +211,25 @@ Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, c
           "lab must be float64 (B, 3, T, H, W)");
   require(seeds_in.dim() == 2 && seeds_in.size(1) == 3 && seeds_in.scalar_type() == ScalarType::Double,
           "seeds must be float64 (K, 3)");
-  require(seeds_in.size(0) > 0, "there must be a seed");
+  const Shape shape = volume(lab_in, 2);
+  require(seeds_in.size(0) > 0 && seeds_in.size(0) <= std::max(kAlwaysSegments, shape.voxels()),
+          "there must be a seed, and at most as many as voxels, or 2^20");
   require(spacing.size() == 3 && reach.size() == 3, "spacing and reach must have 3 values");
+  require(weight >= 0 && std::isfinite(weight), "weight must be finite and not negative");
+  require(iterations >= 1 && iterations <= kMostIterations, "iterations must lie between 1 and 10,000");
   const Tensor lab = as_contiguous(lab_in), seeds = as_contiguous(seeds_in);
-  const Shape shape = volume(lab, 2);
+  const double* places = static_cast<const double*>(seeds.data_ptr());
+  require(std::all_of(places, places + seeds.numel(), [](double place) { return std::isfinite(place); }),
+          "seeds must be finite");
   videxplain::ExactSettings settings{seeds.size(0), weight, {}, {}, iterations};
   for (int i = 0; i < 3; ++i) {
-    require(spacing[i] > 0 && reach[i] > 0, "spacing and reach must be positive");
+    require(spacing[i] > 0 && reach[i] > 0 && std::isfinite(spacing[i]) && std::isfinite(reach[i]),
+            "spacing and reach must be finite and positive");
     settings.spacing[i] = spacing[i], settings.reach[i] = reach[i];
   }
   Tensor labels = empty_on(lab, {lab.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
-  if (shape.voxels() == 0) return labels;
   each_clip(lab.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
-    videxplain::slic_exact(static_cast<const double*>(lab.data_ptr()) + 3 * shape.voxels() * b, shape,
-                           static_cast<const double*>(seeds.data_ptr()), settings,
+    videxplain::slic_exact(static_cast<const double*>(lab.data_ptr()) + 3 * shape.voxels() * b, shape, places, settings,
                            static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b, parallel);
   });
   return labels;
@@ -204,8 +237,8 @@ Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, c
 
 Tensor connect_exact(const Tensor& labels_in, int64_t min_size, int64_t max_size) {
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
+  const Shape shape = volume(labels_in, 1);
   const Tensor labels = as_contiguous(labels_in);
-  const Shape shape = volume(labels, 1);
   require(min_size <= max_size, "max_size must not be below min_size");
   const int32_t* ids = static_cast<const int32_t*>(labels.data_ptr());
   bool valid = true;
@@ -227,9 +260,8 @@ videxplain::ReduceSettings reduce_settings(const Tensor& labels, const std::opti
   require(labels.dim() == 4 && labels.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
   const Shape shape = volume(labels, 1);
   const int64_t batch = labels.size(0);
-  require(shape.frames > 0 && shape.height > 0 && shape.width > 0, "labels must not be empty");
-  require(shape.voxels() <= std::numeric_limits<int32_t>::max(), "labels must have clips of less than 2^31 voxels");
-  require(num_segments > 0, "num_segments must be positive");
+  require(num_segments > 0 && num_segments <= std::max(kAlwaysSegments, shape.voxels()),
+          "num_segments must be positive, and at most as many as voxels, or 2^20");
   require(reduction >= 0 && reduction <= 2, "reduction must be 0, 1 or 2");
   const auto beside_labels = [&](const Tensor& maps) {
     return maps.is_cuda() == labels.is_cuda() && maps.get_device_index() == labels.get_device_index() &&
@@ -238,15 +270,16 @@ videxplain::ReduceSettings reduce_settings(const Tensor& labels, const std::opti
   videxplain::ReduceSettings settings{
       0, {1, 1, 1}, num_segments, static_cast<videxplain::Reduction>(reduction), keep_sign};
   if (dense) {
-    require(dense->dim() == 5 && beside_labels(*dense) && dense->size(2) == shape.frames &&
+    require(dense->dim() == 5 && beside_labels(*dense) && dense->size(1) > 0 && dense->size(2) == shape.frames &&
                 dense->size(3) == shape.height && dense->size(4) == shape.width,
             "dense must be float32 (B, C, T, H, W) of the labels' size, on their device");
     settings.channels = dense->size(1);
   }
   if (cam) {
-    require(cam->dim() == 4 && beside_labels(*cam) && cam->size(1) > 0 && cam->size(2) > 0 && cam->size(3) > 0,
+    require(cam->dim() == 4 && beside_labels(*cam),
             "cam must be float32 (B, t, h, w), not empty, on the labels' device");
     settings.cam = volume(*cam, 1);
+    require(settings.cam.height <= kMostVoxels / shape.width, "cam must not be so much larger than the labels");
   }
   return settings;
 }
@@ -279,7 +312,10 @@ void check_chords(const Tensor& x, const Tensor& like, int64_t ring, int64_t ste
   require(x.dim() == 3 && like.dim() == 3 && x.is_contiguous() && like.is_contiguous() &&
               x.scalar_type() == ScalarType::Float && like.scalar_type() == ScalarType::Float,
           "tensors must be contiguous float32 (rows, places, channels)");
-  require(ring >= 1 && step >= 1 && x.size(0) % (ring * step) == 0, "rows must be whole rings of clips");
+  const int64_t rows = x.size(0);  // compared piece by piece, for the product may be too large
+  require(rows == like.size(0) && ring >= 1 && step >= 1 &&
+              (rows == 0 || (ring <= rows && step <= rows / ring && rows % (ring * step) == 0)),
+          "rows must be whole rings of clips");
 }
 
 void clamp_chords(const Tensor& x, const Tensor& gradient, const Tensor& out, int64_t ring, int64_t step, double low,
@@ -287,6 +323,7 @@ void clamp_chords(const Tensor& x, const Tensor& gradient, const Tensor& out, in
   check_chords(x, gradient, ring, step);
   check_chords(x, out, ring, step);
   require(x.numel() == gradient.numel() && x.numel() == out.numel(), "tensors must be of one size");
+  require(!std::isnan(low) && !std::isnan(high), "low and high must be numbers");
   if (x.numel() == 0) return;
   videxplain::clamp_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(gradient.data_ptr()),
                            static_cast<float*>(out.data_ptr()), x.size(0), x.numel() / x.size(0), {ring, step},
@@ -303,9 +340,11 @@ void max_pool_chords(const Tensor& x, const Tensor& y, const Tensor& places, con
   require(places.is_contiguous() && places.scalar_type() == ScalarType::Long, "places must be contiguous int64");
   if (x.numel() == 0) return;
   const int64_t* at = static_cast<const int64_t*>(places.data_ptr());
-  videxplain::max_pool_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(y.data_ptr()), at,
-                              static_cast<const float*>(gradient.data_ptr()), static_cast<float*>(out.data_ptr()),
-                              x.size(0), {x.size(1), y.size(1), x.size(2)}, {ring, step}, kParallel);
+  const bool good =
+      videxplain::max_pool_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(y.data_ptr()), at,
+                                  static_cast<const float*>(gradient.data_ptr()), static_cast<float*>(out.data_ptr()),
+                                  x.size(0), {x.size(1), y.size(1), x.size(2)}, {ring, step}, kParallel);
+  require(good, "places must lie among the inputs");
 }
 
 #ifdef VIDEXPLAIN_CUDA
@@ -315,11 +354,11 @@ Tensor zeros(const Tensor& like, int64_t words) { return torch::stable::new_zero
 
 Tensor rgb_to_lab_cuda(const Tensor& rgb_in) {
   require(rgb_in.dim() == 5 && rgb_in.size(1) == 3, "rgb must be (B, 3, T, H, W)");
+  const bool bytes = rgb_in.scalar_type() == ScalarType::Byte;
+  require(bytes || rgb_in.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
+  require(rgb_in.size(0) <= kLargestBatch, "rgb must be of at most 65,535 clips");
+  const Shape shape = volume(rgb_in, 2);
   const Tensor rgb = as_contiguous(rgb_in);
-  const bool bytes = rgb.scalar_type() == ScalarType::Byte;
-  require(bytes || rgb.scalar_type() == ScalarType::Float, "rgb must be uint8 or float32");
-  require(rgb.size(0) <= kLargestBatch, "rgb must be of at most 65,535 clips");
-  const Shape shape = volume(rgb, 2);
   Tensor lab = empty_on(rgb, {rgb.size(0), 3, shape.frames, shape.height, shape.width}, ScalarType::Float);
   Tensor workspace = zeros(rgb, videxplain::cuda::lab_workspace());
   videxplain::cuda::rgb_to_lab(rgb.data_ptr(), bytes, static_cast<float*>(lab.data_ptr()), rgb.size(0), shape.voxels(),
@@ -332,10 +371,10 @@ std::tuple<Tensor, Tensor> slic_cuda(const Tensor& lab_in, const std::vector<int
                                      int64_t iterations, const std::optional<Tensor>& centres_in) {
   require(lab_in.dim() == 5 && lab_in.size(1) == 3 && lab_in.scalar_type() == ScalarType::Float,
           "lab must be float32 (B, 3, T, H, W)");
-  require(lab_in.size(0) <= kLargestBatch, "lab must be of at most 65,535 clips");
-  const Tensor lab = as_contiguous(lab_in);
-  const Shape shape = volume(lab, 2);
+  require(lab_in.size(0) <= kLargestBatch && lab_in.is_cuda(), "lab must be of at most 65,535 clips, on a GPU");
+  const Shape shape = volume(lab_in, 2);
   const auto settings = slic_settings(shape, grid, weight, reach, iterations, centres_in.has_value());
+  const Tensor lab = as_contiguous(lab_in);
   const int64_t batch = lab.size(0);
   Tensor labels = empty_on(lab, {batch, shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor centres = start_centres(lab, batch, settings.clusters(), centres_in);
@@ -348,14 +387,11 @@ std::tuple<Tensor, Tensor> slic_cuda(const Tensor& lab_in, const std::vector<int
 
 Tensor connect_segments_cuda(const Tensor& labels_in, const Tensor& lab_in, int64_t min_size) {
   require(labels_in.dim() == 4 && labels_in.scalar_type() == ScalarType::Int, "labels must be int32 (B, T, H, W)");
-  const Tensor labels = as_contiguous(labels_in), lab = as_contiguous(lab_in);
-  const Shape shape = volume(labels, 1);
-  const int64_t batch = labels.size(0);
+  const Shape shape = volume(labels_in, 1);
+  const int64_t batch = labels_in.size(0);
   require(batch <= kLargestBatch, "labels must be of at most 65,535 clips");
-  require(lab.dim() == 5 && lab.size(0) == batch && lab.size(1) == 3 && lab.size(2) == shape.frames &&
-              lab.size(3) == shape.height && lab.size(4) == shape.width && lab.scalar_type() == ScalarType::Float &&
-              lab.get_device_index() == labels.get_device_index(),
-          "lab must be float32 (B, 3, T, H, W) of the labels' size, on their device");
+  check_colours(lab_in, labels_in, shape);
+  const Tensor labels = as_contiguous(labels_in), lab = as_contiguous(lab_in);
   Tensor connected = empty_on(labels, {labels.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   Tensor workspace = zeros(labels, videxplain::cuda::connect_workspace(batch, shape));
   videxplain::cuda::connect_segments(static_cast<const int32_t*>(labels.data_ptr()),

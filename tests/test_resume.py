@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ffmpeg_oracle as oracle
+import numpy as np
 import pytest
 
 import videxplain as vx
@@ -91,7 +93,7 @@ def test_a_fault_leaves_a_partial_file_and_the_call_goes_on(
     assert (summary.frames, summary.resumed) == (70, kept)
     assert oracle.decoded(out) == oracle.decoded(undisturbed)
     assert oracle.decoded(out, "a:0") == oracle.decoded(undisturbed, "a:0")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "out.partial.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4"]
 
 
 @pytest.mark.parametrize(("rate", "late"), [("28", 0), ("28", 13), ("30000/1001", 7)])
@@ -136,6 +138,94 @@ def test_a_damaged_folder_is_begun_anew(
     victim.write_bytes(victim.read_bytes()[:-7])
     assert annotate(model, source, out, **SETTINGS).resumed == 0
     assert oracle.decoded(out) == oracle.decoded(undisturbed)
+
+
+def broken_off(model: vx.Classifier, source: Path, out: Path, frame: int, **settings: Any) -> str:
+    """What a run says that fails at a frame."""
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at(patch, frame, RuntimeError("gone"))
+        with pytest.raises(vx.VidexplainError) as told:
+            annotate(model, source, out, **{**SETTINGS, **settings})
+    return str(told.value)
+
+
+def test_the_input_has_the_name_of_a_partial_file(tmp_path: Path, model: vx.Classifier, source: Path) -> None:
+    given = tmp_path / "out.partial.mkv"
+    given.write_bytes(source.read_bytes())
+    assert "out.partial-2.mkv" in broken_off(model, given, tmp_path / "out.mkv", 20)
+    assert given.read_bytes() == source.read_bytes()
+    annotate(model, given, tmp_path / "out.mkv", **SETTINGS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mkv", "out.partial.mkv"]
+
+
+def test_only_the_partial_file_of_this_job_is_replaced(
+    tmp_path: Path, model: vx.Classifier, source: Path
+) -> None:
+    out, other = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
+    other.write_text("somebody's")
+    for frame, mine in ((5, "out.partial-2.mp4"), (20, "out.partial-2.mp4")):  # at first there is no segment
+        assert mine in broken_off(model, source, out, frame)
+    count = len(oracle.decoded(tmp_path / "out.partial-2.mp4"))
+    assert count == 20
+    (tmp_path / "out.partial-2.mp4").write_text("cut by the user")
+    assert "out.partial-3.mp4" in broken_off(model, source, out, 20)  # behind the 16 that there are
+    annotate(model, source, out, **SETTINGS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "out.partial-2.mp4", "out.partial.mp4"]
+    assert other.read_text() == "somebody's"
+
+
+def test_a_state_that_no_run_can_have_left(
+    tmp_path: Path, model: vx.Classifier, source: Path, undisturbed: Path
+) -> None:
+    """With checksums made to fit: centres far outside, labels without numbers, another size."""
+    from videxplain.video import segments
+
+    out, folder = tmp_path / "out.mp4", tmp_path / ".out.mp4.videxplain"
+    changes: list[dict[str, Any]] = [
+        {"centres": lambda a: np.full_like(a, 1e30)},
+        {"centres": lambda a: np.full_like(a, np.nan)},
+        {"labels": lambda a: a - 5},
+        {"labels": lambda a: a[:, :7]},
+        {"numbers": lambda a: a[:3]},
+        {"picture": lambda a: a[..., :1]},
+        {"seen0.scores": lambda a: a[:2]},
+        {"timeline": lambda a: a[:1]},
+        {"place": lambda a: a * 0},
+    ]
+    for change in changes:
+        broken_off(model, source, out, 20)
+        place = folder / "state-00000.npz"
+        state = dict(np.load(place))
+        ((name, changed),) = change.items()
+        np.savez(place, **{**state, name: changed(state[name])})
+        journal = json.loads((folder / "journal.json").read_text())
+        del journal["sha256"]
+        journal["state"] = segments.checksum(place)
+        (folder / "journal.json").write_text(json.dumps(journal | {"sha256": segments._sum(journal)}))
+        for partial in tmp_path.glob("out.partial*"):
+            partial.unlink()
+        assert "behind frame 16" in broken_off(model, source, out, 18), f"{name}: begun anew"
+        assert annotate(model, source, out, **SETTINGS).resumed == 16
+        assert oracle.decoded(out) == oracle.decoded(undisturbed)
+
+
+def test_what_is_said_of_going_on_is_true(tmp_path: Path, model: vx.Classifier, source: Path) -> None:
+    given, out = tmp_path / "in.mkv", tmp_path / "out.mp4"
+    given.write_bytes(source.read_bytes())
+    write = ResumableWriter.write
+
+    def removing(self: ResumableWriter, *args: Any) -> None:
+        if self.frames == 16:
+            given.write_bytes(source.read_bytes() + b"1")
+            raise RuntimeError("gone")
+        write(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumableWriter, "write", removing)
+        with pytest.raises(vx.VidexplainError, match="gone") as told:
+            annotate(model, given, out, **SETTINGS)
+    assert "goes on" not in str(told.value)
+    assert annotate(model, given, out, **SETTINGS).resumed == 0
 
 
 def test_two_writers_of_one_file(tmp_path: Path, source: Path) -> None:

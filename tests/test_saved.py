@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,92 @@ def test_a_run_that_goes_on_ends_with_the_same_data(
         assert whole.table(name).equals(resumed.table(name))
     for window in whole:
         assert np.array_equal(window.labels, resumed.labels(window.start))
+
+
+def broken_off(model: vx.Classifier, source: Path, out: Path, data: Path, frame: int = 40) -> str:
+    write, count = ResumableWriter.write, 0
+
+    def failing(self: ResumableWriter, *args: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == frame:
+            raise RuntimeError("gone")
+        write(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumableWriter, "write", failing)
+        with pytest.raises(vx.VidexplainError) as told:
+            annotate(model, source, out, save=data, **SETTINGS)
+    return str(told.value)
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = vx.open_explanations(one), vx.open_explanations(other)
+    tables = all(first.table(name).equals(second.table(name)) for name in ("windows", "supervoxels"))
+    return tables and all(np.array_equal(w.labels, second.labels(w.start)) for w in first)
+
+
+def test_parts_know_their_job(
+    tmp_path: Path, source: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two videos break off with the same folder; the folder is removed in between; parts are damaged."""
+    monkeypatch.setattr(module, "SEGMENT_FRAMES", 16)
+    other, data = tmp_path / "other.mkv", tmp_path / "data"
+    oracle.run("-f", "lavfi", "-i", "mandelbrot=size=96x64:rate=25", "-t", 2, "-c:v", "libx264", other)
+    annotate(model, source, tmp_path / "whole.mp4", save=tmp_path / "whole", **SETTINGS)
+    out = tmp_path / "a.mp4"
+
+    broken_off(model, source, out, data)
+    broken_off(model, other, tmp_path / "b.mp4", data)
+    assert annotate(model, source, out, save=data, **SETTINGS).resumed == 0
+    assert same(data, tmp_path / "whole")
+
+    assert "behind frame 32" in broken_off(model, source, out, data)
+    shutil.rmtree(data)
+    assert annotate(model, source, out, save=data, **SETTINGS).resumed == 0
+    assert same(data, tmp_path / "whole")
+
+    for victim in ("labels.zip", "windows.parquet", "sums.json"):
+        broken_off(model, source, out, data)
+        place = data / ".parts" / "0000000016" / victim
+        place.write_bytes(place.read_bytes()[:-1] + b"?")
+        assert annotate(model, source, out, save=data, **SETTINGS).resumed == 0
+        assert same(data, tmp_path / "whole")
+    assert annotate(model, other, tmp_path / "b.mp4", save=data, **SETTINGS).windows
+    assert vx.open_explanations(data).manifest["input"] == "other.mkv"
+    assert not same(data, tmp_path / "whole")
+
+
+def test_the_folder_goes_while_the_video_is_explained(
+    tmp_path: Path, source: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_FRAMES", 16)
+    write, data = ResumableWriter.write, tmp_path / "data"
+
+    def removing(self: ResumableWriter, *args: Any) -> None:
+        if self.frames == 16 and data.exists():
+            shutil.rmtree(data)
+        write(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumableWriter, "write", removing)
+        with pytest.raises(vx.VidexplainError, match="cannot write to") as told:
+            annotate(model, source, tmp_path / "out.mp4", save=data, **SETTINGS)
+    assert "goes on" not in str(told.value), "it could not"
+    annotate(model, source, tmp_path / "out.mp4", save=data, **SETTINGS)
+    assert len(vx.open_explanations(data)) == 4
+
+
+def test_segments_without_a_window(
+    tmp_path: Path, source: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows far apart: some parts hold nothing, and are there all the same."""
+    monkeypatch.setattr(module, "SEGMENT_FRAMES", 4)
+    monkeypatch.setitem(SETTINGS, "hop", 40)
+    annotate(model, source, tmp_path / "whole.mp4", save=tmp_path / "whole", **SETTINGS)
+    assert "goes on behind" in broken_off(model, source, tmp_path / "out.mp4", tmp_path / "data", 45)
+    assert annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "data", **SETTINGS).resumed
+    assert same(tmp_path / "data", tmp_path / "whole")
 
 
 def test_what_cannot_be_used_is_said(tmp_path: Path, source: Path, model: vx.Classifier) -> None:

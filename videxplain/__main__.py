@@ -1,7 +1,5 @@
 """`python -m videxplain` is the `videxplain` command."""
 
-import sys
+from videxplain.cli import entry
 
-from videxplain.cli import main
-
-sys.exit(main())
+entry()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +23,70 @@ from videxplain.arguments import (
 from videxplain.errors import VidexplainError, out_of_memory
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.evaluation.command import add_arguments as add_evaluation
+from videxplain.interrupt import STATUS, guarded
+from videxplain.terminal import complain, say, shown
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
+def entry() -> None:
+    """The command as a process."""
+    status = main()
+    if status == STATUS:  # a thread that hangs would keep Python from ending
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 1 an error said in one sentence, 2 wrong usage, 130 Ctrl-C."""
-    args = build_parser().parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be bytes that are no text
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return args.run(args) or 0
+        with guarded(), _harmless_warnings():
+            args = build_parser().parse_args(argv)
+            return args.run(args) or 0
     except VidexplainError as error:
-        print(f"videxplain: {error}", file=sys.stderr)
+        complain(error)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"videxplain: {error.strerror or error}{where}", file=sys.stderr)
+        complain(f"{error.strerror or error}{where}")
         return 1
     except RuntimeError as error:
         shortage = out_of_memory(error)
         if shortage is None:
             raise
-        print(f"videxplain: {shortage}", file=sys.stderr)
+        complain(shortage)
         return 1
     except KeyboardInterrupt as error:
-        print(f"videxplain: {error or 'interrupted'}", file=sys.stderr)
-        return 130
+        complain(str(error) or "interrupted")
+        return STATUS
+
+
+@contextlib.contextmanager
+def _harmless_warnings() -> Iterator[None]:
+    """Warnings repeat names of files and classes as well."""
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **options: shown(plain(*args, **options), lines=True)
+    try:
+        yield
+    finally:
+        warnings.formatwarning = plain
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its messages repeat arguments."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(shown(message, lines=True), file)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="videxplain", description="Shows which parts of a video made a classifier decide as it did."
     )
     parser.add_argument("--version", action="version", version=f"videxplain {__version__}")
@@ -234,15 +265,15 @@ def _annotate(args: argparse.Namespace) -> int:
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:
         outcomes = annotate_many(load(args), args.input, args.output, **options)
-        print(table(outcomes))
+        say(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))
     summary = annotate(load(args), args.input[0], args.output, **options)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
-    print(f"{args.output}: {summary.frames} frames{resumed}, {summary.windows} windows explained")
+    say(f"{shown(args.output)}: {summary.frames} frames{resumed}, {summary.windows} windows explained")
     for note in summary.notes:
-        print(note)
+        say(note)
     if args.profile:
-        print(profile_table(summary.times, summary.frames - summary.resumed))
+        say(profile_table(summary.times, summary.frames - summary.resumed))
     return 0
 
 
@@ -250,7 +281,9 @@ def _demo(args: argparse.Namespace) -> None:
     from videxplain import demo
 
     demo.run(args.input, args.output, seconds=args.seconds, seed=args.seed)
-    print(f"{args.output} explains {args.input}: lit are the supervoxels that made the network decide")
+    say(
+        f"{shown(args.output)} explains {shown(args.input)}: lit are the supervoxels that made the network decide"
+    )
 
 
 def _explain(args: argparse.Namespace) -> None:
@@ -277,17 +310,17 @@ def _explain(args: argparse.Namespace) -> None:
         Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
-    print(
-        f"{args.output}: {explanation.target_name} {explanation.probability:.1%}, "
+    say(
+        f"{shown(args.output)}: {shown(explanation.target_name)} {explanation.probability:.1%}, "
         f"{explanation.num_segments} supervoxels"
     )
     if explanation.held:
-        print(f"the clip is short: its last frame was held {explanation.held} times")
+        say(f"the clip is short: its last frame was held {explanation.held} times")
     for region in explanation.top(args.top_k):
         t, y, x = region.centre
-        print(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+        say(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
     if explanation.method in CAVEATS:
-        print(CAVEATS[explanation.method])
+        say(CAVEATS[explanation.method])
 
 
 def _read_clip(args: argparse.Namespace, model: Any) -> Any:
@@ -329,21 +362,21 @@ def _models(args: argparse.Namespace) -> None:
         model = load_model(args.layers, weights=args.weights)
         for layer in cam_candidates(model):
             grid = "x".join(map(str, layer.grid))
-            print(f"{'*' if layer.chosen else ' '} {layer.name:40s} {grid:10s} {layer.channels} channels")
-        print("* is taken where none is named (--cam-layer)")
+            say(f"{'*' if layer.chosen else ' '} {layer.name:40s} {grid:10s} {layer.channels} channels")
+        say("* is taken where none is named (--cam-layer)")
         return
     for name in MODELS:
-        print(f"{name:28s} {MODELS[name].kind:6s} weights: {MODELS[name].weights}")
+        say(f"{name:28s} {MODELS[name].kind:6s} weights: {MODELS[name].weights}")
 
 
 def _methods(args: argparse.Namespace) -> None:
     from videxplain.attribution import METHODS
 
     for name in METHODS:
-        print(f"{name:22s} {METHODS[name].summary}")
+        say(f"{name:22s} {METHODS[name].summary}")
 
 
 def _info(args: argparse.Namespace) -> None:
     from videxplain.info import report
 
-    print(report())
+    say(report())

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from videxplain.errors import VidexplainError, unknown_name
 
+_LARGEST = 1 << 20  # side of a picture, in pixels
 _HAIR = 1e-6
 """Of a pixel: more than rounding of a map's numbers makes of whole pixels, and less than can be seen."""
 MODES = ("crop", "resize", "letterbox")
@@ -246,10 +247,18 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, values: dict[str, list[float]]) -> Geometry:
-        """The geometry that `to_dict` wrote."""
-        (height, width), (rows, columns) = values["source"], values["network"]
-        size, network = (int(height), int(width)), (int(rows), int(columns))
-        return cls(size, network, Axis(*values["y"]), Axis(*values["x"]))
+        """The geometry that `to_dict` wrote; ValueError if it is none."""
+        numbers = [list(values[name]) for name in ("source", "network", "y", "x")]
+        sizes, axes = numbers[0] + numbers[1], numbers[2] + numbers[3]
+        if not all(
+            len(pair) == 2 and all(isinstance(value, int | float) and math.isfinite(value) for value in pair)
+            for pair in numbers
+        ):
+            raise ValueError("a geometry is four pairs of numbers")
+        if not all(1 <= size < _LARGEST for size in sizes) or min(axes[0], axes[2]) <= 0:
+            raise ValueError(f"there is no geometry of sizes {sizes} and scales {axes[::2]}")
+        height, width, rows, columns = map(int, sizes)
+        return cls((height, width), (rows, columns), Axis(*axes[:2]), Axis(*axes[2:]))
 
     def apply(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Frames as the network sees them: uint8 (T, H, W, 3) or (H, W, 3) to (T, h, w, 3) or (h, w, 3).

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,7 @@ from scipy.ndimage import find_objects
 
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError
+from videxplain.reading import check_format, fraction, read_arrays, read_json
 
 FORMAT_VERSION = 1
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.npz"
@@ -169,30 +172,34 @@ class Explanation:
         """Reads what `save` wrote; nothing in the folder is executed."""
         folder = Path(folder)
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text())
-            with np.load(folder / _ARRAYS, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            if manifest.get("format") != "videxplain.explanation":
-                raise ValueError("its manifest is of another kind")
-            if manifest["version"] > FORMAT_VERSION:
-                raise ValueError(
-                    f"it has format version {manifest['version']}, newer than this videxplain reads ({FORMAT_VERSION})"
-                )
+            manifest = read_json(folder / _MANIFEST)
+            check_format(manifest, "videxplain.explanation", FORMAT_VERSION)
+            geometry = Geometry.from_dict(manifest["geometry"])
+            times = tuple(fraction(time) for time in manifest["times"])
+            arrays = read_arrays(
+                folder / _ARRAYS, lambda headers: _check_headers(headers, geometry, len(times))
+            )
+            _check_values(arrays)
+            _check_manifest(manifest, len(times))
             return cls(
                 labels=arrays["labels"],
                 scores=arrays["scores"],
                 frames=arrays["frames"],
                 dense=arrays.get("dense"),
                 cam=arrays.get("cam"),
-                times=tuple(Fraction(time) for time in manifest["times"]),
-                geometry=Geometry.from_dict(manifest["geometry"]),
+                times=times,
+                geometry=geometry,
                 predictions=[(name, p) for name, p in manifest["predictions"]],
                 **{
                     key: manifest[key]
                     for key in ("target", "target_name", "probability", "method", "settings", "held")
                 },
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise VidexplainError(
+                f"{folder} holds no explanation that can be read: it lacks {error}"
+            ) from error
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
             raise VidexplainError(f"{folder} holds no explanation that can be read: {error}") from error
 
     def sheet(self, **options: Any) -> np.ndarray:
@@ -228,6 +235,61 @@ class Explanation:
             f"Explanation({self.target_name!r}, p={self.probability:.3f}, method={self.method!r}, "
             f"{self.num_segments} supervoxels, labels {'x'.join(map(str, self.labels.shape))})"
         )
+
+
+def _check_headers(
+    headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], geometry: Geometry, length: int
+) -> None:
+    """Raises ValueError unless arrays of these shapes and types make an explanation, before they are read."""
+    (labels, ids), (scores, floats), (frames, bytes_) = (
+        headers[name] for name in ("labels", "scores", "frames")
+    )
+    if not length or labels != (length, *geometry.network) or ids.kind not in "iu":
+        raise ValueError(
+            f"labels of {ids} {labels} are not of {length} frames on the grid {geometry.network}"
+        )
+    # frames are the source's, or those that came at the network's size, of which labels may be a finer grid
+    size = frames[1:3]
+    fits = size == geometry.source or (
+        len(size) == 2
+        and min(size) > 0
+        and geometry.network == tuple(geometry.network[0] // size[0] * n for n in size)
+    )
+    if frames != (length, *size, 3) or not fits or bytes_ != np.uint8:
+        raise ValueError(f"frames of {bytes_} {frames} are not {length} of the size {geometry.source}")
+    if len(scores) != 1 or floats.kind != "f":
+        raise ValueError(f"scores of {floats} {scores} are not one for each supervoxel")
+    for name, axes in (("dense", 4), ("cam", 3)):
+        shape, dtype = headers.get(name, ((1,) * axes, np.dtype(np.float32)))
+        if len(shape) != axes or 0 in shape or dtype.kind != "f":
+            raise ValueError(f"{name} of {dtype} {shape} is no map of scores")
+
+
+def _check_values(arrays: dict[str, np.ndarray]) -> None:
+    labels, scores = arrays["labels"], arrays["scores"]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high != len(scores) - 1:
+        raise ValueError(f"labels run from {low} to {high}, and there are {len(scores)} scores")
+    if not np.bincount(labels.ravel().astype(np.int64), minlength=len(scores)).all():
+        raise ValueError("some supervoxels have no voxel")
+    for name in ("scores", "dense", "cam"):
+        if name in arrays and not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} hold values that are no finite numbers")
+
+
+def _check_manifest(manifest: dict[str, Any], length: int) -> None:
+    def number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    kinds = {"method": str, "target_name": str, "settings": dict, "target": int, "held": int}
+    wrong = [name for name, kind in kinds.items() if not isinstance(manifest[name], kind)]
+    wrong += [name for name in ("probability",) if not number(manifest[name])]
+    if not all(isinstance(name, str) and number(p) for name, p in manifest["predictions"]):
+        wrong.append("predictions")
+    if not wrong and not 0 <= manifest["held"] < length:
+        wrong.append("held")
+    if wrong:
+        raise ValueError(f"its manifest says nothing that can be used of {' and '.join(wrong)}")
 
 
 def _replace_folder(folder: Path, manifest: str, arrays: dict[str, np.ndarray]) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videxplain.errors import VidexplainError
+from videxplain.interrupt import undone_by
 
 
 @contextmanager
@@ -31,8 +32,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         scratch.chmod(0o666 & ~umask)
-        yield scratch
-        os.replace(scratch, path)
+        with undone_by(scratch.unlink):
+            yield scratch
+            os.replace(scratch, path)
     except OSError as error:
         raise VidexplainError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

@@ -80,13 +80,20 @@ class Timeline:
     ----------
     size
         (height, width) of the video's frames.
-    strip
-        An earlier one's, to go on with.
     """
 
-    def __init__(self, size: tuple[int, int], strip: np.ndarray | None = None) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         height, width = _even(_points(size) // 2), size[1]
-        self.strip = np.zeros((height, width, 3), np.uint8) if strip is None else strip.copy()
+        self.strip = np.zeros((height, width, 3), np.uint8)
+
+    def fits(self, strip: np.ndarray | None) -> bool:
+        """Whether an earlier one's strip, if there was one, can be one of this video."""
+        return strip is None or (strip.shape == self.strip.shape and strip.dtype == np.uint8)
+
+    def restore(self, strip: np.ndarray | None) -> None:
+        """Goes on with an earlier one's strip."""
+        if strip is not None:
+            self.strip = strip.copy()
 
     def add(self, begin: float, end: float, target: int, probability: float) -> None:
         """From `begin` to `end`, in shares of the video's length."""

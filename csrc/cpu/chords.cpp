@@ -1,6 +1,7 @@
 // Backward passes along chords: what videxplain/attribution/secants.py does with tensors, each value read once.
 // Compiled once for each instruction set.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -44,11 +45,13 @@ void clamp_chords(const float* x, const float* gradient, float* out, int64_t row
   });
 }
 
-void max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
+bool max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
                      int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel) {
   const int64_t channels = shape.channels, groups = (channels + kLine - 1) / kLine;
   const int64_t grain = std::max<int64_t>(1, kGrain / (shape.inputs * std::min(channels, kLine)));
+  std::atomic<bool> good{true};
   parallel(rows * groups, grain, [&](int64_t begin, int64_t end) {
+    bool all_inside = true;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t row = task / groups, first = task % groups * kLine, count = std::min(kLine, channels - first);
       const int64_t large = row * shape.inputs * channels + first, small = row * shape.outputs * channels + first;
@@ -60,12 +63,17 @@ void max_pool_chords(const float* x, const float* y, const int64_t* places, cons
       for (int64_t i = 0; i < shape.outputs; ++i)
         for (int64_t at = small + i * channels, c = 0; c < count; ++c, ++at) {
           const float y0 = y[at], y1 = y[at + to_next];
-          const int64_t place = (y0 >= y1 ? places[at] : places[at + to_next]) * channels + c;
+          const int64_t input = y0 >= y1 ? places[at] : places[at + to_next];
+          const bool inside = static_cast<uint64_t>(input) < static_cast<uint64_t>(shape.inputs);
+          all_inside &= inside;
+          const int64_t place = (inside ? input : 0) * channels + c;
           const float slope = (y0 - y1) / (x0[place] - x1[place]);
           leaving[place] += (std::isnan(slope) ? 1.0f : slope) * gradient[at];  // 0 / 0 where nothing changes
         }
     }
+    if (!all_inside) good = false;
   });
+  return good;
 }
 
 }  // namespace videxplain::VX_ISA

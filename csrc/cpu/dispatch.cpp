@@ -100,9 +100,9 @@ void clamp_chords(const float* x, const float* gradient, float* out, int64_t row
   variants().clamp_chords(x, gradient, out, rows, values, ring, low, high, parallel);
 }
 
-void max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
+bool max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
                      int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel) {
-  variants().max_pool_chords(x, y, places, gradient, out, rows, shape, ring, parallel);
+  return variants().max_pool_chords(x, y, places, gradient, out, rows, shape, ring, parallel);
 }
 
 void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,

@@ -78,8 +78,8 @@ class AxisDistances {
       low_[k] = high_[k] = 0;
       if (!centres[k].alive) continue;
       const double centre = centres[k].place[axis_];
-      low_[k] = static_cast<int64_t>(std::max(centre - reach_, 0.0));
-      high_[k] = static_cast<int64_t>(std::min(centre + reach_ + 1, static_cast<double>(size_)));
+      low_[k] = index_within(centre - reach_, size_);
+      high_[k] = index_within(centre + reach_ + 1, size_);
       double* own = squares_.data() + k * stride_;
       float* as_float = weighted_.data() + k * stride_;
       std::fill(own, own + stride_, kInfinity);

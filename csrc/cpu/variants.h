@@ -14,7 +14,7 @@
                       const ReduceSettings& settings, float* scores, const ParallelFor& parallel);                     \
   void clamp_chords(const float* x, const float* gradient, float* out, int64_t rows, int64_t values, Ring ring,        \
                     float low, float high, const ParallelFor& parallel);                                               \
-  void max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,       \
+  bool max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,       \
                        int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel);                         \
   }
 

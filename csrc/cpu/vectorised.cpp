@@ -264,9 +264,8 @@ void find_windows(const float* centres, const SlicSettings& settings, Shape shap
   for (size_t k = 0; k < windows.size(); ++k) {
     for (int axis = 0; axis < 3; ++axis) {
       const float centre = centres[6 * k + 3 + axis];
-      windows[k].low[axis] = static_cast<int64_t>(std::max(centre - settings.reach[axis], 0.0f));
-      windows[k].high[axis] =
-          static_cast<int64_t>(std::min(centre + settings.reach[axis] + 1.0f, static_cast<float>(size[axis])));
+      windows[k].low[axis] = index_within(centre - settings.reach[axis], size[axis]);
+      windows[k].high[axis] = index_within(centre + settings.reach[axis] + 1.0f, size[axis]);
     }
   }
 }

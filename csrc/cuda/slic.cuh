@@ -98,8 +98,12 @@ __global__ void update_centres(Slic s, int64_t round) {
 struct Window {
   int64_t low, high;
   __device__ Window(float centre, float reach, int64_t size)
-      : low(static_cast<int64_t>(fmaxf(centre - reach, 0.0f))),
-        high(static_cast<int64_t>(fminf(centre + reach + 1.0f, static_cast<float>(size)))) {}
+      : low(within(centre - reach, size)), high(within(centre + reach + 1.0f, size)) {}
+  // as index_within
+  __device__ static int64_t within(float place, int64_t size) {
+    if (!(place > 0)) return 0;
+    return place < static_cast<float>(size) ? static_cast<int64_t>(place) : size;
+  }
   __device__ bool meets(int64_t begin, int64_t end) const { return low < end && high > begin; }
 };
 

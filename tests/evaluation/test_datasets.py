@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,35 @@ def test_folder_by_class(tmp_path: Path) -> None:
     assert samples[3].clip.frames.shape == (1, 20, 30, 3)
     assert class_index("tiger_cat", ["dog", "Tiger Cat"]) == 1
     assert class_index("cow", ["dog"]) is None and class_index(3, ["dog"]) is None
+
+
+def test_digests_tell_data_apart(tmp_path: Path) -> None:
+    """By paths, sizes, times of change and labels; all of one name and as many files."""
+    digests = set()
+
+    def add(source: Path) -> None:
+        data = open_dataset(str(source))
+        assert data.digest == open_dataset(str(source)).digest
+        digests.add(data.digest)
+
+    for place in ("here", "there"):
+        picture(tmp_path / place / "cats" / "tabby" / "a.png")
+        add(tmp_path / place / "cats")
+    cats = tmp_path / "there" / "cats"
+    os.utime(cats / "tabby" / "a.png", ns=(5, 5))
+    add(cats)
+    (cats / "tabby" / "a.png").write_bytes((cats / "tabby" / "a.png").read_bytes() + b"0")
+    os.utime(cats / "tabby" / "a.png", ns=(5, 5))
+    add(cats)
+    (cats / "tabby").rename(cats / "tiger")
+    add(cats)
+    assert len(digests) == 5
+    table = tmp_path / "list.csv"
+    picture(tmp_path / "mask.png")
+    for line in ("tiger,", "lynx,", "lynx,mask.png", "3,", '"3 ",'):
+        table.write_text(f"path,label,mask\nthere/cats/tiger/a.png,{line}\n")
+        add(table)
+    assert len(digests) == 8, "the first is the folder's again, and a label 3 is one with spaces or without"
 
 
 def test_imagenets_folders_are_in_the_order_of_the_classes(tmp_path: Path) -> None:

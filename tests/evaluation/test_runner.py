@@ -18,6 +18,7 @@ from PIL import Image
 
 from videxplain.attribution.methods import METHODS, DenseMethod, RegionMethod
 from videxplain.errors import VidexplainError
+from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.experiments import EXPERIMENTS, randomized
 from videxplain.evaluation.item import Item, Settings, parse_rows
 from videxplain.evaluation.report import write_report
@@ -193,6 +194,22 @@ def test_runs_that_cannot_be_compared_are_kept_apart(model: Classifier, tmp_path
         evaluate("curves", model, Blobs(2), tmp_path / "run", settings("vanilla"))
     with pytest.raises(VidexplainError, match="another experiment"):
         evaluate("removal", model, Blobs(2), tmp_path / "run", rows)
+    for place in ("one", "two"):
+        (tmp_path / place / "cats").mkdir(parents=True)
+        Image.fromarray(np.full((20, 30, 3), len(place), np.uint8)).save(tmp_path / place / "cats" / "a.png")
+    for place in ("one", "two"):
+        data = open_dataset(str(tmp_path / place / "cats"))
+        if place == "one":
+            evaluate("curves", model, data, tmp_path / "cats", rows)
+            continue
+        with pytest.raises(VidexplainError, match="another state of the data"):
+            evaluate("curves", model, data, tmp_path / "cats", rows)
+    (tmp_path / "cats" / "run.json").write_text("[" * 100_000)
+    with pytest.raises(VidexplainError, match="cannot be read"):
+        evaluate("curves", model, data, tmp_path / "cats", rows)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".run-abc.json").write_text("")
+    evaluate("curves", model, Blobs(2), tmp_path / "killed", rows)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("years of work")
     with pytest.raises(VidexplainError, match="not empty"):

@@ -21,7 +21,10 @@ DTYPES = (
     torch.int64,
     torch.bool,
 )
-NUMBERS = (-1, 0, 1, 2, 3, 5, 8, 1000, -0.5, 0.5, 10.0, float("nan"), float("inf"), None)
+NUMBERS = (
+    *(-1, 0, 1, 2, 3, 5, 8, 1000, -0.5, 0.5, 10.0, 1e-300, 1e30, 1e300, float("nan"), float("inf"), None),
+    *(2**31, 2**63 - 1, -(2**63), 2**63, 10**30),
+)
 
 
 class Arguments:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -19,9 +20,11 @@ from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
+from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import Encoding, Pictures
-from videxplain.video.segments import ResumableWriter
+from videxplain.video.images import find_images
+from videxplain.video.segments import ResumableWriter, State
 from videxplain.video.writer import default_codec
 
 if TYPE_CHECKING:
@@ -174,7 +177,7 @@ def annotate(
     )
     job = {
         "videxplain": __version__,
-        "input": _identity(video.path),
+        "input": identity(video.path),
         "stream": [video.stream_index, deinterlace],
         "model": [model.name, model.fingerprint()],
         "windows": [span, stride, hop, batch],
@@ -184,22 +187,43 @@ def annotate(
         "encoding": vars(encoding),
         "save": None if save is None else os.path.abspath(save),
     }
-    writer = ResumableWriter(output, encoding, source=video.source, job=job)
+    saver = None if save is None else Saver(save, job)
+    size = model.geometry((video.height, video.width)).refined(scale).network
+    strip = Timeline((video.height, video.width))
+
+    def accept(ends: list[int], state: State) -> bool:
+        """Whether what an earlier run has left fits together."""
+        return (
+            (saver is None or saver.covers(ends))
+            and Supervoxels.fits(state, size)
+            and Blender.fits(state, size)
+            and strip.fits(state.get("timeline"))
+        )
+
+    try:
+        writer = ResumableWriter(output, encoding, source=video.source, job=job, accept=accept)
+        if saver is not None:
+            saver.go_on(writer.ends)
+    except BaseException:
+        if saver is not None:
+            saver.close()
+        raise
     supervoxels = Supervoxels(**cutting, device=model.device)
     supervoxels.restore(writer.state)
-    saver = None if save is None else Saver(save, writer.frames)
+    strip.restore(writer.state.get("timeline"))
     summary = Summary(frames=writer.frames, resumed=writer.frames)
+    pipeline = Pipeline(first="explain" if model.device.type == "cpu" else None)
     try:
         with (
             tqdm(
                 total=video.expected_frames,
                 initial=summary.resumed,
                 unit="frame",
-                desc=os.path.basename(output),
+                desc=shown(os.path.basename(output)),
                 disable=not progress,
             ) as bar,
             cluster(workers) if engine == "ray" else nullcontext() as ray,
-            Pipeline(first="explain" if model.device.type == "cpu" else None) as pipeline,
+            pipeline,
         ):
             groups = stages.decode(video, span, hop or span, batch, SEGMENT_FRAMES, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1, limit=_GROUPS + (2 * workers if ray else 0))
@@ -208,7 +232,6 @@ def annotate(
             results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
             length = video.expected_frames if timeline else None
-            strip = Timeline((video.height, video.width), writer.state.get("timeline"))
             blender = Blender(stride)
             blender.restore(writer.state)
             room = Pictures(encoding, _PICTURES_AHEAD)
@@ -229,7 +252,7 @@ def annotate(
         if saver is not None:
             saver.discard_parts()
     except BaseException as error:
-        raise _advised(error, writer, summary.frames) from error
+        raise _advised(error, writer, saver, pipeline, job, summary.frames) from error
     summary.notes = [*video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
@@ -251,15 +274,33 @@ def _explained(
     yield from Workers(ray, stages.explained, shared, workers=workers, gpu=gpu).in_order(jobs, pipeline.check)
 
 
-def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> BaseException:
+def _advised(
+    error: BaseException,
+    writer: ResumableWriter,
+    saver: Saver | None,
+    pipeline: Pipeline,
+    job: dict[str, Any],
+    frames: int,
+) -> BaseException:
     """The same error, which also says what there is of the video and how to go on."""
     error = out_of_memory(error) or error
     reason = str(error) or type(error).__name__
-    if not frames:
+    partial = None
+    writing = "encode" in pipeline.hanging  # then the folders stay that thread's until the process ends
+    if not writing:
+        partial = writer.break_off() if frames else None
         writer.close()
+    # the same command goes on if it finds all that it needs, and what it was given is still the same
+    goes_on = (
+        writer.remembered()
+        and (saver is None or saver.covers(writer.ends))
+        and identity(job["input"][0]) == job["input"]
+    )
+    if saver is not None and not writing:
+        saver.close()
+    if not frames:
         return error
-    partial = writer.break_off()
-    kept = writer.frames
+    kept = writer.frames if goes_on else 0
     advice = f"the first {frames} frames are in {partial!r}" if partial else ""
     if kept:
         advice += f"{'; ' if advice else ''}the same command goes on behind frame {kept}"
@@ -272,7 +313,13 @@ def _advised(error: BaseException, writer: ResumableWriter, frames: int) -> Base
     return VidexplainError(f"{reason.rstrip('.')}; {advice}." if advice else reason)
 
 
-def _identity(path: str) -> list[Any]:
-    """What tells one input from another: where it is, its size, and when it was changed."""
-    status = os.stat(path) if os.path.exists(path) else None
-    return [os.path.abspath(path), *((status.st_size, status.st_mtime_ns) if status else ())]
+def identity(path: str) -> list[Any]:
+    """What tells one input from another: where it is, and size and time of change of each of its files."""
+    found: list[Any] = [os.path.abspath(path)]
+    try:
+        for file in find_images(path) or [Path(path)]:
+            status = os.stat(file)
+            found += [os.path.basename(file), status.st_size, status.st_mtime_ns]
+    except (OSError, VidexplainError):
+        found.append("gone")
+    return found

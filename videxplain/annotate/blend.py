@@ -74,6 +74,22 @@ class Blender:
             found |= {f"seen{n}.labels": seen.labels, f"seen{n}.scores": seen.scores}
         return found
 
+    @staticmethod
+    def fits(state: dict[str, np.ndarray], size: tuple[int, int]) -> bool:
+        """Whether another one, of windows of that size, can have given this state."""
+        seen = state.get("seen", np.zeros((0, 2), int))
+        if seen.dtype.kind not in "iuf" or (seen.size and (seen.ndim != 2 or seen.shape[1] != 2)):
+            return False
+        for n in range(len(seen)):
+            labels, scores = state.get(f"seen{n}.labels"), state.get(f"seen{n}.scores")
+            if labels is None or scores is None or labels.ndim != 3 or labels.shape[1:] != tuple(size):
+                return False
+            if labels.dtype.kind not in "iu" or not labels.size or int(labels.min()) < 0:
+                return False
+            if scores.dtype != np.float32 or scores.shape != (int(labels.max()) + 1,):
+                return False
+        return True
+
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on where another one was when `state` was asked for."""
         self._seen = list(_restored(state))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from videxplain.annotate import Summary, annotate
 from videxplain.annotate.cluster import ENGINES, on_ray
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.terminal import shown
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -149,13 +150,14 @@ def _outcome(model: Classifier, job: tuple[Path, Path, dict[str, Any]]) -> Outco
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """One line per video, and how many could be explained."""
-    width = max(len(outcome.input.name) for outcome in outcomes)
+    names = [shown(outcome.input.name) for outcome in outcomes]
+    width = max(map(len, names))
     lines = [f"{'video':{width}s}  {'frames':>7s} {'windows':>7s} {'seconds':>8s}  outcome"]
-    for outcome in outcomes:
+    for name, outcome in zip(names, outcomes, strict=True):
         summary = outcome.summary or Summary()
-        said = outcome.error or " ".join(summary.notes) or "explained"
+        said = shown(outcome.error or " ".join(summary.notes) or "explained")
         lines.append(
-            f"{outcome.input.name:{width}s}  {summary.frames:7d} {summary.windows:7d} {outcome.seconds:8.1f}  {said}"
+            f"{name:{width}s}  {summary.frames:7d} {summary.windows:7d} {outcome.seconds:8.1f}  {said}"
         )
     done = sum(outcome.error is None for outcome in outcomes)
     return "\n".join([*lines, f"{done} of {len(outcomes)} videos explained"])

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _POLL = 0.1  # seconds after which a waiting stage looks whether all is to stop
+_PATIENCE = 5.0  # seconds that stages get to end after a failure
 _NICER = 10  # added to the nice value of threads that yield
 _END = object()
 
@@ -49,7 +50,8 @@ class Stopped(Exception):
 class Pipeline:
     """Chains generators, each run ahead of its consumer in a thread, by at most `size` items.
 
-    A failure in any stage surfaces where its items are consumed; leaving the block stops and joins all threads.
+    A failure in any stage surfaces where its items are consumed; leaving the block stops and joins all threads. After a
+    failure, and Ctrl-C is one, no longer than a few seconds are spent on that: `hanging` names those that are left.
 
     Parameters
     ----------
@@ -69,6 +71,7 @@ class Pipeline:
 
     def __init__(self, first: str | None = None) -> None:
         self.times: list[StageTime] = []
+        self.hanging: list[str] = []
         self._first = first
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -87,8 +90,10 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        until = None if kind is None else perf_counter() + _PATIENCE
         for thread in self._threads:
-            thread.join()
+            thread.join(None if until is None else max(0.0, until - perf_counter()))
+        self.hanging = [thread.name for thread in self._threads if thread.is_alive()]
 
     def check(self) -> None:
         """For stages that wait for something else than their neighbours: raises `Stopped` if all is to end."""

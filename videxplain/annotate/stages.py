@@ -234,7 +234,7 @@ def encode(
             give_back()
         del item
         done()
-    if saver is not None:
-        saver.commit(summary.frames)
     if summary.frames > writer.frames:
+        if saver is not None:
+            saver.commit(summary.frames)
         writer.commit(summary.frames, {})

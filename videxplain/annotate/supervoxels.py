@@ -92,6 +92,39 @@ class Supervoxels:
         """All that the next window depends on."""
         return {**self._last, "next": np.array(self._next)}
 
+    @staticmethod
+    def fits(state: dict[str, np.ndarray], size: tuple[int, int]) -> bool:
+        """Whether another one, of clips of that size, can have given this state."""
+        if "next" not in state:
+            return True
+        if state["next"].shape or state["next"].dtype.kind not in "iu" or int(state["next"]) < 0:
+            return False
+        last = {name: state[name] for name in _HISTORY if name in state}
+        if not last:
+            return True
+        if len(last) < len(_HISTORY):
+            return False
+        labels, numbers, centres, picture, place = (
+            last[name] for name in ("labels", "numbers", "centres", "picture", "place")
+        )
+        return (
+            labels.ndim == 3
+            and labels.shape[1:] == tuple(size)
+            and labels.dtype == np.int32
+            and labels.size > 0
+            and int(labels.min()) >= 0
+            and numbers.shape == (int(labels.max()) + 1,)
+            and numbers.dtype == np.int64
+            and centres.shape == (len(centres), 6)
+            and centres.dtype == np.float32
+            and bool(np.isfinite(centres).all() and (np.abs(centres[:, 3:]) <= max(labels.shape)).all())
+            and picture.shape == (*size, 3)
+            and picture.dtype == np.uint8
+            and place.shape == (2,)
+            and place.dtype.kind in "iu"
+            and int(place[1]) > 0
+        )
+
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on where another one was when `state` was asked for."""
         if "next" in state:

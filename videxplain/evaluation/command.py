@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videxplain.errors import VidexplainError
+from videxplain.terminal import say, shown
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -97,18 +98,18 @@ def run(args: argparse.Namespace, load: Callable[[argparse.Namespace], Any]) -> 
         progress=not args.quiet and sys.stderr.isatty(),
     )
     compared = f", reference LIME-{settings.reference}" if args.experiment == "agreement" else ""
-    print(
+    say(
         f"{args.experiment}: {measured.summary}\n{results.model} on {results.data}; "
         f"{results.items} of {results.wanted} items, fill {settings.fill}{compared}\n"
     )
-    print(to_text(results))
+    say(to_text(results))
     for caveat in caveats(results):
-        print(caveat)
+        say(caveat)
     for name, reason in results.skipped[:10]:
-        print(f"skipped {name}: {reason}")
+        say(f"skipped {shown(name)}: {reason}")
     for method, reason in results.notes.items():
-        print(f"left out {method}: {reason}")
-    print(f"\n{write_report(results, model, dataset, folder)}")
+        say(f"left out {method}: {reason}")
+    say(f"\n{write_report(results, model, dataset, folder)}")
 
 
 def _whole_numbers(text: str, separator: str, option: str) -> list[int]:

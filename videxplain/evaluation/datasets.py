@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -69,7 +72,7 @@ class Dataset(Protocol):
 
     @property
     def identity(self) -> str:
-        """What the items are, in words that change when they do."""
+        """What the items are, in words. One that can tell more has a `digest` too, which changes when they do."""
 
     def __len__(self) -> int: ...
 
@@ -96,6 +99,10 @@ class GeneratedClips:
     @property
     def identity(self) -> str:
         return f"{self.count} generated clips, seeds from {self.first}"
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.count
@@ -128,6 +135,18 @@ class Files:
     def identity(self) -> str:
         return f"{len(self.entries)} files of {self.root.name}"
 
+    @property
+    def digest(self) -> str:
+        """Of each file's path, size and time of change, of its label, and of its mask likewise."""
+        found = hashlib.sha256()
+        if self.root == Path(PHOTOGRAPHS):  # wherever they are installed
+            names = [(entry.path.name, entry.path.stat().st_size) for entry in self.entries]
+            return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        for entry in self.entries:
+            files = [_stated(path) for path in (entry.path, entry.mask) if path is not None]
+            found.update(json.dumps([files, entry.label]).encode())
+        return found.hexdigest()
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -141,6 +160,15 @@ class Files:
         entry = self.entries[index]
         clip = _read(entry.path, clip_length, stride)
         return Sample(clip, entry.label, None if entry.mask is None else _read_mask(entry.mask, clip))
+
+
+def _stated(path: Path) -> list[str | int]:
+    place = os.path.abspath(path)
+    try:
+        status = os.stat(place)
+    except OSError:
+        return [place]
+    return [place, status.st_size, status.st_mtime_ns]
 
 
 def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:

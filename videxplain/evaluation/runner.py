@@ -16,6 +16,7 @@ from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.item import Item, ReferenceCache, Settings
 from videxplain.evaluation.store import Store
 from videxplain.models import Classifier
+from videxplain.terminal import shown
 
 _COMMON = ("seconds", "probability", "correct")
 ENGINES = ("local", "ray")
@@ -66,6 +67,7 @@ class Worker:
             "model": model.name,
             "weights": digest,
             "data": dataset.identity,
+            "state of the data": getattr(dataset, "digest", dataset.identity),
             "settings": asdict(settings),
             "version": __version__,
         }
@@ -153,7 +155,7 @@ def evaluate(
     with bar:
         for complaint in done:
             if complaint:
-                bar.write(f"skipped {complaint}")
+                bar.write(f"skipped {shown(complaint)}")
             bar.update()
     return collect(worker, experiment, indices)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from videxplain.errors import VidexplainError
 from videxplain.files import whole_file
+from videxplain.reading import read_json
 
 _RUN = "run.json"
 _PER_FOLDER = 1000
@@ -50,7 +51,12 @@ class Store:
         wanted = json.loads(json.dumps(identity))
         path = folder / _RUN
         if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                found = read_json(path)
+            except (OSError, ValueError) as error:
+                raise VidexplainError(
+                    f"{path} cannot be read ({error}); give another folder with --out."
+                ) from error
             differs = [key for key in wanted if found.get(key) != wanted[key]]
             if differs:
                 raise VidexplainError(
@@ -58,7 +64,10 @@ class Store:
                     "--out, or remove it."
                 )
             return
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # a run that was killed at its very first step may have left a scratch file
+        if folder.exists() and (
+            not folder.is_dir() or any(not p.name.startswith(f".{path.stem}-") for p in folder.iterdir())
+        ):
             raise VidexplainError(f"{folder} is not empty and holds no run; give another folder with --out.")
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as scratch:
@@ -87,5 +96,10 @@ class Store:
         found: list[dict[str, Any]] = []
         for index in indices:
             if self.has(index):
-                found += arrow.parquet.read_table(self._path(index), memory_map=False).to_pylist()
+                try:
+                    found += arrow.parquet.read_table(self._path(index), memory_map=False).to_pylist()
+                except (OSError, ValueError) as error:
+                    raise VidexplainError(
+                        f"{self._path(index)} is damaged ({error}); remove it, and run the same command again."
+                    ) from error
         return found

@@ -15,12 +15,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from videxplain.errors import VidexplainError
 from videxplain.models.c3d import C3D
-from videxplain.models.weights import fit_weights
+from videxplain.models.weights import check_fit, fit_weights
 
 _CONVOLUTIONS = ("1", "2", "3a", "3b", "4a", "4b", "5a", "5b")
 _POSITIONS = dict(zip((0, 3, 6, 8, 11, 13, 16, 18), _CONVOLUTIONS, strict=True))
@@ -114,24 +115,32 @@ def c3d_from_weights(state: Mapping[str, torch.Tensor], origin: str, num_classes
             advice = "; pass num_classes to give the network a new, random last layer"
         raise VidexplainError(f"{origin!r} does not hold a whole C3D ({mapped.report()}){advice}.")
     first, hidden = weights["features.conv1.weight"], weights["classifier.fc6.weight"]
-    classes = num_classes if headless else weights["classifier.fc8.weight"].shape[0]
+    last = None if headless else weights["classifier.fc8.weight"]
+    if not all(
+        tensor.ndim and tensor.numel() for tensor in (first, hidden, hidden if last is None else last)
+    ):
+        raise VidexplainError(f"the weights in {origin!r} are not of a C3D's shapes.")
+    classes = num_classes if last is None else last.shape[0]
     assert classes is not None
     if num_classes not in (None, classes):
         raise VidexplainError(f"the weights in {origin!r} are for {classes} classes, not {num_classes}.")
-    net = C3D(
-        classes,
-        width=first.shape[0],
-        fc_width=hidden.shape[0],
-        batch_norm="features.bn1.weight" in weights,
-    )
-    own = net.state_dict()
+    settings: dict[str, Any] = {"width": first.shape[0], "fc_width": hidden.shape[0]}
+    settings["batch_norm"] = "features.bn1.weight" in weights
+    try:
+        with torch.device("meta"):  # shapes only: a file may ask for any size
+            sketch = C3D(classes, **settings)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise VidexplainError(f"the weights in {origin!r} are not of a C3D's shapes.") from error
+    own = sketch.state_dict()
     # A convolution's bias before batch normalisation is folded into the running mean.
     for key in [k for k in weights if k not in own and k.endswith(".bias")]:
         mean = key.replace("conv", "bn").replace(".bias", ".running_mean")
-        if mean in weights:
+        if mean in weights and weights[mean].shape == weights[key].shape:
             weights[mean] = weights[mean] - weights[key]
             del weights[key]
-    if headless:
-        weights |= {k: v for k, v in own.items() if k.startswith("classifier.fc8")}
+    new = [key for key in own if key.startswith("classifier.fc8")] if headless else []
+    check_fit(sketch, weights | {key: own[key] for key in new}, name="c3d", origin=origin)
+    net = C3D(classes, **settings)
+    weights |= {key: net.state_dict()[key] for key in new}
     fit_weights(net, weights, name="c3d", origin=origin)
     return net

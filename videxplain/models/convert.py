@@ -21,8 +21,10 @@ import numpy as np
 import torch
 
 from videxplain.errors import VidexplainError
+from videxplain.terminal import complain, say
 
 _NUMERIC = "biuf"
+_MOST_DICTS = 500  # one within the other
 
 
 def _dtype(code: Any, *_: Any) -> np.dtype:
@@ -39,18 +41,31 @@ def _encode(text: Any, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+class _Array:
+    """What pickles call `numpy.ndarray`; only `_reconstruct` makes one, and an empty one, of it."""
+
+    def __new__(cls, *_: Any) -> Any:
+        raise pickle.UnpicklingError("it makes arrays in a way that no pickle of arrays does")
+
+
+def _reconstruct(kind: Any, shape: Any, _code: Any) -> np.ndarray:
+    if kind is not _Array or shape != (0,):
+        _Array()
+    return np.zeros(0, np.int8)
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
 }
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _KNOWN[_module, "_reconstruct"] = np.zeros(0).__reduce__()[0]
+    _KNOWN[_module, "_reconstruct"] = _reconstruct
     _KNOWN[_module, "scalar"] = np.float32(0).__reduce__()[0]
 
 
-class _TensorUnpickler(pickle.Unpickler):
+class _TensorUnpickler(pickle._Unpickler):  # the one in C takes whatever memory a file asks for
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _KNOWN[module, name]
@@ -81,22 +96,23 @@ def read_pickle(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     except Exception as error:  # a damaged pickle can raise anything
         raise VidexplainError(f"{str(path)!r} is not a readable pickle: {error}") from error
     found: dict[str, torch.Tensor] = {}
-    _collect(content, found)
+    _collect(content, found, set())
     if not found:
         raise VidexplainError(f"{str(path)!r} holds no arrays.")
     return found
 
 
-def _collect(content: Any, found: dict[str, torch.Tensor]) -> None:
-    if not isinstance(content, Mapping):
+def _collect(content: Any, found: dict[str, torch.Tensor], seen: set[int]) -> None:
+    if not isinstance(content, Mapping) or id(content) in seen or len(seen) > _MOST_DICTS:
         return
+    seen.add(id(content))
     for name, value in content.items():
         if isinstance(value, np.ndarray) and value.dtype.kind in _NUMERIC:
             # Solvers keep their momentum beside the weights.
             if not str(name).endswith("_momentum"):
                 found[str(name)] = torch.from_numpy(np.array(value, dtype=np.float32))
         else:
-            _collect(value, found)
+            _collect(value, found, seen)
 
 
 def convert(source: Path, target: Path, *, bgr: bool = False) -> str:
@@ -135,9 +151,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        print(convert(options.source, options.target, bgr=options.bgr))
+        say(convert(options.source, options.target, bgr=options.bgr))
     except VidexplainError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     return 0
 

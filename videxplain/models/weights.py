@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import pickle
+import pickletools
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError
+from videxplain.reading import ALWAYS_FIT, parse_json
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "module", "weights")
+_DEEPEST = 20  # checkpoints within checkpoints
+_PICKLES = 4  # magic number, protocol, about the system, and the content
+_MOST_EXPANSION = 4  # torch does not compress
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
 
@@ -47,11 +53,13 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
         except (SafetensorError, OSError) as error:
             raise VidexplainError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
         try:
-            settings = json.loads(metadata.get("videxplain", "{}"))
+            settings = parse_json(metadata.get("videxplain", "{}"))
+            _check_settings(settings)
         except ValueError as error:
             raise VidexplainError(f"the settings inside {str(path)!r} are damaged: {error}") from error
         return state, settings
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise VidexplainError(
@@ -59,23 +67,83 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
             "code that it brings along; save the network's state_dict, or use "
             "python -m videxplain.models.convert."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise VidexplainError(f"{str(path)!r} is not a readable weights file: {error}") from error
+    except Exception as error:  # a damaged file can raise anything
+        said = str(error).splitlines()
+        reason = said[0] if said else type(error).__name__
+        raise VidexplainError(f"{str(path)!r} is not a readable weights file: {reason}") from error
     return flatten_state(content, str(path)), settings
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError if a file that `torch.save` wrote would become much more than it is."""
+    if not zipfile.is_zipfile(path):  # from before there were archives: pickles, one behind the other
+        with path.open("rb") as file:
+            for _ in range(_PICKLES):
+                _check_pickle(file)
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        needed, size = sum(member.file_size for member in members), path.stat().st_size
+        if needed > max(ALWAYS_FIT, _MOST_EXPANSION * size):
+            raise ValueError(f"its {size} bytes would become {needed}, which no weights do")
+        for member in members:
+            if member.filename.endswith("data.pkl"):
+                with archive.open(member) as content:
+                    _check_pickle(content)
+
+
+def _check_pickle(content: IO[bytes]) -> None:
+    """Raises ValueError if a pickle makes something out of nothing: torch lets `bytearray(size)` pass."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):
+            raise ValueError("it asks for memory that no weights need")
+        if opcode.name == "STACK_GLOBAL":
+            raise ValueError("its names are not written as torch writes them")
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    labels = settings.get("labels")
+    if labels is not None and not (isinstance(labels, list) and all(isinstance(n, str) for n in labels)):
+        raise ValueError("labels are no list of names")
+    for name in ("mean", "std"):
+        values = settings.get(name)
+        if (name in settings) != ("mean" in settings):
+            raise ValueError("mean and std belong together")
+        if name in settings and not _are_channels(values, positive=name == "std"):
+            raise ValueError(f"{name} is not three numbers")
+
+
+def _are_channels(values: Any, *, positive: bool) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == 3
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+        and not (positive and min(values) <= 0)
+    )
 
 
 def flatten_state(content: Any, origin: str) -> dict[str, torch.Tensor]:
     """The state dict inside a checkpoint, without the prefixes that wrappers add."""
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         nested = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), None)
         if nested is None:
             break
         content = nested
+    else:
+        raise VidexplainError(f"{origin} holds no weights: its dicts are nested without end.")
     if not isinstance(content, Mapping):
         raise VidexplainError(f"{origin} holds a {type(content).__name__}, not a state dict of weights.")
     state = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if not state:
         raise VidexplainError(f"{origin} holds no weights.")
+    for name, tensor in state.items():
+        if not _is_plain(tensor):
+            raise VidexplainError(
+                f"{name} in {origin} is not plain numbers: it is sparse, quantised, complex, or of more values "
+                "than the file holds."
+            )
     stripped = True
     while stripped:
         stripped = False
@@ -84,6 +152,17 @@ def flatten_state(content: Any, origin: str) -> dict[str, torch.Tensor]:
                 state = {name.removeprefix(prefix): value for name, value in state.items()}
                 stripped = True
     return state
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether every value of a tensor is there, in memory of its own."""
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_complex()
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def _names(names: list[str]) -> str:
@@ -96,8 +175,17 @@ def fit_weights(net: nn.Module, state: Mapping[str, torch.Tensor], *, name: str,
 
     Raises
     ------
-    VidexplainError : names or shapes differ; the sentence lists which.
+    VidexplainError : names or shapes differ; the sentence lists which. Or a value is not a number.
     """
+    check_fit(net, state, name=name, origin=origin)
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
+            raise VidexplainError(f"{key} in {origin!r} holds values that are not numbers (NaN).")
+    net.load_state_dict(dict(state), strict=False)
+
+
+def check_fit(net: nn.Module, state: Mapping[str, torch.Tensor], *, name: str, origin: str) -> None:
+    """Raises as `fit_weights` if names or shapes differ; the network may be one without memory (on "meta")."""
     own = net.state_dict()
     optional = {key for key in own if key.endswith("num_batches_tracked")}
     missing = sorted(set(own) - set(state) - optional)
@@ -117,4 +205,3 @@ def fit_weights(net: nn.Module, state: Mapping[str, torch.Tensor], *, name: str,
         if not missing and not surplus and all(own[k].shape[1:] == state[k].shape[1:] for k in unequal):
             advice = f"; pass num_classes={state[unequal[-1]].shape[0]}"
         raise VidexplainError(f"the weights in {origin!r} do not fit {name}: {'; '.join(problems)}{advice}.")
-    net.load_state_dict(dict(state), strict=False)

@@ -11,10 +11,11 @@ from contextlib import suppress
 from operator import index
 from typing import SupportsFloat
 
+import numpy as np
 import torch
 
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.ops import _library
+from videxplain.ops import _checks, _library
 from videxplain.ops.reference import distance_weights
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 
 REDUCTIONS = {"sum": _library.SUM, "mean": _library.MEAN, "max": _library.MAX}
 CONNECT_POLICIES = ("nearest", "scikit-image")
-_LARGEST = 2**31 - 1  # voxels are numbered by 32-bit integers
+_LARGEST = _checks.MOST_VOXELS
 
 
 def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
@@ -74,7 +75,7 @@ def slic(
     spacing
         Distance between neighbouring voxels along t, y, x.
     iterations
-        At most how many; it stops early when nothing changes.
+        At most how many, up to 10,000; it stops early when nothing changes.
     centres
         (B, K, 6) float32 to start from (L, a, b, t, y, x), as an earlier call returned them.
 
@@ -158,7 +159,7 @@ def _slic_arguments(
         raise VidexplainError(f"spacing must be three positive numbers, not {tuple(spacing)}")
     for step in spacing:
         _check_positive("spacing", step)
-    _check_integer("iterations", iterations, 1)
+    _check_integer("iterations", iterations, 1, _checks.MOST_ITERATIONS)
     if centres is not None:
         if not isinstance(centres, torch.Tensor):
             raise VidexplainError(f"centres must be a tensor, not {type(centres).__name__}")
@@ -170,7 +171,10 @@ def _slic_arguments(
             )
         if not bool(torch.isfinite(centres).all()):
             raise VidexplainError("centres hold NaN or infinite values")
-    weight, reach = distance_weights(shape, tuple(grid), compactness, tuple(spacing))
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        weight, reach = distance_weights(shape, tuple(grid), compactness, tuple(spacing))
+    if not np.isfinite(weight).all():
+        raise VidexplainError(f"compactness {compactness} with spacing {tuple(spacing)} is out of range")
     return list(grid), weight.tolist(), reach.tolist()
 
 
@@ -210,7 +214,7 @@ def connect_segments(
     _check_integer("min_size", min_size)
     if policy == "scikit-image":
         if max_size is None:
-            max_size = max(1, 6 * min_size)
+            max_size = min(max(1, 6 * min_size), _checks.INTEGERS - 1)
         _check_integer("max_size", max_size, max(1, min_size))
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < _LARGEST:
             raise VidexplainError("labels must not be negative, nor 2^31 - 1")
@@ -265,7 +269,8 @@ def segment_reduce(
     labels = _check_labels(labels)
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
-    _check_integer("num_segments", num_segments, 1)
+    most = max(_checks.ALWAYS_SEGMENTS, math.prod(labels.shape[1:]))
+    _check_integer("num_segments", num_segments, 1, most)
     for name, maps, ndim in (("dense", dense, 5), ("cam", cam, 4)):
         if maps is None:
             continue
@@ -280,6 +285,8 @@ def segment_reduce(
             raise VidexplainError(f"{name} is on {maps.device} and labels on {labels.device}")
     if dense is not None and dense.shape[2:] != labels.shape[1:]:
         raise VidexplainError(f"dense {tuple(dense.shape)} is not of the labels' size {tuple(labels.shape)}")
+    if dense is not None and not dense.shape[1]:
+        raise VidexplainError(f"dense {tuple(dense.shape)} is empty")
     if cam is not None and 0 in cam.shape[1:]:
         raise VidexplainError(f"cam {tuple(cam.shape)} is empty")
     if dense is not None and dense.dtype != torch.float32:
@@ -334,13 +341,17 @@ def _check_labels(labels: torch.Tensor) -> torch.Tensor:
     return labels if labels.dtype == torch.int32 else labels.int()
 
 
-def _check_integer(name: str, value: int, least: int | None = None) -> None:
+def _check_integer(
+    name: str, value: int, least: int = -_checks.INTEGERS, most: int = _checks.INTEGERS - 1
+) -> None:
     try:
         index(value)
     except TypeError:
         raise VidexplainError(f"{name} must be an integer, not {value!r}") from None
-    if least is not None and value < least:
+    if value < least:
         raise VidexplainError(f"{name} must be at least {least}, not {value}")
+    if value > most:
+        raise VidexplainError(f"{name} must be at most {most}, not {value}")
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -85,8 +85,9 @@ def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
 
 
 def _rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
-    from videxplain.ops import _numba
+    from videxplain.ops import _checks, _numba
 
+    _checks.clips("rgb", rgb, (torch.uint8, torch.float32))
     (clips,) = _arrays(rgb)
     out = np.empty(clips.shape, np.float32)
     for b, clip in enumerate(clips):
@@ -102,8 +103,10 @@ def _slic(
     iterations: int,
     centres: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    from videxplain.ops import _numba
+    from videxplain.ops import _checks, _numba
 
+    shape = _checks.clips("lab", lab, (torch.float32,))
+    _checks.slic(shape, len(lab), grid, weight, reach, iterations, centres)
     (clips,) = _arrays(lab)
     labels = np.empty((len(clips), *clips.shape[2:]), np.int32)
     ends = np.empty((len(clips), int(np.prod(grid)), 6), np.float32)
@@ -114,8 +117,9 @@ def _slic(
 
 
 def _connect_segments(labels: torch.Tensor, lab: torch.Tensor, min_size: int) -> torch.Tensor:
-    from videxplain.ops import _numba
+    from videxplain.ops import _checks, _numba
 
+    _checks.colours(lab, len(labels), _checks.labels(labels))
     ids, clips = _arrays(labels, lab)
     out = np.empty(ids.shape, np.int32)
     for b in range(len(ids)):
@@ -132,6 +136,9 @@ def _supervoxels(
     min_size: int,
     centres: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    from videxplain.ops import _checks
+
+    _checks.require(frames.ndim == 5 and frames.dtype == torch.uint8, "frames must be uint8 (B, T, H, W, 3)")
     lab = _rgb_to_lab(frames.permute(0, 4, 1, 2, 3))
     labels, ends = _slic(lab, grid, weight, reach, iterations, centres)
     return _connect_segments(labels, lab, min_size), ends
@@ -145,8 +152,9 @@ def _slic_exact(
     reach: list[float],
     iterations: int,
 ) -> torch.Tensor:
-    from videxplain.ops import _numba_exact
+    from videxplain.ops import _checks, _numba_exact
 
+    _checks.slic_exact(lab, seeds, weight, spacing, reach, iterations)
     clips, starts = _arrays(lab, seeds)
     labels = np.empty((len(clips), *clips.shape[2:]), np.int32)
     for b, clip in enumerate(clips):
@@ -155,12 +163,17 @@ def _slic_exact(
 
 
 def _connect_exact(labels: torch.Tensor, min_size: int, max_size: int) -> torch.Tensor:
-    from videxplain.ops import _numba_exact
+    from videxplain.ops import _checks, _numba_exact
 
+    _checks.labels(labels)
+    _checks.require(min_size <= max_size, "max_size must not be below min_size")
     (ids,) = _arrays(labels)
+    _checks.require(
+        not ids.size or bool(0 <= ids.min() <= ids.max() < 2**31 - 1), "labels must lie in 0..2^31-2"
+    )
     out = np.empty(ids.shape, np.int32)
     for b in range(len(ids)):
-        out[b] = _numba_exact.connect_segments(ids[b], min_size, max_size)
+        out[b] = _numba_exact.connect_segments(ids[b], min_size, min(max_size, ids[b].size))
     return torch.from_numpy(out)
 
 
@@ -172,8 +185,9 @@ def _segment_reduce(
     reduction: int,
     signed: bool,
 ) -> torch.Tensor:
-    from videxplain.ops import _numba
+    from videxplain.ops import _checks, _numba
 
+    _checks.segment_reduce(labels, dense, cam, num_segments, reduction)
     (ids,) = _arrays(labels)
     if ids.size and not 0 <= ids.min() <= ids.max() < num_segments:
         raise RuntimeError("labels must lie in 0..num_segments-1")

@@ -68,8 +68,16 @@ def rgb_to_lab(rgb: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, fastmath=False, inline="always")
+def _index_within(place, size):
+    # written so that a NaN becomes 0
+    if not place > _ZERO:
+        return 0
+    return int(place) if place < np.float32(size) else size
+
+
+@njit(cache=True, fastmath=False, inline="always")
 def _window(centre, reach, size):
-    return int(max(centre - reach, _ZERO)), int(min(centre + reach + _ONE, np.float32(size)))
+    return _index_within(centre - reach, size), _index_within(centre + reach + _ONE, size)
 
 
 def _fused_operation(_typing, a, b, c):

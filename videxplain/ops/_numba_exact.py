@@ -24,6 +24,14 @@ def slic(
     )
 
 
+@njit(cache=True, fastmath=False, nogil=True)
+def _window(centre, reach, size):
+    low, high = centre - reach, centre + reach + 1
+    first = 0 if low <= 0 else (int(low) if low < size else size)
+    end = 0 if high <= 0 else (int(high) if high < size else size)
+    return first, end
+
+
 @njit(cache=True, fastmath=False, nogil=True, parallel=True)
 def _cluster(image, seeds, spatial, reach, spacing, iterations):
     _, frames, height, width = image.shape
@@ -43,11 +51,11 @@ def _cluster(image, seeds, spatial, reach, spacing, iterations):
                 c = centres[k]
                 if np.isnan(c[0]):  # an empty cluster's mean is not a number, and it stays dead
                     continue
-                z0, z1 = int(max(c[0] - reach[0], 0)), int(min(c[0] + reach[0] + 1, frames))
+                z0, z1 = _window(c[0], reach[0], frames)
                 if t < z0 or t >= z1:
                     continue
-                y0, y1 = int(max(c[1] - reach[1], 0)), int(min(c[1] + reach[1] + 1, height))
-                x0, x1 = int(max(c[2] - reach[2], 0)), int(min(c[2] + reach[2] + 1, width))
+                y0, y1 = _window(c[1], reach[1], height)
+                x0, x1 = _window(c[2], reach[2], width)
                 dz = spacing[0] * (c[0] - t)
                 dz *= dz
                 for y in range(y0, y1):

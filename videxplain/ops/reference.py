@@ -178,7 +178,14 @@ def fused(a: np.float32, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def _window(centre: np.float32, reach: np.float32, size: int) -> slice:
-    return slice(int(max(centre - reach, f32(0))), int(min(centre + reach + f32(1), f32(size))))
+    return slice(_index_within(centre - reach, size), _index_within(centre + reach + f32(1), size))
+
+
+def _index_within(place: np.float32, size: int) -> int:
+    """A place along an axis as an index in 0..size, cut off; what is not a number is 0."""
+    if not place > 0:
+        return 0
+    return int(place) if place < f32(size) else size
 
 
 def _means(lab: np.ndarray, labels: np.ndarray, centres: np.ndarray) -> np.ndarray:

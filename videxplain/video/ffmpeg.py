@@ -18,6 +18,7 @@ import av
 import ffmpeg
 
 from videxplain.errors import VidexplainError
+from videxplain.interrupt import communicate
 from videxplain.video.decoding import origin
 from videxplain.video.opening import READING, Source, open_container, program_url
 
@@ -217,12 +218,11 @@ def _run(inputs: Sequence[Any], output: str, options: dict[str, Any]) -> None:
     # timestamps stay exactly as they are, so that picture and sound keep their places
     job = ffmpeg.output(*inputs, output, max_interleave_delta=0, max_muxing_queue_size=9999, **options)
     job = job.global_args("-copyts", "-nostdin", "-loglevel", "error").overwrite_output()
-    try:
-        job.run(cmd=ffmpeg_executable(), capture_stdout=True, capture_stderr=True)
-    except ffmpeg.Error as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines()
+    process = job.run_async(cmd=ffmpeg_executable(), pipe_stdout=True, pipe_stderr=True)
+    said = communicate(process).decode(errors="replace").strip().splitlines()
+    if process.returncode:
         reason = said[-1] if said else "no reason given"
-        raise VidexplainError(f"ffmpeg could not write {output!r}: {reason}.") from None
+        raise VidexplainError(f"ffmpeg could not write {output!r}: {reason}.")
 
 
 def _plan(source: Source, container: str) -> tuple[list[_Carried], list[str], Fraction]:
