@@ -45,7 +45,7 @@ _SHAPES = frozenset(
 )
 """What asks for no values; nor does a property that is not a tensor."""
 _ESCAPES = (
-    torch.Tensor.data.__get__,
+    torch.Tensor.data.__get__,  # type: ignore[attr-defined]
     torch.Tensor.numpy,
     torch.Tensor.__array__,
     torch.Tensor.__dlpack__,
@@ -167,7 +167,7 @@ class Recording(TorchFunctionMode):
 class _StandIn(torch.Tensor):
     """A tensor of a whole's size without values: what is not a replayed call cannot compute with it unnoticed."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, size: Sequence[int], strides: Sequence[int], like: torch.Tensor) -> _StandIn:
