@@ -74,7 +74,8 @@ def last(clip: MaskedClip, passes: int, **options: object):
 
 
 @pytest.mark.parametrize(
-    ("levels", "leaders"), [("secants", 3), ("secants", 8), *((name, 0) for name in RANDOM)]
+    ("levels", "leaders"),
+    [("secants", 3), pytest.param("secants", 8, marks=pytest.mark.slow), *((name, 0) for name in RANDOM)],
 )
 def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str, leaders: int) -> None:
     clip = masked()
@@ -202,6 +203,7 @@ def pixels() -> MaskedClip:
     return MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=512)
 
 
+@pytest.mark.slow
 def test_leaders_are_measured_free_of_the_chords_bias() -> None:
     """Of a network that is far from linear, the exact means over all masks come out for leaders, and for them only.
 
@@ -325,7 +327,7 @@ def test_leaders_of_a_clip_with_fewer_supervoxels_than_others() -> None:
     assert scores[:4].abs().min() > 0 and scores[4:].abs().max() == 0
 
 
-@pytest.mark.parametrize("leaders", [0, K])
+@pytest.mark.parametrize("leaders", [0, pytest.param(K, marks=pytest.mark.slow)])
 def test_stated_error_falls_with_the_root_of_the_passes_on_a_network(leaders: int) -> None:
     clip = pixels()
     stated, true = [], []
