@@ -72,16 +72,23 @@ def build_library(target: Path, work: Path) -> str | None:
 class BuildPy(build_py):
     def run(self) -> None:
         super().run()
-        package = Path(self.build_lib) / "videxplain" / "ops"
-        target = HERE / "videxplain" / "ops" if self.editable_mode else package
-        reason = build_library(target, HERE / "build" / "native")
-        note = target / REASON
+        source, package = HERE / "videxplain" / "ops", Path(self.build_lib) / "videxplain" / "ops"
+        # in the clone too: Python run there takes the package from it, not the installed one
+        reason = build_library(source, HERE / "build" / "native")
+        note = source / REASON
         if reason is None:
             note.unlink(missing_ok=True)
         else:
             print(f"videxplain: installing without native code, for {reason}", file=sys.stderr)
-            (target / LIBRARY).unlink(missing_ok=True)
+            (source / LIBRARY).unlink(missing_ok=True)
             note.write_text(reason + "\n")
+        if self.editable_mode:
+            return
+        for name in (LIBRARY, REASON):
+            (package / name).unlink(missing_ok=True)
+            if (source / name).exists():
+                package.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source / name, package / name)
 
 
 class BdistWheel(bdist_wheel):

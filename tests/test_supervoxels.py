@@ -164,7 +164,7 @@ def test_overlaps_and_matches_by_hand() -> None:
 
 
 def test_other_segmentations_keep_numbers_too() -> None:
-    supervoxels = Supervoxels("grid", 27, 10.0)
+    supervoxels = Supervoxels("grid", 27)
     frames = shot(16)
     _, own = supervoxels(clip(frames[:8], 0))
     labels, numbers = supervoxels(replace(clip(frames[8:], 8)))

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
+
+from videxplain.errors import VidexplainError, unknown_name
+from videxplain.settings import settings_for
+from videxplain.terminal import complain
 
 DEFAULT_MODEL = "c3d-motion"
 METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "link", "seed")
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
+_PRECISIONS = ("float32", "bfloat16")
+_COMMON_OPTIONS = ("reduction", "signed", "guided_any")
 
 
 def positive(text: str) -> int:
@@ -21,8 +30,8 @@ def add_model(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("network")
     group.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
-        help="a name from `videxplain models`, or module:factory (default: %(default)s)",
+        help="a name from `videxplain models`, or module:factory (default: c3d-motion, which only knows the motions of "
+        "generated clips)",
     )
     group.add_argument(
         "--weights", help='a .safetensors or .pt file, or "random"; by default the network\'s own'
@@ -50,13 +59,10 @@ def add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
     group.add_argument(
         "--segments",
         type=positive,
-        default=n_segments,
         metavar="N",
-        help="about how many supervoxels (default: %(default)s)",
+        help=f"about how many supervoxels (default: {n_segments})",
     )
-    group.add_argument(
-        "--compactness", type=float, default=10.0, help="shape against colour in SLIC (default: %(default)s)"
-    )
+    group.add_argument("--compactness", type=float, help="shape against colour in SLIC (default: 10)")
     group.add_argument(
         "--segment-scale",
         type=positive,
@@ -66,12 +72,14 @@ def add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
     )
     group.add_argument(
         "--reduction",
-        default="sum",
         help="of voxel scores in a supervoxel: sum (default), mean or max",
     )
-    group.add_argument("--signed", action="store_true", help="keep the sign of voxel scores")
+    group.add_argument("--signed", action="store_true", default=None, help="keep the sign of voxel scores")
     group.add_argument(
-        "--guided-any", action="store_true", help="let guided methods treat GELU, SiLU and the like as ReLU"
+        "--guided-any",
+        action="store_true",
+        default=None,
+        help="let guided methods treat GELU, SiLU and the like as ReLU",
     )
     group = command.add_argument_group("options of some methods")
     group.add_argument(
@@ -121,14 +129,34 @@ def add_picture(command: argparse.ArgumentParser) -> None:
     group.set_defaults(style="heat")
 
 
+def check_files(args: argparse.Namespace) -> None:
+    """Raises, before anything is imported that takes long, where files are missing or a network cannot be as asked."""
+    inputs = getattr(args, "input", None) or []
+    for path in inputs if isinstance(inputs, list) else [inputs]:
+        if not os.path.lexists(path) and "%" not in path.name and "\0" not in str(path):
+            raise VidexplainError(f"there is no file {str(path)!r}; check the path.")
+    if args.device and args.device.split(":")[0] not in _DEVICES:
+        raise unknown_name("device", args.device, _DEVICES)
+    if args.precision and args.precision not in _PRECISIONS:
+        raise unknown_name("precision", args.precision, _PRECISIONS)
+    if args.weights not in (None, "random") and not Path(args.weights).exists():
+        raise VidexplainError(f"there is no file {args.weights!r} with weights")
+
+
 def load(args: argparse.Namespace) -> Any:
+    """The network that was asked for, or the bundled one, which says what it is not for."""
+    if args.model is None:
+        complain(
+            f"no --model was given: {DEFAULT_MODEL} answers, a small network that only knows how things move in "
+            "generated clips; its answers for other videos and for photographs mean nothing"
+        )
     import torch
 
     from videxplain.models import load_model
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     return load_model(
-        args.model,
+        args.model or DEFAULT_MODEL,
         weights=args.weights,
         device=device,
         cam_layer=args.cam_layer,
@@ -137,13 +165,24 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def explanation_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those options of `explain` that were given, checked before anything heavy is done.
+
+    Raises
+    ------
+    VidexplainError
+        For a method that there is not, and an option that means nothing to it.
+    """
+    options = {
+        name: value
+        for name in (*_COMMON_OPTIONS, *METHOD_OPTIONS)
+        if (value := getattr(args, name)) is not None
+    }
+    settings_for([args.method], options)
+    cutting = {"n_segments": args.segments, "compactness": args.compactness}
     return {
         "method": args.method,
         "target": args.target,
-        "n_segments": args.segments,
-        "compactness": args.compactness,
         "segment_scale": args.segment_scale,
-        "reduction": args.reduction,
-        "signed": args.signed,
-        "guided_any": args.guided_any,
-    } | {name: value for name in METHOD_OPTIONS if (value := getattr(args, name)) is not None}
+        **{name: value for name, value in cutting.items() if value is not None},
+        **options,
+    }

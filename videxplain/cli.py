@@ -16,16 +16,19 @@ from videxplain.arguments import (
     add_explanation,
     add_model,
     add_picture,
+    check_files,
     explanation_options,
     load,
     positive,
 )
-from videxplain.errors import VidexplainError, out_of_memory
+from videxplain.errors import VidexplainError, VidexplainWarning, out_of_memory, unknown_name
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.evaluation.command import add_arguments as add_evaluation
 from videxplain.interrupt import STATUS, guarded
+from videxplain.settings import SEGMENTS_FROM, segmentation_for
 from videxplain.terminal import complain, say, shown
 
+_MOST_STRETCHES = 20  # lines of classes that are printed of a video
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -71,7 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _harmless_warnings() -> Iterator[None]:
     """Warnings repeat names of files and classes as well."""
     plain = warnings.formatwarning
-    warnings.formatwarning = lambda *args, **options: shown(plain(*args, **options), lines=True)
+
+    def harmless(message: Any, category: Any, *args: Any, **options: Any) -> str:
+        if issubclass(category, VidexplainWarning):
+            return f"videxplain: note: {shown(message)}\n"
+        return shown(plain(message, category, *args, **options), lines=True)
+
+    warnings.formatwarning = harmless
     try:
         yield
     finally:
@@ -236,6 +245,11 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
 
 
 def _annotate(args: argparse.Namespace) -> int:
+    check_files(args)
+    chosen = explanation_options(args)
+    segmentation_for("slic", n_segments=args.segments, compactness=args.compactness)
+    if args.save:
+        _need_pyarrow()
     from videxplain.video import check_output, check_source
 
     if len(args.input) == 1:  # of several each has its own row in the table of outcomes
@@ -261,20 +275,56 @@ def _annotate(args: argparse.Namespace) -> int:
         "engine",
         "workers",
     )
-    options = {name: getattr(args, name) for name in same} | explanation_options(args)
+    options = {name: getattr(args, name) for name in same} | chosen
     options["progress"] = not args.quiet
     if find_videos(args.input) != args.input or len(args.input) > 1:
         outcomes = annotate_many(load(args), args.input, args.output, **options)
         say(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))
-    summary = annotate(load(args), args.input[0], args.output, **options)
+    model = load(args)
+    summary = annotate(model, args.input[0], args.output, **options)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
-    say(f"{shown(args.output)}: {summary.frames} frames{resumed}, {summary.windows} windows explained")
+    say(
+        f"{shown(args.output)}: {_counted(summary.frames, 'frame')}{resumed}, "
+        f"{_counted(summary.windows, 'window')} explained by {args.method} for {shown(model.name)}"
+    )
+    for stretch in summary.classes[:_MOST_STRETCHES]:
+        say(
+            f"  {_clock(stretch.begin)} to {_clock(stretch.end)}  {shown(stretch.name)}  "
+            f"up to {stretch.probability:.1%}"
+        )
+    if len(summary.classes) > _MOST_STRETCHES:
+        say(
+            f"  and {_counted(len(summary.classes) - _MOST_STRETCHES, 'more change')} of class; --save keeps all"
+        )
+    if args.method in CAVEATS:
+        say(CAVEATS[args.method])
     for note in summary.notes:
         say(note)
     if args.profile:
         say(profile_table(summary.times, summary.frames - summary.resumed))
     return 0
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _clock(seconds: float) -> str:
+    """As minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def _need_pyarrow() -> None:
+    """Raises before the work where the data could not be written after it."""
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None:
+        raise VidexplainError(
+            "--save of a video needs pyarrow; install it with pip install 'videxplain[save]'"
+        )
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -287,6 +337,13 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
+    check_files(args)
+    chosen = explanation_options(args)
+    if args.segments_from not in SEGMENTS_FROM:
+        raise unknown_name("source of segments", args.segments_from, SEGMENTS_FROM)
+    single = args.input.suffix.lower() in IMAGE_SUFFIXES
+    cut_by = args.segmentation or ("quickshift" if single and args.segment_scale == 1 else "slic")
+    segmentation_for(cut_by, n_segments=args.segments, compactness=args.compactness)
     from videxplain.video import check_source
 
     if args.output.suffix.lower() != ".png":
@@ -304,7 +361,7 @@ def _explain(args: argparse.Namespace) -> None:
         clip,
         segmentation=args.segmentation,
         segments_from=args.segments_from,
-        **explanation_options(args),
+        **chosen,
     )
     with whole_file(args.output) as scratch:
         Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
@@ -352,6 +409,7 @@ def _read_clip(args: argparse.Namespace, model: Any) -> Any:
 def _evaluate(args: argparse.Namespace) -> None:
     from videxplain.evaluation.command import run
 
+    check_files(args)
     run(args, load)
 
 

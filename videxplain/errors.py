@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 
@@ -16,6 +17,13 @@ class VidexplainError(Exception):
 
 class VidexplainWarning(UserWarning):
     """Something that makes a result slower or less sure, in one sentence."""
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for sentences about wrong ones."""
+    if isinstance(value, str | os.PathLike):
+        return f"a path or name ({os.fspath(value)!r})"
+    return f"a {type(value).__name__}"
 
 
 def out_of_memory(error: BaseException) -> VidexplainError | None:

@@ -18,9 +18,9 @@ from videxplain.attribution.methods import METHODS, Method, RegionMethod
 from videxplain.attribution.scores import PixelScores, Target, pixel_scores_of
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.explanation import Explanation
-from videxplain.inputs import SEGMENTS_FROM, ClipLike, pictures_for, prepare, refuse_fine
+from videxplain.inputs import ClipLike, pictures_for, prepare, refuse_fine
 from videxplain.ops import segment_reduce
-from videxplain.settings import MethodSettings, Voxels, recorded, settings_for
+from videxplain.settings import SEGMENTS_FROM, MethodSettings, Voxels, recorded, settings_for
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -93,6 +93,8 @@ def explain(
     VidexplainError
         One sentence on what is wrong with the clip, the class, the method, an option or the network.
     """
+    if not isinstance(method, str) or isinstance(methods, str):
+        raise VidexplainError("method is one name; give several as a list, methods=[...].")
     settings = settings_for(list(methods or [method]), options)
     chosen = {name: METHODS[name] for name in settings}
     if labels is not None:
@@ -104,6 +106,8 @@ def explain(
         _refuse_cutting(cutting | {"n_segments": n_segments, "compactness": compactness})
     segments_from, segment_scale = segments_from or "image", segment_scale or 1
     single = not isinstance(clip, (list, tuple))
+    if not single and not clip:
+        raise VidexplainError("there is no clip to explain.")
     batch: Any = [clip] if single else clip
     given: Any = [labels] if single and labels is not None else labels
     if segments_from not in SEGMENTS_FROM:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from videxplain.clip import Geometry
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, kind_of
 from videxplain.reading import check_format, fraction, read_arrays, read_json
 
 FORMAT_VERSION = 1
@@ -170,6 +170,10 @@ class Explanation:
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
         """Reads what `save` wrote; nothing in the folder is executed."""
+        if not isinstance(folder, str | os.PathLike):
+            raise VidexplainError(
+                f"an explanation is loaded from the path of a folder, not from {kind_of(folder)}."
+            )
         folder = Path(folder)
         try:
             manifest = read_json(folder / _MANIFEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,7 +13,7 @@ import torch
 
 from videxplain.attribution.scores import Target, pixel_scores_of
 from videxplain.clip import Clip, Geometry
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanation import Explanation
 from videxplain.segmentation import segment
 from videxplain.settings import segmentation_for
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from videxplain.models import Classifier
 
 ClipLike: TypeAlias = "Clip | np.ndarray"
-SEGMENTS_FROM = ("image", "gradient", "both")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,10 @@ def prepare(
     segment_scale: int = 1,
 ) -> Inputs:
     """Brings clips to the network's input and segments the `pictures` of them, or checks the `labels` given."""
-    clips = [_whole(model, c if isinstance(c, Clip) else Clip.from_array(c)) for c in batch]
+    if not hasattr(model, "frame_logits"):
+        remedy = f"load_model({model!r})" if isinstance(model, str) else "Classifier(network)"
+        raise VidexplainError(f"model has to be a Classifier, not {kind_of(model)}; {remedy} makes one.")
+    clips = [_whole(model, _as_clip(c)) for c in batch]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
     views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
     # what is segmented is what the network sees
@@ -142,6 +145,25 @@ def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.nd
     white = size.flatten().kthvalue(max(1, round(0.99 * size.numel()))).values.clamp(min=1e-30)
     grey = 255 * (size / white).clamp(max=1)[..., None].cpu().numpy()
     return ((1 - share) * view + share * grey + 0.5).astype(np.uint8)
+
+
+def _as_clip(clip: Any) -> Clip:
+    """A clip of whatever is one, or one sentence on how to make one of what was given."""
+    if isinstance(clip, Clip):
+        return clip
+    if isinstance(clip, str | os.PathLike):
+        raise VidexplainError(
+            f"a path was given where a clip is wanted ({os.fspath(clip)!r}); open it with open_video(path).clips(...), "
+            "or an image with Clip.from_image(path)."
+        )
+    if not isinstance(clip, np.ndarray):
+        raise VidexplainError(
+            f"a clip has to be a Clip or a numpy array of frames (T, H, W, 3), uint8, not {kind_of(clip)}."
+        )
+    try:
+        return Clip.from_array(clip)
+    except ValueError as error:
+        raise VidexplainError(f"{error}.") from error
 
 
 def _whole(model: Classifier, clip: Clip) -> Clip:

@@ -244,6 +244,8 @@ def _wrong(name: str, value: Any, hint: Any) -> VidexplainError:
     return VidexplainError(f"{name} has to be {' or '.join(kinds[part] for part in parts)}, not {value!r}")
 
 
+SEGMENTS_FROM = ("image", "gradient", "both")
+"""What may be cut into supervoxels; see `videxplain.explain`."""
 SEGMENTATION_SETTINGS: dict[str, dict[str, Any]] = {
     "slic": {"n_segments": 200, "compactness": 10.0},
     "quickshift": {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,12 +15,14 @@ from tqdm import tqdm
 from videxplain import __version__
 from videxplain.annotate import stages
 from videxplain.annotate.blend import Blender
+from videxplain.annotate.classes import Classes, Stretch
 from videxplain.annotate.cluster import ENGINES, Workers, cluster
 from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.errors import VidexplainError, out_of_memory, unknown_name
 from videxplain.render import STYLES, Timeline
+from videxplain.settings import recorded, segmentation_for, settings_for
 from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import Encoding, Pictures
@@ -55,6 +58,8 @@ class Summary:
         How many of the frames an earlier run had written.
     held
         How many times the last frame of a short video was repeated to fill the network's clip.
+    classes
+        The classes that were explained, in order, each with the stretch of time that it is of.
     notes
         What could not be decoded or carried over, in sentences.
     times
@@ -65,6 +70,7 @@ class Summary:
     windows: int = 0
     resumed: int = 0
     held: int = 0
+    classes: list[Stretch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     times: list[StageTime] = field(default_factory=list)
 
@@ -73,14 +79,14 @@ def annotate(
     model: Classifier,
     input: str | os.PathLike[str],
     output: str | os.PathLike[str],
+    /,
     *,
     method: str = "guided",
     target: int | str | None = None,
     segmentation: str = "slic",
-    n_segments: int = 200,
-    compactness: float = 10.0,
+    n_segments: int | None = None,
+    compactness: float | None = None,
     segment_scale: int = 1,
-    guided_any: bool = False,
     top_k: int = 5,
     style: str = "heat",
     timeline: bool = True,
@@ -111,7 +117,7 @@ def annotate(
     input, output
         The video, and where the explained one goes; it keeps size, frame times, sound, subtitles and metadata, and
         appears under its name only when it is whole.
-    method, target, segmentation, n_segments, compactness, segment_scale, guided_any, **options
+    method, target, segmentation, n_segments, compactness, segment_scale, **options
         As for `explain`.
     top_k, style
         As for `render_explanation`; "side-by-side" doubles the width.
@@ -152,14 +158,11 @@ def annotate(
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)
     video = open_video(input, stream, deinterlace=deinterlace)
-    settings = {"method": method, "target": target, "guided_any": guided_any, **options}
+    model.check_target(target)
+    settings = {"method": method, "target": target, **recorded(settings_for([method], options)[method])}
     scale = model.geometry((video.height, video.width)).finest(segment_scale)
-    cutting: Any = {
-        "method": segmentation,
-        "n_segments": n_segments,
-        "compactness": compactness,
-        "scale": scale,
-    }
+    cut_by = segmentation_for(segmentation, n_segments=n_segments, compactness=compactness)
+    cutting: Any = {"segmentation": segmentation, **cut_by, **({"segment_scale": scale} if scale > 1 else {})}
     span = (IMAGE_MODEL_WINDOW if model.is_image_model else model.clip_length) * stride
     encoding = Encoding(
         video.width * (2 if style == "side-by-side" else 1),
@@ -189,7 +192,7 @@ def annotate(
     }
     saver = None if save is None else Saver(save, job)
     size = model.geometry((video.height, video.width)).refined(scale).network
-    strip = Timeline((video.height, video.width))
+    strip, classes = Timeline((video.height, video.width)), Classes(model.num_classes)
 
     def accept(ends: list[int], state: State) -> bool:
         """Whether what an earlier run has left fits together."""
@@ -198,6 +201,7 @@ def annotate(
             and Supervoxels.fits(state, size)
             and Blender.fits(state, size)
             and strip.fits(state.get("timeline"))
+            and classes.fits(state.get("classes"))
         )
 
     try:
@@ -208,9 +212,10 @@ def annotate(
         if saver is not None:
             saver.close()
         raise
-    supervoxels = Supervoxels(**cutting, device=model.device)
+    supervoxels = Supervoxels(segmentation, **cut_by, scale=scale, device=model.device)
     supervoxels.restore(writer.state)
     strip.restore(writer.state.get("timeline"))
+    classes.restore(writer.state.get("classes"))
     summary = Summary(frames=writer.frames, resumed=writer.frames)
     pipeline = Pipeline(first="explain" if model.device.type == "cpu" else None)
     try:
@@ -229,14 +234,14 @@ def annotate(
             groups = pipeline.stage("decode", groups, 1, limit=_GROUPS + (2 * workers if ray else 0))
             groups = stages.segment(groups, model, stride, video, supervoxels, scale)
             groups = pipeline.stage("segment", groups, 1)
-            results = _explained(stages.jobs(groups), (model, settings), ray, workers, pipeline)
+            results = _explained(stages.jobs(groups), (model, settings, cutting), ray, workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
             length = video.expected_frames if timeline else None
             blender = Blender(stride)
             blender.restore(writer.state)
             room = Pictures(encoding, _PICTURES_AHEAD)
             pictures = stages.render(
-                groups, stride, top_k, style, summary, strip, length, blender, encoding, room
+                groups, stride, top_k, style, summary, strip, classes, length, blender, encoding, room
             )
             pictures = pipeline.stage("render", pictures, _PICTURES_AHEAD)
             for _ in pipeline.stage(
@@ -246,13 +251,28 @@ def annotate(
             summary.times = pipeline.times
         if saver is not None:
             saver.finish(
-                {"input": os.path.basename(video.path), "model": model.name, "frames": summary.frames}
+                {
+                    "input": os.path.basename(video.path),
+                    "input_sha256": _sha256(video.path),
+                    "model": model.name,
+                    "frames": summary.frames,
+                    "run": {  # what another run has to be given to explain the same windows alike
+                        "stream": video.stream_index,
+                        "deinterlace": deinterlace,
+                        "stride": stride,
+                        "hop": hop or span,
+                        "batch": batch,
+                        **settings,
+                        **cutting,
+                    },
+                }
             )
         writer_notes = writer.finish()
         if saver is not None:
             saver.discard_parts()
     except BaseException as error:
         raise _advised(error, writer, saver, pipeline, job, summary.frames) from error
+    summary.classes = classes.named(model.labels)
     summary.notes = [*video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
@@ -261,7 +281,7 @@ def annotate(
 
 def _explained(
     jobs: Iterator[tuple[stages.Group, stages.Job]],
-    shared: tuple[Classifier, dict[str, Any]],
+    shared: tuple[Classifier, dict[str, Any], dict[str, Any]],
     ray: Any,
     workers: int,
     pipeline: Pipeline,
@@ -323,3 +343,16 @@ def identity(path: str) -> list[Any]:
     except (OSError, VidexplainError):
         found.append("gone")
     return found
+
+
+def _sha256(path: str) -> str | None:
+    """Of a file, or of the images that are a video, one after the other; None if it is gone."""
+    digest = hashlib.sha256()
+    try:
+        for file in find_images(path) or [Path(path)]:
+            with open(file, "rb") as source:
+                while part := source.read(1 << 20):
+                    digest.update(part)
+    except (OSError, VidexplainError):
+        return None
+    return digest.hexdigest()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
 import numpy as np
 
 from videxplain.annotate.blend import Blender
+from videxplain.annotate.classes import Classes
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
@@ -137,10 +138,17 @@ def _clips(window: Window[Frame], stride: int, geometries: list[Geometry], sourc
     ]
 
 
-def explained(model_and_settings: tuple[Classifier, dict[str, Any]], job: Job) -> list[Explanation]:
-    """Explains clips by the labels that they come with."""
-    (model, settings), (clips, labels) = model_and_settings, job
-    return explain(model, clips, labels=labels, **settings) if clips else []
+def explained(shared: tuple[Classifier, dict[str, Any], dict[str, Any]], job: Job) -> list[Explanation]:
+    """Explains clips by the labels that they come with, and that were cut as the last of what is shared tells."""
+    (model, settings, cutting), (clips, labels) = shared, job
+    found: list[Explanation] = explain(model, clips, labels=labels, **settings) if clips else []
+    return [replace(one, settings=_of_a_window(one.settings) | cutting) for one in found]
+
+
+def _of_a_window(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that all windows of a video share."""
+    own = ("source", "start", "frames_sha256", "labels_sha256")
+    return {name: value for name, value in settings.items() if name not in own}
 
 
 def jobs(groups: Iterable[Group]) -> Iterator[tuple[Group, Job]]:
@@ -163,6 +171,7 @@ def render(
     style: str,
     summary: Summary,
     timeline: Timeline,
+    classes: Classes,
     length: int | None,
     blender: Blender,
     encoding: Encoding,
@@ -181,8 +190,15 @@ def render(
                     yield _picture(frame, untouched, 0, encoding, room), frame.time, frame.duration
                 continue
             summary.held += explanation.held
+            first, last = window.written[0], window.written[-1]
+            classes.add(
+                float(first.time),
+                float(last.time + (last.duration or 0)),
+                explanation.target,
+                explanation.probability,
+            )
             if length:
-                begin, end = window.written[0].index / length, (window.written[-1].index + 1) / length
+                begin, end = first.index / length, (last.index + 1) / length
                 timeline.add(begin, end, explanation.target, explanation.probability)
             shown = timeline if length else None
             blended = blender(next(clips).start, explanation)
@@ -190,7 +206,7 @@ def render(
             for offset, frame in enumerate(window.written, window.first):
                 yield _picture(frame, painter, offset // stride, encoding, room), frame.time, frame.duration
         if group.last:
-            group.state |= {"timeline": timeline.strip.copy(), **blender.state()}
+            group.state |= {"timeline": timeline.strip.copy(), "classes": classes.state(), **blender.state()}
         yield group
 
 

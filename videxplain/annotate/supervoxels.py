@@ -11,6 +11,7 @@ import torch
 from videxplain import ops
 from videxplain.clip import Clip
 from videxplain.segmentation import grid_for, segment, to_segment
+from videxplain.settings import segmentation_for
 
 SAME_REGION = 0.3
 """Intersection over union from which a region is the one of the frame before."""
@@ -48,16 +49,15 @@ class Supervoxels:
     def __init__(
         self,
         method: str,
-        n_segments: int,
-        compactness: float,
+        n_segments: int | None = None,
+        compactness: float | None = None,
         *,
         scale: int = 1,
         warm: bool = True,
         device: torch.device | str | None = None,
     ) -> None:
         self._method = method
-        self._n_segments = n_segments
-        self._compactness = compactness
+        self._options = segmentation_for(method, n_segments=n_segments, compactness=compactness)
         self._spacing = (float(scale), 1.0, 1.0)
         self._warm = warm
         self._device = device
@@ -73,8 +73,7 @@ class Supervoxels:
             labels = segment(
                 clip.frames,
                 self._method,
-                n_segments=self._n_segments,
-                compactness=self._compactness,
+                **self._options,
                 spacing=self._spacing,
             )
             centres = np.zeros((0, 6), np.float32)
@@ -146,7 +145,7 @@ class Supervoxels:
         return place < len(clip) or _unlike(self._last["picture"], clip.frames[0]) < SCENE_CUT
 
     def _slic(self, clip: Clip, follows: bool) -> tuple[np.ndarray, np.ndarray]:
-        grid = grid_for(clip.frames.shape[:3], self._n_segments, self._spacing)  # type: ignore[arg-type]
+        grid = grid_for(clip.frames.shape[:3], self._options["n_segments"], self._spacing)  # type: ignore[arg-type]
         frames = to_segment(clip.frames, self._device)
         begun: dict[str, Any] = {}
         if follows and self._warm:
@@ -156,7 +155,7 @@ class Supervoxels:
                 "iterations": WARM_ITERATIONS,
                 "min_size": max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid))),
             }
-        labels, found = ops.supervoxels(frames, grid, self._compactness, self._spacing, **begun)
+        labels, found = ops.supervoxels(frames, grid, self._options["compactness"], self._spacing, **begun)
         return labels[0].cpu().numpy(), found[0].cpu().numpy()
 
     def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:

@@ -6,16 +6,20 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, unknown_name
+from videxplain.settings import Fill, segmentation_for
 from videxplain.terminal import say, shown
+
+EXPERIMENTS = ("removal", "agreement", "timing", "localization", "curves", "sanity")
+DATA = ("generated", "photographs")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Arguments of `videxplain evaluate`, but those that choose the network."""
     command.add_argument(
-        "experiment", help="removal, agreement, timing, localization, curves or sanity", metavar="NAME"
+        "experiment", help=f"{', '.join(EXPERIMENTS[:-1])} or {EXPERIMENTS[-1]}", metavar="NAME"
     )
     command.add_argument(
         "--data",
@@ -59,14 +63,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, load: Callable[[argparse.Namespace], Any]) -> None:
     """Run the experiment and write `table.csv`, `items.csv` and `report.html` into the folder."""
+    _check(args)
     from videxplain.evaluation.datasets import open_dataset
-    from videxplain.evaluation.experiments import EXPERIMENTS
+    from videxplain.evaluation.experiments import EXPERIMENTS as MEASURED
     from videxplain.evaluation.item import Settings, parse_rows
     from videxplain.evaluation.report import write_report
     from videxplain.evaluation.runner import evaluate
     from videxplain.evaluation.summary import caveats, to_text
 
-    measured = EXPERIMENTS[args.experiment]
+    measured = MEASURED[args.experiment]
     settings = Settings(
         rows=tuple(parse_rows(args.methods)),
         segments=tuple(_whole_numbers(args.segments, ",", "--segments")),
@@ -110,6 +115,24 @@ def run(args: argparse.Namespace, load: Callable[[argparse.Namespace], Any]) -> 
     for method, reason in results.notes.items():
         say(f"left out {method}: {reason}")
     say(f"\n{write_report(results, model, dataset, folder)}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What can be told before anything heavy is loaded."""
+    for kind, name, choices in (
+        ("experiment", args.experiment, EXPERIMENTS),
+        ("fill", args.fill, get_args(Fill)),
+        ("engine", args.engine, ("local", "ray")),
+    ):
+        if name not in choices:
+            raise unknown_name(kind, name, choices)
+    if args.segmentation is not None:
+        segmentation_for(args.segmentation)
+    _whole_numbers(args.segments, ",", "--segments")
+    if args.data not in DATA and not Path(args.data).exists():
+        raise VidexplainError(
+            f"there is no data {args.data!r}: give a folder, a CSV file, or {' or '.join(DATA)}."
+        )
 
 
 def _whole_numbers(text: str, separator: str, option: str) -> list[int]:

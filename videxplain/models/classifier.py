@@ -431,6 +431,10 @@ class Classifier:
         found = [self._class_index(one, row) for one, row in zip(wanted, probabilities, strict=True)]
         return torch.tensor(found, dtype=torch.long, device=probabilities.device)
 
+    def check_target(self, target: Target) -> None:
+        """Raises, before any clip is there, where `target` can be no class."""
+        self._class_index(target, torch.zeros(self.num_classes))
+
     def _class_index(self, target: Any, probabilities: torch.Tensor) -> int:
         count = len(probabilities)
         if target is None:

@@ -85,8 +85,8 @@ def _forms(
         if image and (clip_length or 1) > 1 and layout is None:
             continue
         usual = IMAGE_SIZES if image else VIDEO_SIZES
-        for pixels in [size] if size else [(side, side) for side in usual]:
-            for frames in [clip_length] if clip_length else (1,) if image else _LENGTHS:
+        for frames in [clip_length] if clip_length else (1,) if image else _LENGTHS:
+            for pixels in [size] if size else [(side, side) for side in usual]:
                 yield InputForm(own, frames, pixels)
 
 

@@ -19,18 +19,10 @@ _ROUNDING = {torch.float64: 1e-4, torch.float32: 1e-3}
 _COARSE = 0.05
 _SQUASHING = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "ExpBackward0": "an exponential"}
 _RESHAPING = (
-    "View",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Select",
-    "Slice",
-    "Alias",
-    "Clone",
-    "ToCopy",
-    "Transpose",
+    *("View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Alias", "Clone", "ToCopy"),
+    *("Transpose", "Permute", "Flatten", "Mean", "Cat"),
 )
-_RESHAPING += ("Permute", "Flatten", "Mean", "Cat")
+"""How the names of nodes begin that change the form of probabilities at most."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.errors import VidexplainError, kind_of, unknown_name
 from videxplain.models.c3d import C3D
 from videxplain.models.c3d_weights import c3d_from_weights
 from videxplain.models.classifier import Classifier
@@ -308,6 +308,13 @@ def load_model(
     ------
     VidexplainError : unknown name, weights that cannot be had or do not fit.
     """
+    if not isinstance(name, str):
+        remedy = (
+            "Classifier(network) explains it"
+            if isinstance(name, nn.Module)
+            else "`videxplain models` lists them"
+        )
+        raise VidexplainError(f"load_model takes the name of a network, not {kind_of(name)}; {remedy}.")
     if isinstance(labels, str | os.PathLike):
         labels = _read_labels(Path(labels))
     if num_classes is not None and num_classes < 1:

@@ -45,6 +45,13 @@ for _name, _schema in (SCHEMAS | CHORDS).items():
     _library.define(_name + _schema)
 
 
+def _is_older_than_its_source() -> bool:
+    """In a clone whose files have changed since the library was built; an installed package has no sources beside it."""
+    source = Path(__file__).parents[2] / "csrc"
+    built = LIBRARY_FILE.stat().st_mtime
+    return any(file.stat().st_mtime > built for file in source.rglob("*.*"))
+
+
 def _load() -> tuple[ctypes.CDLL | None, str]:
     """The native library, or why there is none."""
     if not LIBRARY_FILE.exists():
@@ -54,6 +61,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
             None,
             f"{LIBRARY_FILE.name} was not built; `pip install .` builds it where there is a C++ compiler",
         )
+    if _is_older_than_its_source():
+        return None, f"{LIBRARY_FILE.name} is older than the files in csrc; `pip install .` builds it anew"
     try:
         torch.ops.load_library(str(LIBRARY_FILE))
         return ctypes.CDLL(str(LIBRARY_FILE)), ""

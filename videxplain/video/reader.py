@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from videxplain.clip import Clip
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, kind_of
 from videxplain.video.clock import Clock, DecodeReport
 from videxplain.video.decoding import all_frames, chosen_stream, may_jump, opened, origin, timeline_of
 from videxplain.video.fields import deinterlaced
@@ -307,6 +307,8 @@ def open_video(
     >>> for clip in open_video("match.mp4").clips(length=16, stride=2):  # doctest: +SKIP
     ...     print(clip.times[0], clip.frames.shape)
     """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise VidexplainError(f"open_video takes the path of a video, not {kind_of(path)}.")
     return Video(path, stream, rate, deinterlace)
 
 

