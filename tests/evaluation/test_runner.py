@@ -36,6 +36,7 @@ def means(results: Results, measure: str) -> dict[str, float]:
     return {line.method: line.values[measure].mean for line in summarise(results)}
 
 
+@pytest.mark.slow
 def test_lime_improves_with_its_samples_and_random_is_at_chance(model: Classifier, tmp_path: Path) -> None:
     rows = settings("random", "lime-20", "lime-80", "lime-1000", "guided", reference=1000)
     blobs = Blobs(24)
@@ -336,6 +337,7 @@ write_report(results, model, Blobs(60), folder)
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_five_times_ends_with_the_same_table(tmp_path: Path) -> None:
     def command(folder: Path) -> list[str]:
         return [sys.executable, "-c", RUN.format(tests=str(Path(__file__).parent), folder=str(folder))]
