@@ -12,6 +12,9 @@ import kill
 import pytest
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kill.make_source(tmp_path_factory.mktemp("source"), 2)
