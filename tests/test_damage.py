@@ -11,7 +11,7 @@ from damage import damaged, judge, make_clips
 import videxplain as vx
 from videxplain.annotate import annotate
 
-COUNT, QUICK = 40, 8
+COUNT = 40
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,7 @@ def model() -> vx.Classifier:
     return vx.load_model("c3d-motion")
 
 
-@pytest.mark.parametrize(
-    "number", [*range(QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(QUICK, COUNT))]
-)
+@pytest.mark.parametrize("number", range(COUNT))
 def test_damaged_file(tmp_path: Path, files: list[Path], model: vx.Classifier, number: int) -> None:
     output, status, said = tmp_path / "out.mp4", 0, ""
     try:

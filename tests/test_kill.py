@@ -11,7 +11,6 @@ from typing import Any
 import kill
 import pytest
 
-
 pytestmark = pytest.mark.slow
 
 
