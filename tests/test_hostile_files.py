@@ -277,6 +277,7 @@ def test_safetensors_that_are_none(tmp_path: Path) -> None:
     weights_refused(tmp_path / "x.safetensors")
 
 
+@pytest.mark.slow
 def test_a_compressed_checkpoint_that_grows(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(4)}, tmp_path / "w.pt")
     with (
