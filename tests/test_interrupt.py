@@ -57,6 +57,8 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            # not ignored, as behind "&"
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def wait_until_it_hangs(self) -> None:
