@@ -53,19 +53,13 @@ def again(saved: vx.Explanation) -> vx.Explanation:
     "options",
     [
         ["--model", "c3d-motion", "--stride", "2", "--at", "0.4"],
-        ["--model", "c3d-motion", "--method", "region-gradient", "--passes", "4", "--seed", "7"],
-        [
-            "--model",
-            "c3d-motion",
-            "--method",
-            "lime-batched",
-            "--samples",
-            "40",
-            "--fill",
-            "blur",
-            "--target",
-            "#2",
-        ],
+        pytest.param(
+            "--model c3d-motion --method region-gradient --passes 4 --seed 7".split(), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "--model c3d-motion --method lime-batched --samples 40 --fill blur --target #2".split(),
+            marks=pytest.mark.slow,
+        ),
         ["--model", "c3d-motion", "--method", "guided-grad-cam", "--signed", "--segmentation", "grid"],
         ["--model", "c3d-motion", "--method", "vanilla", "--segment-scale", "2", "--reduction", "max"],
         ["--model", "c3d-motion", "--method", "smoothgrad", "--samples", "2", "--segments-from", "both"],
@@ -105,7 +99,10 @@ def test_an_explained_photograph(tmp_path: Path) -> None:
     "options",
     [
         {"stride": 2, "hop": 9, "n_segments": 60},
-        {"method": "region-gradient", "passes": 2, "segmentation": "grid", "batch": 2},
+        pytest.param(
+            {"method": "region-gradient", "passes": 2, "segmentation": "grid", "batch": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["stride and hop", "region gradients on a grid"],
 )

@@ -154,6 +154,7 @@ np.savez(f"{folder}/out.npz", lab=lab, labels=labels, centres=centres, connected
 """
 
 
+@pytest.mark.slow
 @native
 def test_every_instruction_set_and_number_of_threads_gives_the_same(tmp_path) -> None:
     """In processes of their own, for the choice is made once; a machine without one tests what it falls back to."""
