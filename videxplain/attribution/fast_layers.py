@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from videxplain.attribution.secants import is_checkpointed
 from videxplain.models.onednn import Convolution, convolution, is_plain, lone_conv3d, serves
 
 _LARGE = 1 << 20
@@ -53,7 +54,9 @@ class FastLayers(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if any(isinstance(x, torch.Tensor) and not x.is_leaf for x in (*args[1:], *(kwargs or {}).values())):
+        if is_checkpointed() or any(
+            isinstance(x, torch.Tensor) and not x.is_leaf for x in (*args[1:], *(kwargs or {}).values())
+        ):
             return func(
                 *args, **(kwargs or {})
             )  # weights that the input may have made, whose gradient is wanted

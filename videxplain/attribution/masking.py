@@ -15,6 +15,7 @@ from tqdm import tqdm
 from videxplain import memory
 from videxplain.attribution.fast_layers import fast_layers
 from videxplain.attribution.incremental import Box, Recording, Rows, around
+from videxplain.attribution.passes import derivatives
 from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.models.trial import rounding
@@ -228,12 +229,12 @@ class MaskedClip:
                 scores = target_score(logits, self.target, output)
             if recording is not None:
                 recording.logits = logits.detach()
-            (by_logits,) = torch.autograd.grad(scores.sum(), logits)
+            (by_logits,) = derivatives(self.model, scores.sum(), [logits])
             if ring > 1:  # the mean of both ends
                 by_logits = (
                     by_logits + by_logits.unflatten(0, (-1, ring)).roll(-1, dims=1).flatten(0, 1)
                 ) / 2
-            (gradient,) = torch.autograd.grad(logits, x, by_logits)
+            (gradient,) = derivatives(self.model, logits, [x], by_logits)
             effect = (gradient * self.contrast).sum(dim=1).flatten(1).float()
             slopes = sum_by_label(effect, self.labels.flatten(), self.num_segments)
             if ring > 1:

@@ -13,6 +13,7 @@ from videxplain.attribution.fast_layers import fast_layers
 from videxplain.attribution.guided import GuidedRule
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
+from videxplain.models.input_form import in_one_line
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -47,6 +48,43 @@ def _captured(layer: nn.Module, *, cut: bool) -> Iterator[list[torch.Tensor]]:
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """A batch of which each part is one or more samples."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def derivatives(
+    model: Classifier,
+    of: torch.Tensor,
+    at: Sequence[torch.Tensor],
+    by: torch.Tensor | None = None,
+    *,
+    retain_graph: bool = False,
+) -> tuple[torch.Tensor, ...]:
+    """`torch.autograd.grad` of a network's results, with `by` for its `grad_outputs`.
+
+    Raises
+    ------
+    VidexplainError
+        If no gradient gets there.
+    """
+    if not of.requires_grad:
+        raise VidexplainError(
+            f"no gradient flows through {model.name!r}: its forward pass detaches or runs without gradients; "
+            "use a method without gradients (occlusion, lime-batched)"
+        )
+    try:
+        found = torch.autograd.grad(of, at, by, retain_graph=retain_graph, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise VidexplainError(
+            f"no gradient can be taken through {model.name!r} ({in_one_line(error)}); use a method without gradients "
+            "(occlusion, lime-batched)"
+        ) from error
+    if any(part is None for part in found):
+        raise VidexplainError(
+            f"the class score of {model.name!r} does not depend on the input or layer asked about, as far as gradients "
+            "tell; name another layer, or use a method without gradients (occlusion, lime-batched)"
+        )
+    return found
 
 
 class ForwardPass:
@@ -156,18 +194,15 @@ class ForwardPass:
         return self.model.cam_grid(gradient)
 
     def _gradient(self, objective: torch.Tensor, at: list[torch.Tensor], guided: bool) -> torch.Tensor:
-        if not objective.requires_grad:
-            raise VidexplainError(
-                f"no gradient flows through {self.model.name!r}: its forward pass detaches or runs without gradients"
-            )
         if self._rule is not None:
             self._rule.active = guided
-        gradients = torch.autograd.grad(objective, at, retain_graph=True, allow_unused=True)
-        if any(part is None for part in gradients):
-            raise VidexplainError(
-                f"the class score of {self.model.name!r} does not depend on the layer asked about; name another"
+        gradient = _joined(derivatives(self.model, objective, at, retain_graph=True))
+        if at[0] is self.x and not guided and not bool(gradient.any()):
+            self.model.findings(self.x).note(
+                f"the gradient of {self.model.name!r} is zero everywhere, so that scores made of it say nothing: the "
+                "network rounds, or its score is as high as can be; use a method without gradients (occlusion, "
+                "lime-batched)."
             )
-        gradient = _joined(gradients)
         if not bool(torch.isfinite(gradient).all()):
             raise VidexplainError(
                 f"the gradients of {self.model.name!r} are NaN or infinite for this clip; "

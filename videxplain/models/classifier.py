@@ -108,6 +108,10 @@ class Classifier:
             raise VidexplainError(f"a network input of {clip_length} frames of {size} cannot be.")
         self.net = net
         self.name = name or type(net).__name__
+        if _device_of(net).type == "meta":
+            raise VidexplainError(
+                f"{self.name} has no weights yet (it is on the meta device); load them first."
+            )
         form = self._form(layout, clip_length, size)
         self.layout, self.clip_length = form.layout, form.clip_length
         self.size = (int(form.size[0]), int(form.size[1]))
@@ -336,6 +340,10 @@ class Classifier:
             raise VidexplainError(
                 f"network input has to be floating (B, 3, T, h, w), not {x.dtype} {tuple(x.shape)}; "
                 "Classifier.prepare makes it."
+            )
+        if _device_of(self.net).type == "meta":
+            raise VidexplainError(
+                f"{self.name} has no weights yet (it is on the meta device); load them first."
             )
         batch, _, frames = x.shape[:3]
         inputs = x.to(self.dtype)

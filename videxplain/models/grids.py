@@ -256,7 +256,7 @@ def cam_candidates(classifier: Classifier) -> list[CamCandidate]:
     VidexplainError : the network fails on its own input shape.
     """
     # The caller may be anywhere, also where gradients are off.
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         return _candidates(classifier)
 
 
@@ -303,7 +303,7 @@ def _deciding(
     """Drop outputs on whose places the class scores do not depend."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).to(logits)
     usable = [(c, t) for c, t in candidates if t.requires_grad]
-    if not usable:
+    if not usable or not logits.requires_grad:
         return []
     gradients = torch.autograd.grad(
         (logits * weights).sum(), [tensor for _, tensor in usable], allow_unused=True

@@ -46,7 +46,7 @@ for _name, _schema in (SCHEMAS | CHORDS).items():
 
 
 def _is_older_than_its_source() -> bool:
-    """In a clone whose files have changed since the library was built; an installed package has no sources beside it."""
+    """In a clone whose files have changed since it was built; an installed package has no sources beside it."""
     source = Path(__file__).parents[2] / "csrc"
     built = LIBRARY_FILE.stat().st_mtime
     return any(file.stat().st_mtime > built for file in source.rglob("*.*"))
