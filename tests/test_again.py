@@ -54,10 +54,22 @@ def again(saved: vx.Explanation) -> vx.Explanation:
     [
         ["--model", "c3d-motion", "--stride", "2", "--at", "0.4"],
         pytest.param(
-            "--model c3d-motion --method region-gradient --passes 4 --seed 7".split(), marks=pytest.mark.slow
+            ["--model", "c3d-motion", "--method", "region-gradient", "--passes", "4", "--seed", "7"],
+            marks=pytest.mark.slow,
         ),
         pytest.param(
-            "--model c3d-motion --method lime-batched --samples 40 --fill blur --target #2".split(),
+            [
+                "--model",
+                "c3d-motion",
+                "--method",
+                "lime-batched",
+                "--samples",
+                "40",
+                "--fill",
+                "blur",
+                "--target",
+                "#2",
+            ],
             marks=pytest.mark.slow,
         ),
         ["--model", "c3d-motion", "--method", "guided-grad-cam", "--signed", "--segmentation", "grid"],
