@@ -52,28 +52,17 @@ def again(saved: vx.Explanation) -> vx.Explanation:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--model", "c3d-motion", "--stride", "2", "--at", "0.4"],
-        ["--model", "c3d-motion", "--method", "region-gradient", "--passes", "4", "--seed", "7"],
-        [
-            "--model",
-            "c3d-motion",
-            "--method",
-            "lime-batched",
-            "--samples",
-            "40",
-            "--fill",
-            "blur",
-            "--target",
-            "#2",
-        ],
-        ["--model", "c3d-motion", "--method", "guided-grad-cam", "--signed", "--segmentation", "grid"],
-        ["--model", "c3d-motion", "--method", "vanilla", "--segment-scale", "2", "--reduction", "max"],
-        ["--model", "c3d-motion", "--method", "smoothgrad", "--samples", "2", "--segments-from", "both"],
+        "--stride 2 --at 0.4",
+        pytest.param("--method region-gradient --passes 4 --seed 7", marks=pytest.mark.slow),
+        pytest.param("--method lime-batched --samples 40 --fill blur --target #2", marks=pytest.mark.slow),
+        "--method guided-grad-cam --signed --segmentation grid",
+        "--method vanilla --segment-scale 2 --reduction max",
+        "--method smoothgrad --samples 2 --segments-from both",
     ],
-    ids=lambda options: " ".join(options[2:]),
 )
-def test_explained_clips(video: Path, tmp_path: Path, options: list[str]) -> None:
-    made = ["explain", str(video), "-o", str(tmp_path / "x.png"), "--save", str(tmp_path / "saved"), *options]
+def test_explained_clips(video: Path, tmp_path: Path, options: str) -> None:
+    made = ["explain", str(video), "-o", str(tmp_path / "x.png"), "--save", str(tmp_path / "saved")]
+    made += ["--model", "c3d-motion", *options.split()]
     assert main(made) == 0
     saved = vx.Explanation.load(tmp_path / "saved")
     repeated = again(saved)
@@ -105,7 +94,10 @@ def test_an_explained_photograph(tmp_path: Path) -> None:
     "options",
     [
         {"stride": 2, "hop": 9, "n_segments": 60},
-        {"method": "region-gradient", "passes": 2, "segmentation": "grid", "batch": 2},
+        pytest.param(
+            {"method": "region-gradient", "passes": 2, "segmentation": "grid", "batch": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["stride and hop", "region gradients on a grid"],
 )

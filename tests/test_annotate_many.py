@@ -81,6 +81,7 @@ def environment() -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_ray_explains_the_same(folder: Path, tmp_path: Path) -> None:
     tables = {}
     for engine in ("local", "ray"):
@@ -130,6 +131,7 @@ except vx.VidexplainError as error:
 """
 
 
+@pytest.mark.slow
 def test_windows_of_one_video_over_a_cluster_that_loses_a_worker(tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     oracle.make(source, "-c:v", "mpeg4", seconds=3)
@@ -145,6 +147,7 @@ def test_windows_of_one_video_over_a_cluster_that_loses_a_worker(tmp_path: Path)
     assert not (tmp_path / "no.mp4").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_an_interrupted_cluster_leaves_no_process(tmp_path: Path) -> None:
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"

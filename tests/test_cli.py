@@ -80,10 +80,14 @@ def test_explain_writes_a_picture_and_data(
         (["explain", "{photo}", "-o", "{tmp}/o.png", "--method", "gradcam"], "'grad-cam'"),
         (["explain", "{photo}", "-o", "{tmp}/o.png", "--target", "lefft"], "left"),
         (["explain", "{photo}", "-o", "{tmp}/o.png", "--weights", "none.safetensors"], "none.safetensors"),
-        (["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "cuda:7"], "cuda"),
+        pytest.param(
+            ["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "cuda:7"], "cuda", marks=pytest.mark.slow
+        ),
         (["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "abacus"], "abacus"),
         (["annotate", "nowhere.mp4", "-o", "{tmp}/o.mp4"], "nowhere.mp4"),
-        (["annotate", "{photo}.txt", "-o", "{tmp}/o.mp4"], "photo.png.txt"),
+        pytest.param(
+            ["annotate", "{photo}.txt", "-o", "{tmp}/o.mp4"], "photo.png.txt", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence_and_no_file(

@@ -325,7 +325,13 @@ def test_notebook_picture(model: vx.Classifier) -> None:
     assert png.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("first", ["videxplain.evaluation.item", "videxplain.explain", "videxplain.cli"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "videxplain.explain",
+        *(pytest.param(f"videxplain.{name}", marks=pytest.mark.slow) for name in ("evaluation.item", "cli")),
+    ],
+)
 def test_explain_stays_the_function_whatever_is_imported_first(first: str) -> None:
     code = f"import {first}, videxplain as vx; vx.explain_anytime; assert callable(vx.explain)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -57,6 +57,8 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            # not ignored, as behind "&"
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def wait_until_it_hangs(self) -> None:
@@ -87,7 +89,7 @@ def annotate(video: Path, out: Path) -> list[str]:
     return ["annotate", str(video), "-o", str(out), "--model", "hanging:make", "--quiet", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("how", ["Python", "C"])
+@pytest.mark.parametrize("how", ["Python", pytest.param("C", marks=pytest.mark.slow)])
 def test_a_network_that_hangs(tmp_path: Path, video: Path, how: str) -> None:
     out = tmp_path / "out.mp4"
     command = Command(tmp_path, how, *annotate(video, out))
@@ -99,6 +101,7 @@ def test_a_network_that_hangs(tmp_path: Path, video: Path, how: str) -> None:
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_second_one_ends_at_once(tmp_path: Path, video: Path) -> None:
     command = Command(
         tmp_path, "C", "explain", str(video), "-o", str(tmp_path / "x.png"), "--model", "hanging:make"
@@ -112,6 +115,7 @@ def test_a_second_one_ends_at_once(tmp_path: Path, video: Path) -> None:
     assert not list(tmp_path.glob("*.png")) and not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_ffmpeg_that_hangs(tmp_path: Path, video: Path) -> None:
     """The program is ended as well, and the same command goes on when ffmpeg works again."""
     tools, out = tmp_path / "tools", tmp_path / "out.mp4"

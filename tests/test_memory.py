@@ -59,6 +59,7 @@ def test_blocks_are_taken_again_without_faults_until_given_back():
     assert before["held"] >= 256 > 64 > after["held"]
 
 
+@pytest.mark.slow
 def test_a_user_who_has_decided_is_left_alone():
     before, _ = run(MALLOC_TRIM_THRESHOLD_="1000000")
     assert before["kept"] == pytest.approx(before["fresh"], rel=0.1)

@@ -106,6 +106,7 @@ def _hold(
     held.discard()
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, end = context.Event(), context.Event()

@@ -1,4 +1,4 @@
-"""README's examples, run as they stand, in a folder with the video that its first command makes."""
+"""README's examples, run as they stand and in turn, in a folder with the video that its first command makes."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,39 +175,43 @@ def test_only_the_partial_file_of_this_job_is_replaced(
     assert other.read_text() == "somebody's"
 
 
+IMPOSSIBLE: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "centres far outside": ("centres", lambda a: np.full_like(a, 1e30)),
+    "labels without numbers": ("labels", lambda a: a - 5),
+    "centres that are no numbers": ("centres", lambda a: np.full_like(a, np.nan)),
+    "labels of another size": ("labels", lambda a: a[:, :7]),
+    "few numbers": ("numbers", lambda a: a[:3]),
+    "a picture without colours": ("picture", lambda a: a[..., :1]),
+    "few scores": ("seen0.scores", lambda a: a[:2]),
+    "a short timeline": ("timeline", lambda a: a[:1]),
+    "another place": ("place", lambda a: a * 0),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [*list(IMPOSSIBLE)[:2], *(pytest.param(k, marks=pytest.mark.slow) for k in list(IMPOSSIBLE)[2:])]
+)
 def test_a_state_that_no_run_can_have_left(
-    tmp_path: Path, model: vx.Classifier, source: Path, undisturbed: Path
+    tmp_path: Path, model: vx.Classifier, source: Path, undisturbed: Path, kind: str
 ) -> None:
-    """With checksums made to fit: centres far outside, labels without numbers, another size."""
+    """With checksums made to fit."""
     from videxplain.video import segments
 
     out, folder = tmp_path / "out.mp4", tmp_path / ".out.mp4.videxplain"
-    changes: list[dict[str, Any]] = [
-        {"centres": lambda a: np.full_like(a, 1e30)},
-        {"centres": lambda a: np.full_like(a, np.nan)},
-        {"labels": lambda a: a - 5},
-        {"labels": lambda a: a[:, :7]},
-        {"numbers": lambda a: a[:3]},
-        {"picture": lambda a: a[..., :1]},
-        {"seen0.scores": lambda a: a[:2]},
-        {"timeline": lambda a: a[:1]},
-        {"place": lambda a: a * 0},
-    ]
-    for change in changes:
-        broken_off(model, source, out, 20)
-        place = folder / "state-00000.npz"
-        state = dict(np.load(place))
-        ((name, changed),) = change.items()
-        np.savez(place, **{**state, name: changed(state[name])})
-        journal = json.loads((folder / "journal.json").read_text())
-        del journal["sha256"]
-        journal["state"] = segments.checksum(place)
-        (folder / "journal.json").write_text(json.dumps(journal | {"sha256": segments._sum(journal)}))
-        for partial in tmp_path.glob("out.partial*"):
-            partial.unlink()
-        assert "behind frame 16" in broken_off(model, source, out, 18), f"{name}: begun anew"
-        assert annotate(model, source, out, **SETTINGS).resumed == 16
-        assert oracle.decoded(out) == oracle.decoded(undisturbed)
+    name, changed = IMPOSSIBLE[kind]
+    broken_off(model, source, out, 20)
+    place = folder / "state-00000.npz"
+    state = dict(np.load(place))
+    np.savez(place, **{**state, name: changed(state[name])})
+    journal = json.loads((folder / "journal.json").read_text())
+    del journal["sha256"]
+    journal["state"] = segments.checksum(place)
+    (folder / "journal.json").write_text(json.dumps(journal | {"sha256": segments._sum(journal)}))
+    for partial in tmp_path.glob("out.partial*"):
+        partial.unlink()
+    assert "behind frame 16" in broken_off(model, source, out, 18), "begun anew"
+    assert annotate(model, source, out, **SETTINGS).resumed == 16
+    assert oracle.decoded(out) == oracle.decoded(undisturbed)
 
 
 def test_what_is_said_of_going_on_is_true(tmp_path: Path, model: vx.Classifier, source: Path) -> None:
@@ -249,6 +254,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_run_again(
     tmp_path: Path, source: Path, undisturbed: Path, number: signal.Signals

@@ -125,6 +125,7 @@ def same(one: Path, other: Path) -> bool:
     return tables and all(np.array_equal(w.labels, second.labels(w.start)) for w in first)
 
 
+@pytest.mark.slow
 def test_parts_know_their_job(
     tmp_path: Path, source: Path, model: vx.Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def test_ruff_format() -> None:
     run(tool("ruff"), "format", "--check", ".")
 
 
+@pytest.mark.slow
 def test_mypy() -> None:
     run(tool("mypy"))
 

@@ -15,7 +15,7 @@ from torch import nn
 import videxplain as vx
 
 
-@pytest.mark.parametrize("name", ["resnet50", "r3d_18"])
+@pytest.mark.parametrize("name", ["resnet50", pytest.param("r3d_18", marks=pytest.mark.slow)])
 def test_integrated_gradients_equal_captum(name: str) -> None:
     """In double precision: Captum batches the steps otherwise, and in float32 that decides ties in max pools."""
     model, x = copy.deepcopy(network(name)), clips(name, 1).double()
@@ -111,6 +111,7 @@ def test_lrp_epsilon_equals_the_formula(epsilon: float) -> None:
     assert relative_error(ours, slow_epsilon(model.net, x, 1, epsilon)) < 1e-4
 
 
+@pytest.mark.slow
 def test_lrp_epsilon_equals_captum_on_vgg16() -> None:
     pytest.importorskip("zennit")
     model, x = network("vgg16"), clips("vgg16", 1)
@@ -123,7 +124,7 @@ def test_lrp_epsilon_equals_captum_on_vgg16() -> None:
     assert relative_error(ours, as_clip(model, theirs.detach())) < 1e-3
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50"])
+@pytest.mark.parametrize("name", [pytest.param("vgg16", marks=pytest.mark.slow), "resnet50"])
 @pytest.mark.parametrize("method", ["layer-cam", "xgrad-cam"])
 def test_more_cams_equal_pytorch_grad_cam(name: str, method: str) -> None:
     package = pytest.importorskip("pytorch_grad_cam")

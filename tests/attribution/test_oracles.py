@@ -15,7 +15,8 @@ from torch import nn
 import videxplain as vx
 
 TOLERANCE = 1e-5
-NETWORKS = ["vgg16", "resnet50", "c3d", "r2plus1d_18", "r3d_18", "s3d", "efficientnet-lite0"]
+QUICK, LONG = ["c3d", "efficientnet-lite0"], ["vgg16", "resnet50", "r2plus1d_18", "r3d_18", "s3d"]
+NETWORKS = QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in LONG]
 
 
 class CappedReLU(nn.Module):
@@ -100,7 +101,9 @@ def test_grad_cam_and_guided_grad_cam_equal_captum(name: str) -> None:
     assert error < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet-lite0"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet-lite0", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vgg16", "resnet50"))]
+)
 def test_grad_cam_plus_plus_equals_pytorch_grad_cam(name: str) -> None:
     pytorch_grad_cam = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

@@ -237,8 +237,7 @@ def test_batch_with_fewer_regions_is_padded(model: vx.Classifier, x: torch.Tenso
     )
     assert both.shape == (2, K)
     assert both[0].abs().min() > 0
-    if method != "rise":
-        assert both[1, 6:].abs().max() == 0
+    assert both[1, 6:].abs().max() == 0
 
 
 def test_seed_decides(model: vx.Classifier, x: torch.Tensor) -> None:

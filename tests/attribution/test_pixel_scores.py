@@ -74,7 +74,7 @@ def in_double(name: str) -> vx.Classifier:
 
 
 @pytest.mark.parametrize("method", PIXEL_METHODS)
-@pytest.mark.parametrize("name", ["c3d", "resnet50"])
+@pytest.mark.parametrize("name", [pytest.param("c3d", marks=pytest.mark.slow), "resnet50"])
 def test_batch_equals_single_samples(name: str, method: str) -> None:
     """In float64, for in float32 another order of summation may flip which of two near equal values a pool passes."""
     model, x = in_double(name), clips(name, batch=3).double()

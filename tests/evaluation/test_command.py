@@ -12,6 +12,7 @@ from videxplain.attribution.methods import METHODS
 from videxplain.cli import main
 
 
+@pytest.mark.slow
 def test_localization_of_the_bundled_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The supervoxels that guided backpropagation lights lie on what moves; random ones seldom do."""
     out = tmp_path / "run"

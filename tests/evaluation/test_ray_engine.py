@@ -42,6 +42,7 @@ for engine in ("local", "ray"):
 """
 
 
+@pytest.mark.slow
 def test_two_workers_one_of_them_lost_give_the_same_table(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra videxplain[ray] is not installed")
     here = str(Path(__file__).parent)

@@ -26,6 +26,7 @@ from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
 from videxplain.explain import explain
 from videxplain.models import Classifier
+from videxplain.settings import METHOD_SETTINGS, MethodSettings, Voxels
 
 
 def settings(*rows: str, **others: object) -> Settings:
@@ -36,6 +37,7 @@ def means(results: Results, measure: str) -> dict[str, float]:
     return {line.method: line.values[measure].mean for line in summarise(results)}
 
 
+@pytest.mark.slow
 def test_lime_improves_with_its_samples_and_random_is_at_chance(model: Classifier, tmp_path: Path) -> None:
     rows = settings("random", "lime-20", "lime-80", "lime-1000", "guided", reference=1000)
     blobs = Blobs(24)
@@ -108,6 +110,7 @@ def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest
     }
     for name, score in planted.items():
         monkeypatch.setitem(METHODS._items, name, RegionMethod("planted", score))
+        monkeypatch.setitem(METHOD_SETTINGS, name, MethodSettings)
     rows = settings("random", "oracle", "inverted", "occlusion-grey", "grad-cam", "vanilla")
     results = evaluate("localization", model, Blobs(16), tmp_path / "localization", rows)
     for measure in ("pointing", "energy", "iou"):
@@ -265,7 +268,7 @@ def test_randomization_cascades_from_the_last_layer(model: Classifier) -> None:
     assert all(torch.equal(v, original[k]) for k, v in model.net.state_dict().items())
 
 
-def test_methods_that_outlive_the_weights_are_named(tmp_path: Path) -> None:
+def test_methods_that_outlive_the_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores that are the input itself fail the sanity check; a network's own gradients do not."""
     import torch
     from torch import nn
@@ -282,11 +285,9 @@ def test_methods_that_outlive_the_weights_are_named(tmp_path: Path) -> None:
 
     net = Channels()
     model = Classifier(net, clip_length=4, size=(24, 24), cam_layer="conv")
-    METHODS.register("input")(DenseMethod("planted", lambda model, x, target, output: x))
-    try:
-        results = evaluate("sanity", model, Blobs(4), tmp_path, settings("input", "vanilla"))
-    finally:
-        del METHODS._items["input"]
+    monkeypatch.setitem(METHODS._items, "input", DenseMethod("planted", lambda model, x, target, output: x))
+    monkeypatch.setitem(METHOD_SETTINGS, "input", Voxels)
+    results = evaluate("sanity", model, Blobs(4), tmp_path, settings("input", "vanilla"))
     found = caveats(results)
     assert len(found) == 1 and found[0].startswith("input fails")
     assert [line.layer for line in summarise(results) if line.method == "vanilla"] == ["places", "conv"]
@@ -336,6 +337,7 @@ write_report(results, model, Blobs(60), folder)
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_five_times_ends_with_the_same_table(tmp_path: Path) -> None:
     def command(folder: Path) -> list[str]:
         return [sys.executable, "-c", RUN.format(tests=str(Path(__file__).parent), folder=str(folder))]

@@ -23,9 +23,12 @@ FAMILIES = {
     "mvit_v1_b": ("blocks.15.norm1", (8, 7, 7)),
     "swin3d_t": ("norm", (4, 3, 2)),
 }
+QUICK = ("resnet18", "mobilenet_v2", "swin_t", "swin3d_t")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
 def test_cam_layer_is_found_in_every_family(name: str) -> None:
     model = load_model(name, weights="random")
     if name == "swin3d_t":  # these take any size, and at their own they take long

@@ -15,7 +15,7 @@ from videxplain.ops import reference
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the CUDA kernels with")
 
-MODE_OF_ORDER = [("plain", 0), ("plain", 1), ("address", 8)]
+MODE_OF_ORDER = [("plain", 0), ("plain", 1), pytest.param(("address", 8), marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory):
     return lambda mode, csrc=CSRC: compile_kernels(folder, mode, csrc)
 
 
-@pytest.fixture(scope="module", params=MODE_OF_ORDER, ids=[f"{mode}-order{o}" for mode, o in MODE_OF_ORDER])
+@pytest.fixture(scope="module", params=MODE_OF_ORDER, ids="{0[0]}-order{0[1]}".format)
 def emulation(programs, request: pytest.FixtureRequest):
     mode, order = request.param
     with Emulation(programs(mode), order) as running:
@@ -65,6 +65,7 @@ def test_segment_reduce(emulation: Emulation, reduction: str, signed: bool, pres
     assert_scores(emulation, labels, dense, cam, 11, reduction, signed)
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 30), st.integers(1, 40)),
     cam=st.tuples(st.integers(1, 7), st.integers(1, 14), st.integers(1, 50)),
@@ -142,6 +143,7 @@ def test_labels(emulation: Emulation, kind: str, shape, grid) -> None:
     assert_labels(emulation, np.stack([volume(kind, shape), volume("random", shape)]), grid)
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 20), st.integers(1, 37)),
     cells=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6)),
@@ -168,6 +170,7 @@ def test_labels_for_any_settings(
     assert_labels(checked, volume(kind, shape, seed)[None], grid, compactness, spacing, min_size, centres)
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 24), st.integers(1, 70)),
     values=st.integers(1, 5),
@@ -188,6 +191,7 @@ def test_connect_segments_of_any_labels(checked, shape, values, min_size, order,
         assert np.array_equal(found[b], reference.connect_segments(labels[b], labs[b], min_size))
 
 
+@pytest.mark.slow
 def test_threads_that_run_at_once(programs) -> None:
     """Real threads under ThreadSanitizer, two blocks at a time: no barrier is missing, no atomic."""
     with Emulation(programs("thread"), order=9) as running:
@@ -316,9 +320,12 @@ FAULTS = {
         reduces,
     ),
 }
+QUICK = ("wrong place in the list", "wrong neighbour", "wrong row of the map")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAULTS]
+)
 def test_injected_faults_are_found(programs, tmp_path, fault: str) -> None:
     """What the emulated tests are worth: each of these faults, put into the kernels, makes them fail."""
     file, right, wrong, mode, work = FAULTS[fault]
@@ -331,7 +338,9 @@ def test_injected_faults_are_found(programs, tmp_path, fault: str) -> None:
         work(running)
 
 
-@pytest.mark.parametrize("mode", ["plain", "address", "thread"])
+@pytest.mark.parametrize(
+    "mode", ["plain", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("address", "thread"))]
+)
 def test_without_faults_the_same_work_passes(programs, mode: str) -> None:
     with Emulation(programs(mode), order=3) as running:
         for work in (reduces, clusters, connects):

@@ -34,6 +34,7 @@ def refused(name: str, message: str, *arguments: Any) -> None:
             function(*arguments)
 
 
+@pytest.mark.slow
 def test_random_calls() -> None:
     """In a process of its own, which forks: see there."""
     program = Path(__file__).with_name("hostile.py")

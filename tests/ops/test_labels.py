@@ -129,23 +129,59 @@ def test_threads_and_batches_do_not_matter(threads: int) -> None:
             assert np.array_equal(ours.numpy(), theirs)
 
 
+EVERYTHING = """
+import sys
+import numpy as np, torch, torch.nn.functional as F
+import videxplain as vx
+from videxplain import ops
+from videxplain.attribution.secants import Secants
+
+folder, threads = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(threads)
+frames, noise = (torch.from_numpy(np.load(f"{folder}/{name}.npy")) for name in ("frames", "noise"))
+lab = ops.rgb_to_lab(frames[None])
+labels, centres = ops.slic(lab, (2, 4, 5), 10.0)
+connected = ops.connect_segments(labels, lab, 30)
+exact = vx.segment(frames.permute(1, 2, 3, 0).numpy(), n_segments=60, exact=True)
+steps = {}
+for name, function in {"relu6": F.relu6, "pool": lambda x: F.max_pool3d(x, 3, stride=2, padding=1)}.items():
+    x = noise.clone().requires_grad_()
+    with Secants(4, 4):
+        y = function(x)
+    y.backward(torch.linspace(-1, 1, y.numel()).view(y.shape))
+    steps[name] = x.grad
+np.savez(f"{folder}/out.npz", lab=lab, labels=labels, centres=centres, connected=connected, exact=exact, **steps)
+"""
+
+
+@pytest.mark.slow
 @native
-@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
-def test_every_instruction_set_gives_the_same(isa: str, tmp_path) -> None:
-    """In a process of its own, for the choice is made once; a machine without `isa` tests what it falls back to."""
-    lab = volume("real", (5, 33, 45))
-    np.save(tmp_path / "lab.npy", lab)
-    code = (
-        "import sys, numpy as np, torch; from videxplain import ops\n"
-        "lab = torch.from_numpy(np.load(sys.argv[1] + '/lab.npy'))[None]\n"
-        "labels, centres = ops.slic(lab, (2, 4, 5), 10.0)\n"
-        "np.savez(sys.argv[1] + '/out.npz', labels=labels[0], centres=centres[0])"
+def test_every_instruction_set_and_number_of_threads_gives_the_same(tmp_path) -> None:
+    """In processes of their own, for the choice is made once; a machine without one tests what it falls back to."""
+    from skimage.data import astronaut
+
+    t, y, x = np.indices((5, 33, 45))
+    frames = np.ascontiguousarray(astronaut()[y * 9 + t, x * 9 + 2 * t].transpose(3, 0, 1, 2))
+    np.save(tmp_path / "frames.npy", frames)
+    np.save(
+        tmp_path / "noise.npy", 4 * np.random.default_rng(0).standard_normal((4, 5, 9, 18, 19), np.float32)
     )
-    environment = {**os.environ, "VIDEXPLAIN_ISA": isa}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
-    out = np.load(tmp_path / "out.npz")
+    lab = reference.rgb_to_lab(frames)
     labels, centres = reference.slic(lab, (2, 4, 5), 10.0)
-    assert np.array_equal(out["labels"], labels) and np.array_equal(out["centres"], centres)
+    expected = {
+        "lab": lab[None],
+        "labels": labels[None],
+        "centres": centres[None],
+        "connected": reference.connect_segments(labels, lab, 30)[None],
+    }
+    for isa, threads in (("plain", 1), ("avx2", 2), ("avx512", 3)):
+        environment = {**os.environ, "VIDEXPLAIN_ISA": isa}
+        command = [sys.executable, "-c", EVERYTHING, str(tmp_path), str(threads)]
+        subprocess.run(command, env=environment, check=True)
+        with np.load(tmp_path / "out.npz") as found:
+            expected = {**found, **expected}  # of the rest, what came first
+            for name, values in expected.items():
+                assert np.array_equal(found[name], values), f"{name} by {isa} with {threads} threads"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

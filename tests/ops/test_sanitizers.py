@@ -24,7 +24,10 @@ if platform.machine() in ("x86_64", "AMD64"):
     VARIANTS["avx2"] = ("-mavx2", "-mfma")
     VARIANTS["avx512"] = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl")
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels with")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels with"),
+]
 
 
 @pytest.fixture(scope="module", params=SANITIZERS)

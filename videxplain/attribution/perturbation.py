@@ -199,11 +199,12 @@ def rise(
     rows = []
     for clip in _clips(model, x, labels, num_segments, target, fill=fill, batch_size=batch_size, seed=seed):
         generator = torch.Generator().manual_seed(seed)
-        masks = (torch.rand(samples, num_segments, generator=generator) < shown).to(x)
-        values = clip.probability(masks, progress="RISE" if progress else None)
+        masks = (torch.rand(samples, clip.segments_here, generator=generator) < shown).to(x)
+        values = clip.probability(_padded(masks, num_segments), progress="RISE" if progress else None)
         shown_count = masks.sum(dim=0)
         mean_shown = (masks.T.to(values) @ values) / shown_count.clamp(min=1)
-        rows.append(torch.where(shown_count > 0, mean_shown - values.mean(), 0.0))
+        scores = torch.where(shown_count > 0, mean_shown - values.mean(), 0.0)
+        rows.append(_padded(scores[None], num_segments)[0])
     return torch.stack(rows).float()
 
 
