@@ -52,7 +52,7 @@ CLIPS = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(0))
     ids=["softmax", "sigmoid", "exp", "trailing axes", "double", "detached", "dict", "by hand"],
 )
 def test_probabilities_are_refused(head: Head) -> None:
-    with pytest.raises(vx.VidexplainError, match="answers with probabilities .*without its last activation"):
+    with pytest.raises(vx.VidexplainError, match=r"answers with probabilities .*without its last activation"):
         classifier(Headed(head)).predict(CLIPS)
     with pytest.raises(vx.VidexplainError, match="answers with probabilities"):
         vx.pixel_scores(classifier(Headed(head)), CLIPS, "vanilla", 0)
