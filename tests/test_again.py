@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from videxplain.annotate import annotate
 from videxplain.cli import main
 from videxplain.demo import write_moving_objects
 from videxplain.settings import METHOD_SETTINGS, SEGMENTATION_SETTINGS
+from videxplain.video import ffmpeg_executable
 
 NETWORK = {"weights", "precision", "cam_layer", "device"}
 CUTTING = {"segmentation", "segments_from", "segment_scale", "n_segments", "compactness"}
@@ -102,6 +104,19 @@ def test_an_explained_photograph(tmp_path: Path) -> None:
     ids=["stride and hop", "region gradients on a grid"],
 )
 def test_an_annotated_video(video: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    check_annotated(video, tmp_path, options)
+
+
+def test_one_of_several_streams(video: Path, tmp_path: Path) -> None:
+    """The second of two video streams, behind one of sound, so that its place among all is another number."""
+    both = tmp_path / "both.mkv"
+    sources = ["-f", "lavfi", "-i", "sine=d=1", "-f", "lavfi", "-i", "testsrc=d=1:s=64x48", "-i", str(video)]
+    maps = ["-map", "0:a", "-map", "1:v", "-map", "2:v", "-c:v", "libx264"]
+    subprocess.run([ffmpeg_executable(), "-loglevel", "error", *sources, *maps, str(both)], check=True)
+    check_annotated(both, tmp_path, {"stream": 1, "n_segments": 20})
+
+
+def check_annotated(video: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     pytest.importorskip("pyarrow")
     model = vx.load_model("c3d-motion")
     annotate(model, video, tmp_path / "first.mp4", save=tmp_path / "first", **options)

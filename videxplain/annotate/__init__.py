@@ -257,7 +257,7 @@ def annotate(
                     "model": model.name,
                     "frames": summary.frames,
                     "run": {  # what another run has to be given to explain the same windows alike
-                        "stream": video.stream_index,
+                        "stream": stream,
                         "deinterlace": deinterlace,
                         "stride": stride,
                         "hop": hop or span,
