@@ -307,3 +307,14 @@ def test_gradients_through_weights_that_the_input_makes(weight_of: Any, shape: t
     (expected,) = torch.autograd.grad(net(point)[0, 1], point)
     found = vx.pixel_scores(model, x, "vanilla", 1, output="logit").dense
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_noticed_of_an_image_model_is_recorded_for_clips_too() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    net.append(nn.Identity())
+    net[-1].forward = lambda y: F.dropout(y, 0.5)
+    model = vx.Classifier(net, layout="BCHW", size=(32, 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        explanation = vx.explain(model, CLIP, "vanilla", n_segments=8)
+    assert any("different answers" in note for note in explanation.settings["notes"])
