@@ -53,6 +53,8 @@ def test_bad_input_gets_one_sentence(
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
     if "--out" not in filled:
         filled += ["--out", str(tmp_path / "run")]
+    if "--model" not in filled:
+        filled += ["--model", "c3d-motion"]
     assert main(["evaluate", *filled]) == 1
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and message in error[0]
