@@ -35,7 +35,7 @@ def test_localization_of_the_bundled_model(tmp_path: Path, capsys: pytest.Captur
         (["removals"], "did you mean 'removal'"),
         (["removal", "--methods", "guide"], "did you mean 'guided'"),
         (["removal", "--fill", "pink"], "unknown fill 'pink'"),
-        (["removal", "--data", "{tmp}/none"], "there is no data set"),
+        (["removal", "--data", "{tmp}/none"], "there is no data"),
         (["removal", "--segments", "many"], "--segments takes whole numbers"),
         (["removal", "--shard", "1"], "--shard is two numbers"),
         (["removal", "--shard", "3/2", "--count", "1"], "no shard 3 of 2"),
