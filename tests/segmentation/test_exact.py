@@ -110,6 +110,7 @@ def test_anything(shape, n, compactness, spacing, colours, seed) -> None:
     assert_same(frames.astype(np.uint8), n, compactness, spacing)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_library.NATIVE is None, reason=f"no native library: {_library.WHY_NOT}")
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 20), st.integers(1, 40)),
