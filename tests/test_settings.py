@@ -150,3 +150,23 @@ def test_parts_of_names_are_looked_for_first() -> None:
     names = ["goldfinch", "golden retriever", "golf ball", "marigolden"]
     assert "did you mean 'golden retriever' or" in str(unknown_name("class", "golden", names))
     assert "did you mean 'golf ball'" in str(unknown_name("class", "golf", names))
+
+
+def test_a_method_that_is_registered_elsewhere_brings_its_options() -> None:
+    import torch
+
+    from videxplain.attribution.methods import RegionMethod
+
+    def by_size(model, x, labels, num_segments, target, *, power: float = 1.0) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        return torch.stack([torch.bincount(own.flatten(), minlength=num_segments) ** power for own in labels])
+
+    METHODS.register("by-size")(RegionMethod("by the number of voxels", by_size))
+    try:
+        model = vx.load_model("c3d-motion")
+        explanation = vx.explain(model, CLIP, "by-size", n_segments=8, power=2.0)
+        np.testing.assert_allclose(explanation.scores, np.bincount(explanation.labels.ravel()) ** 2.0)
+        assert explanation.settings["power"] == 2.0
+        with pytest.raises(vx.VidexplainError, match="its options are power"):
+            vx.explain(model, CLIP, "by-size", samples=3)
+    finally:
+        del METHODS._items["by-size"], METHOD_SETTINGS["by-size"]

@@ -349,6 +349,10 @@ def _explain(args: argparse.Namespace) -> None:
     if args.output.suffix.lower() != ".png":
         raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
     check_source(args.input)
+    if not args.output.parent.is_dir():
+        raise VidexplainError(
+            f"there is no folder {str(args.output.parent)!r} for {args.output.name}; make it first"
+        )
     from PIL import Image
 
     from videxplain.explain import explain

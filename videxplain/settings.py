@@ -225,6 +225,8 @@ def recorded(settings: MethodSettings) -> dict[str, Any]:
 
 def _is_of(value: Any, hint: Any) -> bool:
     """Whether a value is of the kind that an annotation of this module names."""
+    if hint is Any:
+        return True
     if typing.get_origin(hint) is Literal:
         return isinstance(value, str) and value in typing.get_args(hint)
     if isinstance(hint, types.UnionType):

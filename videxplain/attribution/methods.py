@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any, Literal
 
 import torch
 
 from videxplain.attribution import anytime, cam, multipass, perturbation
 from videxplain.registry import Registry
+from videxplain.settings import METHOD_SETTINGS, Gradient, Guided, MethodSettings, Voxels
 
 Dense = Literal["gradient", "guided", "input-x-gradient"]
 
@@ -71,7 +73,33 @@ class RegionMethod:
 
 
 Method = PixelMethod | DenseMethod | RegionMethod
-METHODS: Registry[Method] = Registry("method")
+
+
+def _settings_of(name: str, method: Method) -> type[MethodSettings]:
+    """The options of a method that `videxplain.settings` does not list: those of its function, taken as they are."""
+    if isinstance(method, PixelMethod):
+        return Voxels if method.dense is None else Guided if method.dense == "guided" else Gradient
+    base: type[MethodSettings] = MethodSettings if isinstance(method, RegionMethod) else Gradient
+    options: list[Any] = [
+        (p.name, Any, field(default=p.default))
+        for p in inspect.signature(method.score).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    ]
+    return make_dataclass(name, options, bases=(base,), frozen=True, kw_only=True)
+
+
+class _Methods(Registry[Method]):
+    def register(self, name: str) -> Callable[[Method], Method]:
+        add = super().register(name)
+
+        def with_settings(method: Method) -> Method:
+            METHOD_SETTINGS.setdefault(name, _settings_of(name, method))
+            return add(method)
+
+        return with_settings
+
+
+METHODS: Registry[Method] = _Methods("method")
 
 
 def _register(name: str, method: Method) -> None:

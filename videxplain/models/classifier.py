@@ -322,7 +322,11 @@ class Classifier:
     def findings(self, x: torch.Tensor) -> Findings:
         """What the network's use on clips of the shape of x (B, C, T, h, w) has shown; the first use tries it out."""
         channels, frames, *size = x.shape[1:]
-        shape = (channels, 1 if self.is_image_model else frames, *size)  # frames go through an image model on their own
+        shape = (
+            channels,
+            1 if self.is_image_model else frames,
+            *size,
+        )  # frames go through an image model on their own
         key = (shape, x.dtype, str(x.device), self.precision)
         if key not in self._findings:
             self._findings[key] = try_out(self, x)
