@@ -351,7 +351,7 @@ def _explain(args: argparse.Namespace) -> None:
     check_source(args.input)
     if not args.output.parent.is_dir():
         raise VidexplainError(
-            f"there is no folder {str(args.output.parent)!r} for {args.output.name}; make it first"
+            f"cannot write {args.output}: there is no folder {str(args.output.parent)!r}; make it first"
         )
     from PIL import Image
 
