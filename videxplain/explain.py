@@ -236,7 +236,6 @@ def explain_anytime(
         seed=seed,
     )
     settings = {
-        **_provenance(model, inputs.x),
         **inputs.settings_of(0),
         "levels": levels,
         "leaders": leaders,
@@ -249,7 +248,12 @@ def explain_anytime(
                 0,
                 scores=_numpy(estimate.scores),
                 method="region-gradient",
-                settings={**settings, "seed": seed, "passes": estimate.passes},
+                settings={
+                    **_provenance(model, inputs.x),
+                    **settings,
+                    "seed": seed,
+                    "passes": estimate.passes,
+                },
                 **_decision(model, decided, 0),
             ),
             _numpy(estimate.standard_error),
