@@ -29,8 +29,9 @@ BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 """Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
 FILLS = ("mean", "grey", "black", "blur", "noise")
 OUTPUTS = ("tempered", "log-odds", "probability", "logit")
-_CONFIRMATIONS = 3
-"""Replayed passes of a network that are compared with whole ones; of each one clip."""
+_CONFIRMATIONS, _COMPARED = 3, 8
+"""Replayed passes of a network that are compared with whole ones, by one clip of each: until so many that changed the
+answer were right, or as many at the most."""
 _MISSED = 0.1
 """Share of the changes from mask to mask that slopes of chords may miss; in networks of convolutions, rectifiers and
 max pools it is rounding."""
@@ -170,8 +171,9 @@ class MaskedClip:
         """Whether a replayed pass gave what a whole one gives; the first few that change anything are compared."""
         if not bool(torch.isfinite(logits).all()):
             return False
-        if self.findings.confirmed_replays >= _CONFIRMATIONS:
+        if self.findings.confirmed_replays >= _CONFIRMATIONS or self.findings.compared_replays >= _COMPARED:
             return True
+        self.findings.compared_replays += 1
         expected = self.model.frame_logits(self.compose(z[:1]))
         recording.replayed += 1
         before = recording.logits[rows][:1]

@@ -37,8 +37,8 @@ class Findings:
         Whether it answers a clip alike alone and in a batch; where not, clips go through it one by one.
     replays
         Whether passes that compute boxes only (`incremental`) equal whole ones, as far as it was tried.
-    confirmed_replays
-        How many of them have been compared with a whole pass.
+    compared_replays, confirmed_replays
+        How many of them have been compared with a whole pass, and how many of these changed the answer, alike.
     notes
         What the user should know, in sentences.
     """
@@ -46,6 +46,7 @@ class Findings:
     is_deterministic: bool = True
     is_independent: bool = True
     replays: bool = True
+    compared_replays: int = 0
     confirmed_replays: int = 0
     notes: list[str] = field(default_factory=list)
 
