@@ -31,9 +31,8 @@ import numpy as np
 import torch
 
 import videxplain as vx
-from videxplain.attribution.anytime import LEADERS, estimates
-from videxplain.attribution.levels import LEVELS, SECANTS, TANGENTS
-from videxplain.attribution.masking import OUTPUTS, MaskedClip
+from videxplain.attribution.mask_sampling import LEVELS, SECANTS, TANGENTS
+from videxplain.attribution.region_gradient import LEADERS, estimates
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
 from videxplain.evaluation.measures import (
@@ -44,6 +43,7 @@ from videxplain.evaluation.measures import (
     removed_until_change,
 )
 from videxplain.evaluation.summary import bootstrap
+from videxplain.passes.masked_clip import OUTPUTS, MaskedClip
 
 PASSES = (1, 2, 4, 8, 16, 32, 64)
 SHIPPED = "region-gradient"

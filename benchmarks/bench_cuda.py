@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 import videxplain as vx
 from videxplain import ops
-from videxplain.evaluation.moving_objects import generate
+from videxplain.synthetic.moving_objects import generate
 
 CALLS = 20
 CLIPS = {

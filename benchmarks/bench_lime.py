@@ -20,7 +20,7 @@ import skimage.data
 import torch
 
 import videxplain as vx
-from videxplain.evaluation.moving_objects import generate
+from videxplain.synthetic.moving_objects import generate
 
 ROUNDS = int(os.environ.get("VIDEXPLAIN_ROUNDS", "3"))
 SAMPLES = (50, 75, 100)

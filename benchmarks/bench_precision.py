@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 import videxplain as vx
 from videxplain.attribution import METHODS, PixelMethod
-from videxplain.evaluation.moving_objects import generate
+from videxplain.synthetic.moving_objects import generate
 
 ROUNDS = int(os.environ.get("VIDEXPLAIN_ROUNDS", "5"))
 NETWORKS = {"vgg16": "random", "resnet50": "random", "c3d": "random", "c3d-motion": None}

@@ -22,7 +22,7 @@ from skimage.segmentation import slic
 
 import videxplain as vx
 from videxplain.clip import Geometry
-from videxplain.evaluation.moving_objects import generate
+from videxplain.synthetic.moving_objects import generate
 
 LENGTH, STRIDE, SIZE = 16, 2, (112, 112)
 GENERATED = 20

@@ -13,10 +13,10 @@ import torch
 import videxplain as vx
 from videxplain.annotate import annotate
 from videxplain.attribution import METHODS
-from videxplain.attribution.masking import FILLS
 from videxplain.cli import main
 from videxplain.demo import write_moving_objects
-from videxplain.evaluation.moving_objects import generate
+from videxplain.passes.masked_clip import FILLS
+from videxplain.synthetic.moving_objects import generate
 
 pytestmark = [
     pytest.mark.cuda,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain.attribution.levels import LEVELS
-from videxplain.attribution.masking import FILLS
+from videxplain.attribution.mask_sampling import LEVELS
 from videxplain.attribution.methods import METHODS, PixelMethod
 from videxplain.evaluation.command import EXPERIMENTS
 from videxplain.evaluation.experiments import EXPERIMENTS as MEASURED
+from videxplain.passes.masked_clip import FILLS
 from videxplain.segmentation import SEGMENTATIONS
 from videxplain.settings import (
     METHOD_SETTINGS,

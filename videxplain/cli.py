@@ -355,7 +355,7 @@ def _explain(args: argparse.Namespace) -> None:
         )
     from PIL import Image
 
-    from videxplain.explain import explain
+    from videxplain.explanations.explain import explain
     from videxplain.files import whole_file
 
     model = load(args)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from videxplain.annotate import annotate
-from videxplain.evaluation.moving_objects import generate_video
 from videxplain.models import DEFAULT_MODEL, load_model
+from videxplain.synthetic.moving_objects import generate_video
 from videxplain.video import VideoWriter, check_output
 
 RATE = 30

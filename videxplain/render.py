@@ -16,7 +16,7 @@ from videxplain.errors import unknown_name
 
 if TYPE_CHECKING:
     from videxplain.clip import Geometry
-    from videxplain.explanation import Explanation
+    from videxplain.explanations.explanation import Explanation
 
 STYLES = ("heat", "outline", "spotlight", "side-by-side")
 

@@ -14,7 +14,7 @@ from videxplain.errors import VidexplainError, unknown_name
 Fill = Literal["mean", "grey", "black", "blur", "noise"]
 """What takes a hidden supervoxel's place; see `MaskedClip`."""
 Levels = Literal["secants", "arcsine", "centred", "stratified", "uniform", "half", "path", "diagonal"]
-"""Where region gradients are taken; see `videxplain.attribution.levels`."""
+"""Where region gradients are taken; see `videxplain.attribution.mask_sampling`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,14 @@ class Guided(Gradient):
 
 @dataclass(frozen=True, kw_only=True)
 class IntegratedGradients(Gradient):
-    """`videxplain.attribution.multipass.integrated_gradients`."""
+    """`videxplain.attribution.dense_methods.integrated_gradients`."""
 
     steps: int = _count(32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothGrad(Guided):
-    """`videxplain.attribution.multipass.smoothgrad`."""
+    """`videxplain.attribution.dense_methods.smoothgrad`."""
 
     samples: int = _count(16)
     noise: float = 0.15
@@ -89,7 +89,7 @@ class SmoothGrad(Guided):
 
 @dataclass(frozen=True, kw_only=True)
 class LrpEpsilon(Voxels):
-    """`videxplain.attribution.multipass.lrp_epsilon`."""
+    """`videxplain.attribution.dense_methods.lrp_epsilon`."""
 
     epsilon: float = 1e-6
 
@@ -113,7 +113,7 @@ class Masking(MethodSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RegionGradient(Masking):
-    """`videxplain.attribution.anytime.region_gradient`."""
+    """`videxplain.attribution.region_gradient.region_gradient`."""
 
     passes: int = _count(16)
     until: float | None = None

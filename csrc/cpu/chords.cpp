@@ -1,4 +1,4 @@
-// Backward passes along chords: what videxplain/attribution/secants.py does with tensors, each value read once.
+// Backward passes along chords: what videxplain/passes/secants.py does with tensors, each value read once.
 // Compiled once for each instruction set.
 #include <algorithm>
 #include <atomic>

@@ -14,7 +14,6 @@ from sklearn.metrics import pairwise_distances
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.masking import FILLS, TEMPERATURE, MaskedClip
 from videxplain.attribution.perturbation import (
     kernel_shap,
     lime_batched,
@@ -24,6 +23,7 @@ from videxplain.attribution.perturbation import (
     rise,
     shapley_regression,
 )
+from videxplain.passes.masked_clip import FILLS, TEMPERATURE, MaskedClip
 
 K, SIZE = 12, (3, 12, 16)
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.masking import MaskedClip
 from videxplain.errors import VidexplainWarning
+from videxplain.passes.masked_clip import MaskedClip
 
 CLIP = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
 T, Y, X = np.indices((8, 32, 32))

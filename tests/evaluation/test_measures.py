@@ -8,7 +8,6 @@ import torch
 from conftest import LENGTH, SIZE, bright
 from scipy.stats import spearmanr
 
-from videxplain.attribution.masking import MaskedClip
 from videxplain.evaluation.measures import (
     agreement,
     area_under_curve,
@@ -18,6 +17,7 @@ from videxplain.evaluation.measures import (
     removed_until_change,
 )
 from videxplain.models import Classifier
+from videxplain.passes.masked_clip import MaskedClip
 
 K = 24
 

@@ -24,7 +24,7 @@ from videxplain.evaluation.item import Item, Settings, parse_rows
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
-from videxplain.explain import explain
+from videxplain.explanations.explain import explain
 from videxplain.models import Classifier
 from videxplain.settings import METHOD_SETTINGS, MethodSettings, Voxels
 

@@ -215,7 +215,7 @@ def test_damaged_files_get_one_sentence(content: bytes, suffix: str, tmp_path: P
 
 
 def test_bundled_model_tells_motions_apart() -> None:
-    from videxplain.evaluation.moving_objects import CLASSES, generate
+    from videxplain.synthetic.moving_objects import CLASSES, generate
 
     model = load_model()
     assert model.name == "c3d-motion" and tuple(model.labels) == CLASSES

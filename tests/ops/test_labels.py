@@ -135,7 +135,7 @@ import sys
 import numpy as np, torch, torch.nn.functional as F
 import videxplain as vx
 from videxplain import ops
-from videxplain.attribution.secants import Secants
+from videxplain.passes.secants import Secants
 
 folder, threads = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(threads)

@@ -17,9 +17,9 @@ from skimage.util import img_as_float
 
 import videxplain as vx
 from videxplain import ops
-from videxplain.evaluation import moving_objects
 from videxplain.ops import _library, _numba_exact
 from videxplain.segmentation import exact
+from videxplain.synthetic import moving_objects
 
 
 def assert_same(frames: np.ndarray, n: int, compactness: float, spacing=(1.0, 1.0, 1.0)) -> None:

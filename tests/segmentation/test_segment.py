@@ -11,8 +11,8 @@ from skimage.data import astronaut, chelsea
 from skimage.segmentation import quickshift, slic
 
 import videxplain as vx
-from videxplain.evaluation import moving_objects
 from videxplain.segmentation import SEGMENTATIONS, grid_for
+from videxplain.synthetic import moving_objects
 
 
 def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:

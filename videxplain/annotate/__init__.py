@@ -31,7 +31,7 @@ from videxplain.video.segments import ResumableWriter, State
 from videxplain.video.writer import default_codec
 
 if TYPE_CHECKING:
-    from videxplain.explanation import Explanation
+    from videxplain.explanations.explanation import Explanation
     from videxplain.models import Classifier
 
 __all__ = ["Summary", "annotate", "profile_table"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from videxplain.explanation import Explanation
+from videxplain.explanations.explanation import Explanation
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from videxplain.own_folder import OwnFolder, checksum, sync
 from videxplain.reading import ALWAYS_FIT, MOST_EXPANSION, check_format, open_file, read_array, read_json
 
 if TYPE_CHECKING:
-    from videxplain.explanation import Explanation
+    from videxplain.explanations.explanation import Explanation
 
 FORMAT, FORMAT_VERSION = "videxplain.explanations", 1
 _MANIFEST, _WINDOWS, _SUPERVOXELS, _LABELS = (

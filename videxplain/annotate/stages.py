@@ -15,8 +15,8 @@ from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
-from videxplain.explain import explain
-from videxplain.memory import give_back
+from videxplain.explanations.explain import explain
+from videxplain.passes.memory import give_back
 from videxplain.render import Painter, Timeline, Untouched
 from videxplain.video import Frame, Video
 from videxplain.video.encoder import Encoding, Pictures
@@ -25,7 +25,7 @@ from videxplain.video.segments import ResumableWriter, State
 
 if TYPE_CHECKING:
     from videxplain.annotate import Summary
-    from videxplain.explanation import Explanation
+    from videxplain.explanations.explanation import Explanation
     from videxplain.models import Classifier
 
 Job: TypeAlias = "tuple[list[Clip], list[np.ndarray]]"  # clips, and the labels of each

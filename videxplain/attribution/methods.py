@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from videxplain.attribution import anytime, cam, multipass, perturbation
+from videxplain.attribution import cam, dense_methods, perturbation, region_gradient
 from videxplain.registry import Registry
 from videxplain.settings import METHOD_SETTINGS, Gradient, Guided, MethodSettings, Voxels
 
@@ -132,15 +132,16 @@ _register("layer-cam", PixelMethod("LayerCAM", gradient_cam=cam.layer_cam))
 _register("xgrad-cam", PixelMethod("XGrad-CAM", gradient_cam=cam.xgrad_cam))
 _register("eigen-cam", PixelMethod("Eigen-CAM, for no class in particular", activation_cam=cam.eigen_cam))
 _register(
-    "integrated-gradients", DenseMethod("integrated gradients from black", multipass.integrated_gradients)
+    "integrated-gradients", DenseMethod("integrated gradients from black", dense_methods.integrated_gradients)
 )
-_register("smoothgrad", DenseMethod("mean gradient over noisy copies of the clip", multipass.smoothgrad))
+_register("smoothgrad", DenseMethod("mean gradient over noisy copies of the clip", dense_methods.smoothgrad))
 _register(
-    "lrp-epsilon", DenseMethod("relevance propagation, epsilon rule (needs zennit)", multipass.lrp_epsilon)
+    "lrp-epsilon",
+    DenseMethod("relevance propagation, epsilon rule (needs zennit)", dense_methods.lrp_epsilon),
 )
 _register(
     "lrp-alpha-beta",
-    DenseMethod("relevance propagation, alpha 2 beta 1 (needs zennit)", multipass.lrp_alpha_beta),
+    DenseMethod("relevance propagation, alpha 2 beta 1 (needs zennit)", dense_methods.lrp_alpha_beta),
 )
 
 
@@ -162,7 +163,7 @@ _register("random", RegionMethod("uniform random scores, the baseline", random_s
 _register(
     "region-gradient",
     RegionMethod(
-        "mean effect of showing each supervoxel, from a few backward passes", anytime.region_gradient
+        "mean effect of showing each supervoxel, from a few backward passes", region_gradient.region_gradient
     ),
 )
 _register(

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from videxplain.attribution.masking import MaskedClip
 from videxplain.errors import unknown_name
+from videxplain.passes.masked_clip import MaskedClip
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
-from videxplain.evaluation import moving_objects
+from videxplain.synthetic import moving_objects
 
 GENERATED = "generated"
 PHOTOGRAPHS = "photographs"

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from videxplain.attribution.masking import FILLS, MaskedClip
 from videxplain.attribution.perturbation import lime_coefficients
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.evaluation.datasets import Sample, class_index
-from videxplain.explain import explain
-from videxplain.explanation import Explanation
+from videxplain.explanations.explain import explain
+from videxplain.explanations.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
+from videxplain.passes.masked_clip import FILLS, MaskedClip
 from videxplain.segmentation import segment
 from videxplain.settings import METHOD_SETTINGS, SEGMENTATION_SETTINGS
 

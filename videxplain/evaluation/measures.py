@@ -9,7 +9,7 @@ import torch
 from scipy.stats import rankdata
 
 if TYPE_CHECKING:
-    from videxplain.attribution.masking import MaskedClip
+    from videxplain.passes.masked_clip import MaskedClip
 
 
 def best_first(scores: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from videxplain.evaluation.paper import network_of, published
 from videxplain.evaluation.plots import plots
 from videxplain.evaluation.runner import Results
 from videxplain.evaluation.summary import Line, caveats, show, summarise, to_csv
-from videxplain.explanation import Explanation
+from videxplain.explanations.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from videxplain.models.onednn import SMALL, lone_conv3d
+from videxplain.ops.onednn import SMALL, lone_conv3d
 
 # (name, channels in units of `width`) of the eight 3x3x3 convolutions; a pooling follows each group.
 _GROUPS: tuple[tuple[tuple[str, int], ...], ...] = (

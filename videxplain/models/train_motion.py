@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from videxplain.evaluation import moving_objects
 from videxplain.models.c3d import C3D
+from videxplain.synthetic import moving_objects
 
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 FIRST_TRAINING_SEED = 1_000_000

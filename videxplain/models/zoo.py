@@ -108,8 +108,8 @@ def _c3d(request: Request) -> Classifier:
 
 def _c3d_motion(request: Request) -> Classifier:
     if request.weights == "random":
-        from videxplain.evaluation.moving_objects import CLASSES
         from videxplain.models.train_motion import MEAN, STD
+        from videxplain.synthetic.moving_objects import CLASSES
 
         classes = request.num_classes or len(CLASSES)
         with _seeded():

@@ -37,7 +37,7 @@ CHORDS = {
     "max_pool_chords": "(Tensor x, Tensor y, Tensor places, Tensor gradient, Tensor(a!) out, int ring, int step)"
     " -> ()",
 }
-"""Native only and on a CPU: `videxplain.attribution.secants` has torch do the same elsewhere."""
+"""Native only and on a CPU: `videxplain.passes.secants` has torch do the same elsewhere."""
 SUM, MEAN, MAX = range(3)
 
 _library = torch.library.Library("videxplain", "DEF")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from videxplain.errors import VidexplainError
-from videxplain.evaluation.moving_objects import (
+from videxplain.synthetic.moving_objects import (
     CLASSES,
     EASY,
     STANDARD,

@@ -328,7 +328,7 @@ def test_notebook_picture(model: vx.Classifier) -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        "videxplain.explain",
+        "videxplain.explanations.explain",
         *(pytest.param(f"videxplain.{name}", marks=pytest.mark.slow) for name in ("evaluation.item", "cli")),
     ],
 )

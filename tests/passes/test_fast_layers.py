@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import videxplain as vx
-from videxplain.attribution import fast_layers
-from videxplain.attribution.fast_layers import FastLayers
 from videxplain.models.c3d import LoneConv3d
+from videxplain.passes import fast_layers
+from videxplain.passes.fast_layers import FastLayers
 
 
 def network(x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:

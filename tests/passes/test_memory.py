@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from videxplain import memory
+from videxplain.passes import memory
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="glibc's malloc"
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 SCRIPT = """
 import json, resource, sys, torch
-from videxplain import memory
+from videxplain.passes import memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

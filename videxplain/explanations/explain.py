@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from videxplain import __version__
-from videxplain.attribution.anytime import default_leaders, estimates
-from videxplain.attribution.levels import SECANTS
-from videxplain.attribution.masking import MaskedClip
+from videxplain.attribution.mask_sampling import SECANTS
 from videxplain.attribution.methods import METHODS, Method, RegionMethod
-from videxplain.attribution.scores import PixelScores, Target, pixel_scores_of
+from videxplain.attribution.region_gradient import default_leaders, estimates
+from videxplain.attribution.voxel_scores import PixelScores, Target, pixel_scores_of
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.explanation import Explanation
-from videxplain.inputs import ClipLike, pictures_for, prepare, refuse_fine
+from videxplain.explanations.explanation import Explanation
+from videxplain.explanations.inputs import ClipLike, pictures_for, prepare, refuse_fine
 from videxplain.ops import segment_reduce
+from videxplain.passes.masked_clip import MaskedClip
 from videxplain.settings import SEGMENTS_FROM, MethodSettings, Voxels, recorded, settings_for
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def explain_anytime(
         At most how many. Other levels than "secants" are laid out for this many, so that stopping early costs some of
         their evenness.
     levels, leaders, fill, output, seed
-        As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.levels` lists the levels.
+        As the options of `region-gradient`; `LEVELS` in `videxplain.attribution.mask_sampling` lists the levels.
     batch_size
         Passes from one result to the next; by default as many as go through the network at once, of secants at least 4.
     clip, target, segmentation, n_segments, compactness, labels

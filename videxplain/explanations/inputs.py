@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from videxplain.attribution.scores import Target, pixel_scores_of
+from videxplain.attribution.voxel_scores import Target, pixel_scores_of
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, kind_of
-from videxplain.explanation import Explanation
+from videxplain.explanations.explanation import Explanation
 from videxplain.segmentation import segment
 from videxplain.settings import segmentation_for
 

@@ -25,8 +25,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from videxplain.attribution.secants import ELEMENTWISE, MAX_POOLS, named, pool_settings
-from videxplain.models.onednn import Convolution, lone_conv3d
+from videxplain.ops.onednn import Convolution, lone_conv3d
+from videxplain.passes.secants import ELEMENTWISE, MAX_POOLS, named, pool_settings
 
 Box = tuple[slice, ...]
 """Where something is: a slice for each axis behind the channels."""

@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from videxplain.attribution.incremental import Recording, Rows
-from videxplain.attribution.levels import LEVELS, SECANTS, TANGENTS, Draw, rings
-from videxplain.attribution.masking import MaskedClip
+from videxplain.attribution.mask_sampling import LEVELS, SECANTS, TANGENTS, Draw, rings
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.passes.incremental import Recording, Rows
+from videxplain.passes.masked_clip import MaskedClip
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier

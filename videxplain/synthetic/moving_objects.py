@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.evaluation.textures import TexturedObject, patch
+from videxplain.synthetic.textures import TexturedObject, patch
 
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "grow", "shrink")
 

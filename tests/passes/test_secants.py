@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from captum.attr import DeepLift
 from torch import nn
 
-from videxplain.attribution import secants
-from videxplain.attribution.secants import Secants
 from videxplain.ops import _library
+from videxplain.passes import secants
+from videxplain.passes.secants import Secants
 
 
 class Rectified(nn.Module):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from videxplain.attribution.fast_layers import fast_layers
-from videxplain.attribution.guided import GuidedRule
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
 from videxplain.models.input_form import in_one_line
+from videxplain.passes.fast_layers import fast_layers
+from videxplain.passes.guided import GuidedRule
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from scipy.ndimage import find_objects
 from tqdm import tqdm
 
-from videxplain import memory
-from videxplain.attribution.fast_layers import fast_layers
-from videxplain.attribution.incremental import Box, Recording, Rows, around
-from videxplain.attribution.passes import derivatives
-from videxplain.attribution.secants import Secants
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.models.trial import rounding
+from videxplain.passes import memory
+from videxplain.passes.fast_layers import fast_layers
+from videxplain.passes.forward_pass import derivatives
+from videxplain.passes.incremental import Box, Recording, Rows, around
+from videxplain.passes.secants import Secants
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier

@@ -145,7 +145,7 @@ class Explanation:
         """Writes `arrays.npz` and `manifest.json` into `folder`, all or nothing; replaces an earlier one there."""
         folder = Path(folder)
         manifest = {
-            "format": "videxplain.explanation",
+            "format": "videxplain.explanations.explanation",
             "version": FORMAT_VERSION,
             "method": self.method,
             "settings": self.settings,
@@ -177,7 +177,7 @@ class Explanation:
         folder = Path(folder)
         try:
             manifest = read_json(folder / _MANIFEST)
-            check_format(manifest, "videxplain.explanation", FORMAT_VERSION)
+            check_format(manifest, "videxplain.explanations.explanation", FORMAT_VERSION)
             geometry = Geometry.from_dict(manifest["geometry"])
             times = tuple(fraction(time) for time in manifest["times"])
             arrays = read_arrays(

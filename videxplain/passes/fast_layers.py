@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from videxplain.attribution.secants import is_checkpointed
-from videxplain.models.onednn import Convolution, convolution, is_plain, lone_conv3d, serves
+from videxplain.ops.onednn import Convolution, convolution, is_plain, lone_conv3d, serves
+from videxplain.passes.secants import is_checkpointed
 
 _LARGE = 1 << 20
 """Weights from which on a linear layer's time is that of reading them."""

@@ -13,11 +13,11 @@ from torch import nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
 
 import videxplain as vx
-from videxplain.attribution.fast_layers import FastLayers
-from videxplain.attribution.incremental import Box, Recording
-from videxplain.attribution.masking import MaskedClip
 from videxplain.attribution.perturbation import occlusion
-from videxplain.attribution.secants import Secants
+from videxplain.passes.fast_layers import FastLayers
+from videxplain.passes.incremental import Box, Recording
+from videxplain.passes.masked_clip import MaskedClip
+from videxplain.passes.secants import Secants
 
 SIZE = (6, 20, 17)
 BOXES = {

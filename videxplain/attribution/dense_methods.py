@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from videxplain.attribution.levels import gauss_legendre
-from videxplain.attribution.masking import uniform
-from videxplain.attribution.passes import ForwardPass
+from videxplain.attribution.mask_sampling import gauss_legendre
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.models.classifier import evaluating
+from videxplain.passes.forward_pass import ForwardPass
+from videxplain.passes.masked_clip import uniform
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from videxplain.attribution.secants import ELEMENTWISE, is_in_place
+from videxplain.passes.secants import ELEMENTWISE, is_in_place
 
 
 def _is_zero(bound: torch.Tensor | None) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from videxplain.attribution.methods import METHODS, DenseMethod, PixelMethod, RegionMethod
-from videxplain.attribution.passes import ForwardPass
 from videxplain.errors import VidexplainError
+from videxplain.passes.forward_pass import ForwardPass
 from videxplain.settings import Gradient, Guided, MethodSettings, settings_for
 
 if TYPE_CHECKING:

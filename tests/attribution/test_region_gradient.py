@@ -9,16 +9,16 @@ import torch
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.anytime import (
+from videxplain.attribution.mask_sampling import TANGENTS, rings
+from videxplain.attribution.region_gradient import (
     EXCHANGED,
     LEADERS,
     _Changes,
     estimates,
     region_gradient,
 )
-from videxplain.attribution.incremental import Recording, Rows
-from videxplain.attribution.levels import TANGENTS, rings
-from videxplain.attribution.masking import MaskedClip
+from videxplain.passes.incremental import Recording, Rows
+from videxplain.passes.masked_clip import MaskedClip
 
 K = 6
 RANDOM = ("secants", "uniform", "centred", "stratified", "arcsine")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution import GuidedRule
+from videxplain.passes.guided import GuidedRule
 
 FORMS = {
     "nn.ReLU": lambda x: nn.ReLU()(x),

@@ -1,0 +1,1 @@
+"""Generated clips with known answers, and the textures they are made of."""
