@@ -1,21 +1,34 @@
-"""Named things that the command line can list: scoring methods, segmentations, models."""
+"""Named things that the command line can list: scoring methods, segmentations, networks, data sets, experiments."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-from videxplain.errors import unknown_name
+from videxplain.errors import VidexplainError, VidexplainWarning, unknown_name
 
 Item = TypeVar("Item")
 
 
 class Registry(Generic[Item]):
-    """Ordered mapping from a name to an item; a wrong name is answered with the nearest right ones."""
+    """Ordered mapping from a name to an item; a wrong name is answered with the nearest right ones.
 
-    def __init__(self, kind: str) -> None:
+    Parameters
+    ----------
+    kind
+        What the items are, for sentences.
+    plugins
+        The group of entry points by which installed packages add items of their own, such as "videxplain.methods".
+        They are loaded when a name is asked for that is not here, or all are listed.
+    """
+
+    def __init__(self, kind: str, plugins: str | None = None) -> None:
         self.kind = kind
         self._items: dict[str, Item] = {}
+        self._plugins = plugins
+        self._broken: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[Item], Item]:
         """Decorator that files an item under `name` and returns it unchanged."""
@@ -28,17 +41,49 @@ class Registry(Generic[Item]):
 
         return add
 
+    def _load_plugins(self) -> None:
+        """What installed packages add, once; one that fails is left out with a warning."""
+        group, self._plugins = self._plugins, None
+        for entry in entry_points(group=group) if group else ():
+            there = self._items.get(entry.name)
+            try:
+                item = entry.load()
+            except Exception as error:  # of whatever a package does when it is imported
+                self._broken[entry.name] = f"{type(error).__name__}: {error}"
+                where = entry.dist.name if entry.dist else entry.value
+                warnings.warn(
+                    f"the {self.kind} {entry.name!r} of {where} could not be loaded ({self._broken[entry.name]}) and "
+                    "is left out",
+                    VidexplainWarning,
+                    stacklevel=2,
+                )
+                continue
+            if there is not None:
+                warnings.warn(
+                    f"the {self.kind} {entry.name!r} of {entry.value} has a name that is taken, and is left out",
+                    VidexplainWarning,
+                    stacklevel=2,
+                )
+            elif entry.name not in self._items:  # unless its module has registered it
+                self.register(entry.name)(item)
+
     def __getitem__(self, name: str) -> Item:
-        try:
-            return self._items[name]
-        except KeyError:
-            raise unknown_name(self.kind, name, self._items) from None
+        if name not in self:
+            if name in self._broken:
+                raise VidexplainError(
+                    f"the {self.kind} {name!r} could not be loaded ({self._broken[name]}); mend the package it is from"
+                )
+            raise unknown_name(self.kind, name, self._items)
+        return self._items[name]
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._items:
+            self._load_plugins()
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
+        self._load_plugins()
         return iter(self._items)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(list(iter(self)))
