@@ -32,7 +32,7 @@ import torch
 
 import videxplain as vx
 from videxplain.attribution.mask_sampling import LEVELS, SECANTS, TANGENTS
-from videxplain.attribution.region_gradient import LEADERS, estimates
+from videxplain.attribution.region_gradient import REFINED, estimates
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
 from videxplain.evaluation.measures import (
@@ -49,7 +49,7 @@ PASSES = (1, 2, 4, 8, 16, 32, 64)
 SHIPPED = "region-gradient"
 ESTIMATORS: dict[str, dict[str, Any]] = {
     SHIPPED: {"levels": SECANTS},
-    "leaders": {"levels": SECANTS, "leaders": LEADERS},
+    "leaders": {"levels": SECANTS, "leaders": REFINED},
     **{name: {"levels": name, "leaders": 0, "output": "log-odds"} for name in LEVELS},
 }
 SCHEDULE = {

@@ -100,10 +100,10 @@ EXPLANATIONS = {
     "8 passes": {"method": "region-gradient", "passes": 8},
     "16 passes": {"method": "region-gradient", "passes": 16},
     "occlusion": {"method": "occlusion"},
-    "LIME-100": {"method": "lime-batched", "samples": 100},
-    "LIME-500": {"method": "lime-batched", "samples": 500},
-    "LIME-1000": {"method": "lime-batched", "samples": 1000},
-    "lime package, 100": {"method": "lime", "samples": 100},
+    "LIME-100": {"method": "lime", "samples": 100},
+    "LIME-500": {"method": "lime", "samples": 500},
+    "LIME-1000": {"method": "lime", "samples": 1000},
+    "lime package, 100": {"method": "lime", "samples": 100, "batched": False},
 }
 
 

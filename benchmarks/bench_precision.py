@@ -40,7 +40,7 @@ def test_precision(benchmark, capsys, name: str) -> None:
             for precision, times in seconds.items():
                 model.adapted(precision=precision)
                 start = time.perf_counter()
-                scores[precision] = vx.explain(model, clip, method, labels=labels, output="logit").scores
+                scores[precision] = vx.explain(model, clip, method, labels=labels, score="logit").scores
                 if round_ > 0:  # the first one does not count
                     times.append(time.perf_counter() - start)
         exact, fast = (float(np.median(times)) for times in seconds.values())

@@ -19,6 +19,7 @@ import torch
 from videxplain import ops
 from videxplain.annotate.supervoxels import Supervoxels, overlaps
 from videxplain.clip import Geometry
+from videxplain.settings import Segmentation
 from videxplain.video import open_video
 
 LENGTH, STRIDE, SIZE, SEGMENTS, COMPACTNESS = 16, 2, (112, 112), 200, 10.0
@@ -44,7 +45,7 @@ def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:
 
 
 def measure(clips: list, warm: bool) -> tuple[float, float, float]:
-    supervoxels = Supervoxels("slic", SEGMENTS, COMPACTNESS, warm=warm)
+    supervoxels = Supervoxels(Segmentation(name="slic", n_segments=SEGMENTS, compactness=COMPACTNESS), warm=warm)
     before, kept, variation, counts = None, [], [], []
     for clip in clips:
         labels, numbers = supervoxels(clip)

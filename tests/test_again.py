@@ -15,13 +15,13 @@ from skimage.data import astronaut
 
 import videxplain as vx
 from videxplain.annotate import annotate
+from videxplain.attribution.methods import METHODS
 from videxplain.cli import main
 from videxplain.demo import write_moving_objects
-from videxplain.settings import METHOD_SETTINGS, SEGMENTATION_SETTINGS
 from videxplain.video import ffmpeg_executable
 
 NETWORK = {"weights", "precision", "cam_layer", "device"}
-CUTTING = {"segmentation", "segments_from", "segment_scale", "n_segments", "compactness"}
+CUTTING = {"segmentation", "source", "scale", "n_segments", "compactness"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def again(saved: vx.Explanation) -> vx.Explanation:
     network = {name: settings[name] for name in NETWORK if name in settings}
     model = vx.load_model(settings["model"], **network)
     assert model.fingerprint() == settings["model_sha256"]
-    source = settings["source"]
+    source = settings["clip"]
     if source.endswith(".png"):
         clip = vx.Clip.from_image(source)
     else:
@@ -46,7 +46,7 @@ def again(saved: vx.Explanation) -> vx.Explanation:
             frames = list(islice(chosen, model.clip_length if not model.is_image_model else 1))
         clip = vx.Clip(np.stack([f.image for f in frames]), tuple(f.time for f in frames), source=source)
     assert hashlib.sha256(clip.frames.tobytes()).hexdigest() == settings["frames_sha256"]
-    options = {name for name in METHOD_SETTINGS[saved.method].__dataclass_fields__ if name in settings}
+    options = {name for name in METHODS[saved.method].options() if name in settings}
     given = {name: settings[name] for name in options | (CUTTING & set(settings))}
     return vx.explain(model, clip, saved.method, saved.target, **given)
 
@@ -56,7 +56,7 @@ def again(saved: vx.Explanation) -> vx.Explanation:
     [
         "--stride 2 --at 0.4",
         pytest.param("--method region-gradient --passes 4 --seed 7", marks=pytest.mark.slow),
-        pytest.param("--method lime-batched --samples 40 --fill blur --target #2", marks=pytest.mark.slow),
+        pytest.param("--method lime --samples 40 --fill blur --target #2", marks=pytest.mark.slow),
         "--method guided-grad-cam --signed --segmentation grid",
         "--method vanilla --segment-scale 2 --reduction max",
         "--method smoothgrad --samples 2 --segments-from both",
@@ -126,7 +126,7 @@ def check_annotated(video: Path, tmp_path: Path, options: dict[str, Any]) -> Non
     assert manifest["input_sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
     assert manifest["settings"]["model_sha256"] == model.fingerprint()
     run = manifest["run"]
-    assert {name: run[name] for name in SEGMENTATION_SETTINGS[run["segmentation"]]} and run["hop"] >= 1
+    assert run["segmentation"] == "slic" and run["n_segments"] and run["compactness"] and run["hop"] >= 1
     annotate(model, video, tmp_path / "second.mp4", save=tmp_path / "second", **run)
     second = vx.open_explanations(tmp_path / "second")
     assert second.manifest == manifest

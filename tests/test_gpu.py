@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from videxplain.annotate import annotate
 from videxplain.attribution import METHODS
 from videxplain.cli import main
 from videxplain.demo import write_moving_objects
-from videxplain.passes.masked_clip import FILLS
+from videxplain.settings import Fill
 from videxplain.synthetic.moving_objects import generate
 
 pytestmark = [
@@ -25,8 +25,7 @@ pytestmark = [
 QUICK: dict[str, dict[str, Any]] = {
     "integrated-gradients": {"steps": 8},
     "smoothgrad": {"samples": 4},
-    "lime": {"samples": 40},
-    "lime-batched": {"samples": 200},
+    "lime": {"samples": 200},
     "kernel-shap": {"samples": 200},
     "rise": {"samples": 100},
 }
@@ -68,8 +67,8 @@ def test_every_method(method: str, clips: list[np.ndarray]) -> None:
         pytest.importorskip("zennit")
     cpu, gpu = both()
     options = QUICK.get(method, {})
-    on_cpu = vx.explain(cpu, clips, method=method, n_segments=60, **options)
-    on_gpu = vx.explain(gpu, clips, method=method, n_segments=60, **options)
+    on_cpu = vx.explain_batch(cpu, clips, method=method, n_segments=60, **options)
+    on_gpu = vx.explain_batch(gpu, clips, method=method, n_segments=60, **options)
     for ours, theirs in zip(on_gpu, on_cpu, strict=True):
         check(ours, theirs)
 
@@ -83,10 +82,10 @@ def test_region_gradient(passes: int, levels: str, clips: list[np.ndarray]) -> N
     check(vx.explain(gpu, clips[0], **options), vx.explain(cpu, clips[0], **options))
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", get_args(Fill))
 def test_fills(fill: str, clips: list[np.ndarray]) -> None:
     cpu, gpu = both()
-    options: dict[str, Any] = {"method": "lime-batched", "samples": 100, "fill": fill, "n_segments": 40}
+    options: dict[str, Any] = {"method": "lime", "samples": 100, "fill": fill, "n_segments": 40}
     check(vx.explain(gpu, clips[0], **options), vx.explain(cpu, clips[0], **options))
 
 
@@ -104,14 +103,14 @@ def test_networks(name: str, method: str, clips: list[np.ndarray]) -> None:
 @pytest.mark.parametrize("source", ["gradient", "both"])
 def test_supervoxels_of_gradients(source: str, clips: list[np.ndarray]) -> None:
     _, gpu = both()
-    found = vx.explain(gpu, clips[0], segments_from=source, n_segments=40)
+    found = vx.explain(gpu, clips[0], source=source, n_segments=40)
     assert found.num_segments > 10 and np.isfinite(found.scores).all()
 
 
 def test_finer_supervoxels(clips: list[np.ndarray]) -> None:
     cpu, gpu = both()
     large = clips[0].repeat(2, axis=1).repeat(2, axis=2)
-    check(*(vx.explain(m, large, method="grad-cam", n_segments=40, segment_scale=2) for m in (gpu, cpu)))
+    check(*(vx.explain(m, large, method="grad-cam", n_segments=40, scale=2) for m in (gpu, cpu)))
 
 
 def test_results_come_again(clips: list[np.ndarray]) -> None:

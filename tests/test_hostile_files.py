@@ -355,7 +355,7 @@ def test_explanations_of_every_kind_are_read(tmp_path: Path) -> None:
     for number, found in enumerate(
         (
             vx.explain(model, clip[:5], n_segments=8, method="guided-grad-cam"),
-            vx.explain(model, clip, n_segments=8, segment_scale=2),
+            vx.explain(model, clip, n_segments=8, scale=2),
             vx.explain(model, seen, n_segments=8),
             vx.explain(model, seen, labels=fine),
         )

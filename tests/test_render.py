@@ -75,7 +75,7 @@ def test_finer_labels_are_drawn_where_they_are(style: str, finer: int) -> None:
         coarse,
         labels=coarse.labels.repeat(finer, axis=1).repeat(finer, axis=2),
         geometry=coarse.geometry.refined(finer),
-        settings={"segment_scale": finer},
+        settings={"scale": finer},
     )
     dust = fine.labels.copy()
     dust[:, 2 * finer : 4 * finer, 2 * finer : 4 * finer] = 1  # four pixels of the input are a crumb

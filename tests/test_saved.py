@@ -64,7 +64,7 @@ def test_finer_supervoxels_share_what_the_network_found(tmp_path: Path, model: v
     saved = []
     for scale in (1, 9):
         data = tmp_path / str(scale)
-        annotate(model, source, tmp_path / "out.mp4", save=data, segment_scale=scale, **SETTINGS)
+        annotate(model, source, tmp_path / "out.mp4", save=data, scale=scale, **SETTINGS)
         saved.append(vx.open_explanations(data))
     assert [s.geometry.network for s in saved] == [(112, 112), (224, 224)], "as fine as the frames"
     for coarse, fine in zip(*saved, strict=True):

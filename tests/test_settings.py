@@ -2,70 +2,104 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+import ast
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain.attribution.mask_sampling import LEVELS
-from videxplain.attribution.methods import METHODS, PixelMethod
-from videxplain.evaluation.command import EXPERIMENTS
+from videxplain.attribution import methods as builtin
+from videxplain.attribution.mask_sampling import SECANTS, TANGENTS
+from videxplain.attribution.methods import METHODS, Method, OnePass, RegionMethod
+from videxplain.attribution.query import Query
+from videxplain.cli.evaluate import EXPERIMENTS
 from videxplain.evaluation.experiments import EXPERIMENTS as MEASURED
-from videxplain.passes.masked_clip import FILLS
-from videxplain.segmentation import SEGMENTATIONS
-from videxplain.settings import (
-    METHOD_SETTINGS,
-    SEGMENTATION_SETTINGS,
-    Fill,
-    Gradient,
-    Levels,
-    recorded,
-    settings_for,
-)
+from videxplain.passes.masked_clip import target_score
+from videxplain.settings import Question, Score, Segmentation, Settings
 
 CLIP = np.random.default_rng(0).integers(0, 256, (16, 32, 40, 3)).astype(np.uint8)
 
 
 def test_names_that_need_no_torch_are_those_of_what_does() -> None:
-    assert set(METHOD_SETTINGS) == set(METHODS)
-    assert set(SEGMENTATION_SETTINGS) == set(SEGMENTATIONS)
-    assert Fill.__args__ == FILLS and set(Levels.__args__) == set(LEVELS)
+    import torch
+
+    assert set(get_args(builtin.MaskSampling)) == {SECANTS, *TANGENTS}
     assert sorted(EXPERIMENTS) == sorted(MEASURED)
+    logits = torch.randn(2, 1, 3, dtype=torch.float64)
+    assert all(target_score(logits, 0, score).shape == (2,) for score in get_args(Score))
+    from videxplain.attribution import cam
+
+    for name in METHODS:
+        if issubclass(METHODS[name], OnePass) and METHODS[name].cam is not None:
+            assert callable(getattr(cam, METHODS[name].cam))
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if not isinstance(METHODS[n], PixelMethod)])
-def test_defaults_are_those_of_the_functions(name: str) -> None:
-    parameters = inspect.signature(METHODS[name].score).parameters.values()
-    theirs = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    ours = vars(METHOD_SETTINGS[name]())
-    common = set(Gradient.__dataclass_fields__)
-    assert {k: v for k, v in ours.items() if k in theirs} == theirs
-    assert set(ours) - set(theirs) <= common
+def test_what_type_checkers_see_is_up_to_date() -> None:
+    script = Path(__file__).parents[1] / ".ci" / "make_options.py"
+    subprocess.run([sys.executable, script, "--check"], check=True)
+
+
+def every_settings(cls: type[Settings] = Settings) -> Iterator[type[Settings]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from every_settings(sub)
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [cls for cls in every_settings() if cls.__module__.startswith("videxplain.")],
+    ids=lambda c: c.__name__,
+)
+def test_settings_check_themselves(cls: type[Settings]) -> None:
+    """Defaults are of the kinds that annotations say, and nothing else is taken."""
+    made = cls()
+    assert dataclasses.replace(made) == made and hash(made) == hash(cls())
+    for field in dataclasses.fields(cls):
+        with pytest.raises(vx.VidexplainError, match=field.name):
+            cls(**{field.name: object()})
+        least = field.metadata.get("least")
+        if least is not None:
+            with pytest.raises(vx.VidexplainError, match=f"{field.name} must be at least"):
+                cls(**{field.name: least - 1})
 
 
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("region-gradient", {"output": "nonsense"}, "unknown output 'nonsense'; choose one of tempered"),
+        ("region-gradient", {"score": "nonsense"}, "unknown score 'nonsense'; choose one of probability"),
         (
             "guided",
             {"samples": 5},
-            "option 'samples' means nothing to method 'guided'; its options are guided_any",
+            "option 'samples' means nothing to method 'guided'; its options are reduction, signed, guide_smooth, score",
         ),
-        ("lime", {"fill": "grey"}, "option 'fill' means nothing to method 'lime'"),
-        ("grad-cam", {"output": "logit"}, "option 'output' means nothing to method 'grad-cam'"),
-        ("vanilla", {"guided_any": True}, "option 'guided_any' means nothing"),
+        ("lime", {"fill": "grey", "batched": False}, "fill means nothing to the lime package"),
+        (
+            "grad-cam",
+            {"score": "probability"},
+            "means nothing to method 'grad-cam', which explains the logit",
+        ),
+        (
+            "random",
+            {"score": "logit"},
+            "score 'logit' means nothing to method 'random', which asks about none",
+        ),
+        ("lime", {"score": "log-odds", "batched": False}, "'log-odds' means nothing to the lime package"),
+        ("vanilla", {"guide_smooth": True}, "option 'guide_smooth' means nothing"),
         ("occlusion", {"reduction": "mean"}, "option 'reduction' means nothing to method 'occlusion'"),
         ("random", {"signed": True}, "option 'signed' means nothing"),
         ("guided", {"reduction": "median"}, "unknown reduction 'median'; .*mean"),
-        ("lime-batched", {"samples": 0}, "samples must be at least 1, not 0"),
-        ("lime-batched", {"samples": "many"}, "samples has to be a whole number, not 'many'"),
+        ("lime", {"samples": 0}, "samples must be at least 1, not 0"),
+        ("lime", {"samples": "many"}, "samples has to be a whole number, not 'many'"),
         ("rise", {"shown": "half"}, "shown has to be a number, not 'half'"),
         ("kernel-shap", {"fill": "gray"}, "unknown fill 'gray'; did you mean 'grey'"),
         ("integrated-gradients", {"steps": 2.5}, "steps has to be a whole number, not 2.5"),
-        ("smoothgrad", {"guided_any": True}, "guided_any means nothing to smoothgrad of 'vanilla'"),
+        ("smoothgrad", {"guide_smooth": True}, "guide_smooth means nothing to smoothgrad of 'vanilla'"),
         ("region-gradient", {"until": float("nan")}, "until has to be"),
         ("nonsense", {}, "unknown method 'nonsense'"),
     ],
@@ -75,17 +109,33 @@ def test_what_an_option_cannot_do_is_refused(method: str, options: dict[str, Any
         vx.explain(vx.load_model("c3d-motion"), CLIP, method, **options)
 
 
-@pytest.mark.parametrize("method", METHOD_SETTINGS)
+@pytest.mark.parametrize("method", METHODS)
 def test_all_options_are_recorded_with_their_defaults(method: str) -> None:
     if method.startswith("lrp"):
         pytest.importorskip("zennit")
     few = {"samples": 3, "passes": 2, "steps": 2}
-    given = {name: n for name, n in few.items() if name in METHOD_SETTINGS[method].__dataclass_fields__}
-    explanation = vx.explain(vx.load_model("c3d-motion"), CLIP, method, n_segments=6, **given)
-    expected = recorded(settings_for([method], given)[method])
+    given = {name: n for name, n in few.items() if name in METHODS[method].options()}
+    model = vx.load_model("c3d-motion")
+    explanation = vx.explain(model, CLIP, method, n_segments=6, **given)
+    expected = METHODS[method](**given).recorded()
+    if METHODS[method].asks:
+        expected["score"] = METHODS[method].asks[0]
     assert {name: explanation.settings.get(name, "none") for name in expected} == expected
     assert explanation.settings["n_segments"] == 6 and explanation.settings["compactness"] == 10.0
     assert len(explanation.settings["model_sha256"]) == len(explanation.settings["frames_sha256"]) == 64
+    whole = vx.explain(model, CLIP, METHODS[method](**given), segmentation=Segmentation(n_segments=6))
+    np.testing.assert_array_equal(whole.scores, explanation.scores)
+    assert whole.settings == explanation.settings
+
+
+@pytest.mark.parametrize("score", get_args(Score))
+def test_a_whole_question_is_its_fields(score: Any) -> None:
+    model = vx.load_model("c3d-motion")
+    given: dict[str, Any] = {"n_segments": 6, "passes": 2}
+    whole = vx.explain(model, CLIP, "region-gradient", Question(target=1, score=score), **given)
+    short = vx.explain(model, CLIP, "region-gradient", 1, score=score, **given)
+    assert whole.settings == short.settings and whole.settings["score"] == score and whole.target == 1
+    np.testing.assert_array_equal(whole.scores, short.scores)
 
 
 def test_smoothgrad_of_a_guided_gradient_takes_the_advice_that_is_given() -> None:
@@ -95,10 +145,10 @@ def test_smoothgrad_of_a_guided_gradient_takes_the_advice_that_is_given() -> Non
     net = nn.Sequential(nn.Conv3d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3))
     model = vx.Classifier(net, clip_length=4, size=(16, 16))
     x = torch.randn(1, 3, 4, 16, 16)
-    with pytest.raises(vx.VidexplainError, match="guided_any"):
+    with pytest.raises(vx.VidexplainError, match="guide_smooth"):
         vx.pixel_scores(model, x, "smoothgrad", 0, base="guided", samples=2)
     assert (
-        vx.pixel_scores(model, x, "smoothgrad", 0, base="guided", samples=2, guided_any=True).dense
+        vx.pixel_scores(model, x, "smoothgrad", 0, base="guided", samples=2, guide_smooth=True).dense
         is not None
     )
 
@@ -117,7 +167,14 @@ def test_a_changed_network_has_another_hash_and_an_unchanged_one_the_same() -> N
 
 
 @pytest.mark.parametrize(
-    "given", [{"n_segments": 5}, {"compactness": 3.0}, {"segmentation": "grid"}, {"segments_from": "both"}]
+    "given",
+    [
+        {"n_segments": 5},
+        {"compactness": 3.0},
+        {"segmentation": "grid"},
+        {"source": "both"},
+        {"n_segments": 200},
+    ],
 )
 def test_supervoxels_that_are_given_are_not_cut(given: dict[str, Any]) -> None:
     labels = np.zeros((16, 112, 112), np.int32)
@@ -131,9 +188,19 @@ def test_supervoxels_that_are_given_are_not_cut(given: dict[str, Any]) -> None:
         (lambda m: vx.explain(m, "clip.mp4"), "a path was given where a clip is wanted.*open_video"),
         (lambda m: vx.explain("c3d", CLIP), r"not a path or name \('c3d'\); load_model\('c3d'\) makes one"),
         (lambda m: vx.explain(m.net, CLIP), r"not a C3D; Classifier\(network\) makes one"),
-        (lambda m: vx.explain(m, []), "there is no clip"),
-        (lambda m: vx.explain(m, CLIP, ["guided"]), r"methods=\[...\]"),
-        (lambda m: vx.explain(m, CLIP, methods="guided"), r"methods=\[...\]"),
+        (lambda m: vx.explain(m, []), r"explain_batch\(\) takes a list"),
+        (lambda m: vx.explain_batch(m, []), "there is no clip"),
+        (lambda m: vx.explain(m, CLIP, ["guided"]), r"compare\(\) takes several"),
+        (
+            lambda m: vx.explain(m, CLIP, 3),
+            r"a method is a name or a method such as Lime\(samples=500\), not 3",
+        ),
+        (
+            lambda m: vx.explain(m, CLIP, segmentation=8),
+            r"segmentation has to be a Segmentation\(...\), not 8",
+        ),
+        (lambda m: vx.compare(m, CLIP, "guided"), "methods has to be a list"),
+        (lambda m: vx.compare(m, CLIP, target=3), "targets=\\[...\\]"),
         (lambda m: vx.open_video(CLIP), "takes the path of a video, not a ndarray"),
         (lambda m: vx.load_model(m.net), r"not a C3D; Classifier\(network\)"),
         (lambda m: vx.Explanation.load(5), "not from a int"),
@@ -155,18 +222,38 @@ def test_parts_of_names_are_looked_for_first() -> None:
 def test_a_method_that_is_registered_elsewhere_brings_its_options() -> None:
     import torch
 
-    from videxplain.attribution.methods import RegionMethod
+    @METHODS.register("by-size")
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class BySize(RegionMethod):
+        """by the number of voxels"""
 
-    def by_size(model, x, labels, num_segments, target, *, power: float = 1.0) -> torch.Tensor:  # type: ignore[no-untyped-def]
-        return torch.stack([torch.bincount(own.flatten(), minlength=num_segments) ** power for own in labels])
+        power: float = 1.0
 
-    METHODS.register("by-size")(RegionMethod("by the number of voxels", by_size))
+        def score(self, query: Query) -> torch.Tensor:
+            sizes = [
+                torch.bincount(labels.flatten(), minlength=query.num_segments) for labels in query.labels
+            ]
+            return torch.stack(sizes) ** self.power
+
     try:
         model = vx.load_model("c3d-motion")
-        explanation = vx.explain(model, CLIP, "by-size", n_segments=8, power=2.0)
+        explanation = vx.explain(model, CLIP, "by-size", n_segments=8, power=2.0)  # type: ignore[call-arg]
         np.testing.assert_allclose(explanation.scores, np.bincount(explanation.labels.ravel()) ** 2.0)
         assert explanation.settings["power"] == 2.0
         with pytest.raises(vx.VidexplainError, match="its options are power"):
             vx.explain(model, CLIP, "by-size", samples=3)
+        with pytest.raises(vx.VidexplainError, match="power has to be a number"):
+            BySize(power="much")  # type: ignore[arg-type]
     finally:
-        del METHODS._items["by-size"], METHOD_SETTINGS["by-size"]
+        del METHODS._items["by-size"]
+    with pytest.raises(vx.VidexplainError, match="has to be a class made from PixelMethod or RegionMethod"):
+        METHODS.register("no-method")(Method.score)  # type: ignore[type-var]
+
+
+def test_settings_are_what_dir_and_editors_show() -> None:
+    assert {"Lime", "Segmentation", "explain", "compare"} <= set(dir(vx))
+    assert all(getattr(vx, name) is not None for name in vx.__all__)
+    tree = ast.parse(Path(vx.__file__).read_text())
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {name.name: node.module for node in checked.body for name in node.names}  # type: ignore[attr-defined]
+    assert seen == vx._MODULE_OF and sorted(vx.__all__) == sorted([*seen, "__version__"])

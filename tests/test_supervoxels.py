@@ -14,6 +14,7 @@ from skimage.color import rgb2lab
 import videxplain as vx
 from videxplain.annotate.supervoxels import Supervoxels, matched, moved_on, overlaps
 from videxplain.clip import Clip, Geometry
+from videxplain.settings import Segmentation
 
 
 def shot(frames: int, seed: int = 0, shift: float = 0.5) -> np.ndarray:
@@ -39,7 +40,7 @@ def clip(frames: np.ndarray, start: int) -> Clip:
 
 
 def new() -> Supervoxels:
-    return Supervoxels("slic", 40, 10.0)
+    return Supervoxels(Segmentation(name="slic", n_segments=40))
 
 
 def persistence(last: np.ndarray, own: np.ndarray, first: np.ndarray, numbers: np.ndarray) -> float:
@@ -62,7 +63,7 @@ def test_the_warm_start_persists_better_than_a_cold_one() -> None:
         values = []
         for seed in range(4):
             frames = shot(32, seed)
-            supervoxels = Supervoxels("slic", 40, 10.0, warm=warm)
+            supervoxels = Supervoxels(Segmentation(name="slic", n_segments=40), warm=warm)
             before, own = supervoxels(clip(frames[:8], 0))
             for start in (8, 16, 24):
                 after, numbers = supervoxels(clip(frames[start : start + 8], start))
@@ -92,7 +93,7 @@ def test_the_warm_start_explains_as_much_of_the_colours(name: str, request: pyte
         ]
     explained, kept = {}, {}
     for warm in (False, True):
-        supervoxels = Supervoxels("slic", 200, 10.0, warm=warm)
+        supervoxels = Supervoxels(Segmentation(name="slic"), warm=warm)
         found = [supervoxels(window) for window in clips]
         explained[warm] = np.mean(
             [
@@ -164,7 +165,7 @@ def test_overlaps_and_matches_by_hand() -> None:
 
 
 def test_other_segmentations_keep_numbers_too() -> None:
-    supervoxels = Supervoxels("grid", 27)
+    supervoxels = Supervoxels(Segmentation(name="grid", n_segments=27))
     frames = shot(16)
     _, own = supervoxels(clip(frames[:8], 0))
     labels, numbers = supervoxels(replace(clip(frames[8:], 8)))

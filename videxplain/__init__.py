@@ -12,40 +12,173 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from videxplain.annotate.saved import open_explanations
-    from videxplain.attribution.voxel_scores import pixel_scores
+    from videxplain.attribution.methods import (
+        METHODS,
+        ActGradCam,
+        EigenCam,
+        GradCam,
+        GradCamPlusPlus,
+        Guided,
+        GuidedActGradCam,
+        GuidedGradCam,
+        InputXGradient,
+        IntegratedGradients,
+        KernelShap,
+        LayerCam,
+        Lime,
+        LrpAlphaBeta,
+        LrpEpsilon,
+        Method,
+        Occlusion,
+        PixelMethod,
+        Random,
+        RegionGradient,
+        RegionMethod,
+        ReluActivation,
+        Rise,
+        SmoothGrad,
+        Vanilla,
+        XGradCam,
+    )
+    from videxplain.attribution.query import Query, VoxelMaps, VoxelQuery
+    from videxplain.attribution.voxel_scores import PixelScores, pixel_scores
     from videxplain.clip import Clip, Geometry
-    from videxplain.errors import VidexplainError
-    from videxplain.explanations.explain import explain, explain_anytime
-    from videxplain.explanations.explanation import Explanation
+    from videxplain.errors import VidexplainError, VidexplainWarning
+    from videxplain.explanations.explain import (
+        RunningExplanation,
+        compare,
+        explain,
+        explain_anytime,
+        explain_batch,
+    )
+    from videxplain.explanations.explanation import Explanation, Supervoxel
     from videxplain.models import Classifier, load_model
-    from videxplain.segmentation import segment
+    from videxplain.segmentation import SEGMENTATIONS, segment
+    from videxplain.settings import Question, Segmentation
     from videxplain.video import open_video
 
 _MODULES = {
-    "Classifier": "videxplain.models",
-    "load_model": "videxplain.models",
-    "Clip": "videxplain.clip",
-    "Geometry": "videxplain.clip",
-    "open_video": "videxplain.video",
-    "segment": "videxplain.segmentation",
-    "pixel_scores": "videxplain.attribution.voxel_scores",
-    "explain": "videxplain.explanations.explain",
-    "explain_anytime": "videxplain.explanations.explain",
-    "Explanation": "videxplain.explanations.explanation",
-    "open_explanations": "videxplain.annotate.saved",
-    "VidexplainError": "videxplain.errors",
+    "videxplain.annotate.saved": ("open_explanations",),
+    "videxplain.attribution.methods": (
+        "ActGradCam",
+        "EigenCam",
+        "GradCam",
+        "GradCamPlusPlus",
+        "Guided",
+        "GuidedActGradCam",
+        "GuidedGradCam",
+        "InputXGradient",
+        "IntegratedGradients",
+        "KernelShap",
+        "LayerCam",
+        "Lime",
+        "LrpAlphaBeta",
+        "LrpEpsilon",
+        "METHODS",
+        "Method",
+        "Occlusion",
+        "PixelMethod",
+        "Random",
+        "RegionGradient",
+        "RegionMethod",
+        "ReluActivation",
+        "Rise",
+        "SmoothGrad",
+        "Vanilla",
+        "XGradCam",
+    ),
+    "videxplain.attribution.query": (
+        "Query",
+        "VoxelMaps",
+        "VoxelQuery",
+    ),
+    "videxplain.attribution.voxel_scores": (
+        "PixelScores",
+        "pixel_scores",
+    ),
+    "videxplain.clip": (
+        "Clip",
+        "Geometry",
+    ),
+    "videxplain.errors": (
+        "VidexplainError",
+        "VidexplainWarning",
+    ),
+    "videxplain.explanations.explain": (
+        "RunningExplanation",
+        "compare",
+        "explain",
+        "explain_anytime",
+        "explain_batch",
+    ),
+    "videxplain.explanations.explanation": (
+        "Explanation",
+        "Supervoxel",
+    ),
+    "videxplain.models": (
+        "Classifier",
+        "load_model",
+    ),
+    "videxplain.segmentation": (
+        "SEGMENTATIONS",
+        "segment",
+    ),
+    "videxplain.settings": (
+        "Question",
+        "Segmentation",
+    ),
+    "videxplain.video": ("open_video",),
 }
-"""Where each public name is from; a test holds it equal to what type checkers see above."""
+"""Where public names are from; a test holds it equal to what type checkers see above."""
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "METHODS",
+    "SEGMENTATIONS",
+    "ActGradCam",
     "Classifier",
     "Clip",
+    "EigenCam",
     "Explanation",
     "Geometry",
+    "GradCam",
+    "GradCamPlusPlus",
+    "Guided",
+    "GuidedActGradCam",
+    "GuidedGradCam",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelShap",
+    "LayerCam",
+    "Lime",
+    "LrpAlphaBeta",
+    "LrpEpsilon",
+    "Method",
+    "Occlusion",
+    "PixelMethod",
+    "PixelScores",
+    "Query",
+    "Question",
+    "Random",
+    "RegionGradient",
+    "RegionMethod",
+    "ReluActivation",
+    "Rise",
+    "RunningExplanation",
+    "Segmentation",
+    "SmoothGrad",
+    "Supervoxel",
+    "Vanilla",
     "VidexplainError",
+    "VidexplainWarning",
+    "VoxelMaps",
+    "VoxelQuery",
+    "XGradCam",
     "__version__",
+    "compare",
     "explain",
     "explain_anytime",
+    "explain_batch",
     "load_model",
     "open_explanations",
     "open_video",
@@ -55,12 +188,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), *_MODULE_OF])

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from videxplain.attribution import pixel_scores
+from videxplain.attribution.voxel_scores import pixel_scores
 from videxplain.models import Classifier, load_model
 
 # name -> (clips of this shape, (T, H, W))

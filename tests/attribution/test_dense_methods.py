@@ -35,7 +35,7 @@ def test_integrated_gradients_are_complete() -> None:
     with torch.no_grad():
         rise = (model.logits(x) - model.logits(black))[0]
     target = int(rise.abs().argmax())
-    scores = vx.pixel_scores(model, x, "integrated-gradients", target, output="logit", steps=64)
+    scores = vx.pixel_scores(model, x, "integrated-gradients", target, score="logit", steps=64)
     assert abs(float(scores.dense.sum() - rise[target])) < 0.01 * abs(float(rise[target]))
 
 

@@ -71,7 +71,7 @@ def test_gradients_equal_captum(name: str, output: str) -> None:
     }
     for method, oracle in oracles.items():
         theirs = as_clip(model, oracle(native(model, x).clone().requires_grad_()).detach())
-        ours = vx.pixel_scores(model, x, method, target.tolist(), output=output)
+        ours = vx.pixel_scores(model, x, method, target.tolist(), score=output)
         error = relative_error(ours.dense, theirs)
         print(f"{name:20s} {method:18s} {output:12s} {error:.1e}")
         assert error < TOLERANCE
@@ -94,7 +94,7 @@ def test_grad_cam_and_guided_grad_cam_equal_captum(name: str) -> None:
     guided = GuidedBackprop(head).attribute(native(model, x).requires_grad_(), target=target)
     size, mode = guided.shape[2:], "bilinear" if model.is_image_model else "trilinear"
     theirs = guided * LayerAttribution.interpolate(raw, size, interpolate_mode=mode)
-    ours = vx.pixel_scores(model, x, "guided-grad-cam", target.tolist(), output="logit")
+    ours = vx.pixel_scores(model, x, "guided-grad-cam", target.tolist(), score="logit")
     product = ours.dense * F.interpolate(ours.cam[:, None], x.shape[2:], mode="trilinear")
     error = relative_error(product, as_clip(model, theirs.detach()))
     print(f"{name:20s} guided-grad-cam {error:.1e}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,18 +15,24 @@ from sklearn.metrics import pairwise_distances
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.perturbation import (
-    kernel_shap,
-    lime_batched,
-    lime_coefficients,
-    lime_package,
-    occlusion,
-    rise,
-    shapley_regression,
-)
-from videxplain.passes.masked_clip import FILLS, TEMPERATURE, MaskedClip
+from videxplain.attribution.methods import METHODS, KernelShap, Lime, Method, Occlusion, Rise
+from videxplain.attribution.perturbation import lime_coefficients, shapley_regression
+from videxplain.attribution.query import Query
+from videxplain.passes.masked_clip import TEMPERATURE, MaskedClip
+from videxplain.settings import Fill, Question, Score
 
 K, SIZE = 12, (3, 12, 16)
+
+
+def scores_of(
+    method: Method,
+    model: vx.Classifier,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    target: int | list[int] = 0,
+    score: Score | None = None,
+) -> torch.Tensor:
+    return method.score(Query(model, x, labels, K, Question(target=target, score=score)))
 
 
 def blocks() -> torch.Tensor:
@@ -71,20 +78,20 @@ def test_coefficients_equal_the_lime_package(model: vx.Classifier) -> None:
     assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
 
 
-@pytest.mark.parametrize("link", ["identity", "logit"])
+@pytest.mark.parametrize("score", ["probability", "log-odds"])
 def test_batched_lime_agrees_with_the_package_end_to_end(
-    model: vx.Classifier, x: torch.Tensor, monkeypatch, link: str
+    model: vx.Classifier, x: torch.Tensor, monkeypatch, score: Score
 ) -> None:
     """The package's own draws fed to ours: masks, composition, fill and regression all have to agree."""
-    labels, target = blocks()[None], torch.tensor([0])
+    labels = blocks()[None]
     with monkeypatch.context() as patch:
-        if link == "logit":  # of two classes the first one's log-odds are the difference of the logits
+        if score == "log-odds":  # of two classes the first one's log-odds are the difference of the logits
             contrast = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
             patch.setattr(model, "predict", lambda x: model.logits(x).detach() @ contrast)
-        theirs = lime_package(model, x, labels, K, target, samples=100, seed=3)
+        theirs = scores_of(Lime(samples=100, seed=3, batched=False), model, x, labels)
     drawn = np.random.RandomState(3).randint(0, 2, 100 * K).reshape(100, K)
     monkeypatch.setattr(torch, "randint", lambda *_a, **_k: torch.from_numpy(drawn.copy()))
-    ours = lime_batched(model, x, labels, K, target, samples=100, seed=3, link=link)
+    ours = scores_of(Lime(samples=100, seed=3), model, x, labels, score=score)
     assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
 
@@ -93,11 +100,11 @@ def test_lime_package_explains_an_image(x: torch.Tensor) -> None:
     image_model = vx.Classifier(
         net, layout="BCHW", clip_length=1, size=SIZE[1:], cam_layer="0", labels=["a", "b"], name="i"
     )
-    scores = lime_package(image_model, x[:, :, :1], blocks()[None, :1], K, torch.tensor([1]), samples=50)
+    scores = scores_of(Lime(samples=50, batched=False), image_model, x[:, :, :1], blocks()[None, :1], 1)
     assert scores.shape == (1, K) and scores.abs().max() > 0
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", get_args(Fill))
 def test_composition_by_hand(model: vx.Classifier, x: torch.Tensor, fill: str) -> None:
     clip = MaskedClip(model, x[0], blocks(), K, 0, fill=fill)
     z = torch.rand(5, K)
@@ -122,7 +129,7 @@ def test_gradient_is_the_derivative_by_z(model: vx.Classifier, x: torch.Tensor, 
         return {"probability": p, "log-odds": p.logit(), "tempered": warm / (warm + cold)}[output]
 
     z = torch.rand(3, K)
-    values, slopes = clip.gradient(z, output=output)
+    values, slopes = clip.gradient(z, score=output)
     torch.testing.assert_close(values, score(z))
     step = 1e-2
     for k in range(K):
@@ -180,33 +187,33 @@ def test_shapley_regression_equals_the_definition() -> None:
 def test_kernel_shap_is_complete_and_ranks_a_nearly_additive_game(
     model: vx.Classifier, x: torch.Tensor
 ) -> None:
-    labels, target = blocks()[None], torch.tensor([0])
-    scores = kernel_shap(model, x, labels, K, target, samples=400)[0]
+    labels = blocks()[None]
+    scores = scores_of(KernelShap(samples=400), model, x, labels)[0]
     clip = MaskedClip(model, x[0], blocks(), K, 0)
     whole, empty = clip.probability(torch.stack([torch.ones(K), torch.zeros(K)])).tolist()
     assert abs(scores.sum().item() - (whole - empty)) < 1e-5
-    alone = occlusion(model, x, labels, K, target)[0]
+    alone = scores_of(Occlusion(), model, x, labels)[0]
     assert np.corrcoef(scores.numpy(), alone.numpy())[0, 1] > 0.95
 
 
 def test_kernel_shap_of_log_odds_that_are_a_sum_is_each_supervoxels_part(
     model: vx.Classifier, x: torch.Tensor
 ) -> None:
-    scores = kernel_shap(model, x, blocks()[None], K, torch.tensor([0]), samples=60, link="logit")[0]
+    scores = scores_of(KernelShap(samples=60), model, x, blocks()[None], score="log-odds")[0]
     difference = MaskedClip(model, x[0], blocks(), K, 0).contrast * model.net.weight.detach()
     parts = torch.stack([difference[:, blocks() == k].sum() for k in range(K)])
     torch.testing.assert_close(scores, parts, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["lime-batched", "kernel-shap"])
-def test_an_unknown_link_is_named(model: vx.Classifier, method: str) -> None:
+@pytest.mark.parametrize("method", ["lime", "kernel-shap"])
+def test_an_unknown_score_is_named(model: vx.Classifier, method: str) -> None:
     frames = np.zeros((3, 12, 16, 3), dtype=np.uint8)
-    with pytest.raises(vx.VidexplainError, match="unknown link 'logits'; did you mean 'logit'"):
-        vx.explain(model, frames, method=method, labels=blocks().numpy(), link="logits")
+    with pytest.raises(vx.VidexplainError, match="unknown score 'logits'; did you mean 'logit'"):
+        vx.explain(model, frames, method=method, labels=blocks().numpy(), score="logits")
 
 
 def test_occlusion_by_hand(model: vx.Classifier, x: torch.Tensor) -> None:
-    scores = occlusion(model, x, blocks()[None], K, torch.tensor([0]))[0]
+    scores = scores_of(Occlusion(), model, x, blocks()[None])[0]
     for k in range(K):
         hidden = x[0].clone()
         for c in range(3):
@@ -216,7 +223,7 @@ def test_occlusion_by_hand(model: vx.Classifier, x: torch.Tensor) -> None:
 
 
 def test_rise_by_its_definition(model: vx.Classifier, x: torch.Tensor) -> None:
-    scores = rise(model, x, blocks()[None], K, torch.tensor([0]), samples=64, seed=9)[0]
+    scores = scores_of(Rise(samples=64, seed=9), model, x, blocks()[None])[0]
     masks = (torch.rand(64, K, generator=torch.Generator().manual_seed(9)) < 0.5).float()
     values = MaskedClip(model, x[0], blocks(), K, 0).probability(masks)
     for k in range(K):
@@ -225,16 +232,12 @@ def test_rise_by_its_definition(model: vx.Classifier, x: torch.Tensor) -> None:
         )
 
 
-@pytest.mark.parametrize("method", ["lime-batched", "kernel-shap", "rise", "occlusion"])
+@pytest.mark.parametrize("method", ["lime", "kernel-shap", "rise", "occlusion"])
 def test_batch_with_fewer_regions_is_padded(model: vx.Classifier, x: torch.Tensor, method: str) -> None:
-    from videxplain.attribution import METHODS
-
     coarse = blocks() // 2
     labels = torch.stack([blocks(), coarse])
     options = {} if method == "occlusion" else {"samples": 40}
-    both = METHODS[method].score(
-        model, x.expand(2, -1, -1, -1, -1), labels, K, torch.tensor([0, 1]), **options
-    )
+    both = scores_of(METHODS[method](**options), model, x.expand(2, -1, -1, -1, -1), labels, [0, 1])
     assert both.shape == (2, K)
     assert both[0].abs().min() > 0
     assert both[1, 6:].abs().max() == 0
@@ -242,6 +245,6 @@ def test_batch_with_fewer_regions_is_padded(model: vx.Classifier, x: torch.Tenso
 
 def test_seed_decides(model: vx.Classifier, x: torch.Tensor) -> None:
     def scores(seed: int) -> torch.Tensor:
-        return lime_batched(model, x, blocks()[None], K, torch.tensor([0]), samples=30, seed=seed)
+        return scores_of(Lime(samples=30, seed=seed), model, x, blocks()[None])
 
     assert torch.equal(scores(1), scores(1)) and not torch.equal(scores(1), scores(2))

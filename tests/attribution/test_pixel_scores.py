@@ -13,10 +13,11 @@ from networks import clips, lively_classes, network, relative_error
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution import METHODS, PixelMethod, pixel_scores_of
-from videxplain.settings import METHOD_SETTINGS
+from videxplain.attribution.methods import METHODS, OnePass
+from videxplain.attribution.query import VoxelQuery, joined
+from videxplain.settings import Question
 
-PIXEL_METHODS = [name for name in METHODS if isinstance(METHODS[name], PixelMethod)]
+PIXEL_METHODS = [name for name in METHODS if issubclass(METHODS[name], OnePass)]
 PAPER_METHODS = {
     "vanilla",
     "guided",
@@ -92,7 +93,10 @@ def test_batch_equals_single_samples(name: str, method: str) -> None:
 
 def test_methods_together_equal_methods_alone() -> None:
     model, x = network("c3d"), clips("c3d")
-    together = pixel_scores_of(model, x, PIXEL_METHODS, 3)
+    methods = {name: METHODS[name]() for name in PIXEL_METHODS}
+    needs = joined(method.needs for method in methods.values())
+    query = VoxelQuery(model, x, Question(target=3), needs)
+    together = {name: query.maps_of(method) for name, method in methods.items()}
     for method in PIXEL_METHODS:
         alone = vx.pixel_scores(model, x, method, 3)
         for ours, theirs in ((together[method].dense, alone.dense), (together[method].cam, alone.cam)):
@@ -161,7 +165,7 @@ def test_model_is_left_as_it_was(method: str) -> None:
     before = state(net)
     frames = torch.randint(0, 255, (4, 16, 16, 3), dtype=torch.uint8).numpy()
     few = {"samples": 4, "steps": 4, "passes": 4}
-    options = {name: few[name] for name in few if name in METHOD_SETTINGS[method].__dataclass_fields__}
+    options = {name: few[name] for name in few if name in METHODS[method].options()}
     vx.explain(model, frames, method, 1, n_segments=4, **options)
     assert_same_state(before, state(net))
 

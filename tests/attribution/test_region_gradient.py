@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,15 +12,18 @@ from torch import nn
 
 import videxplain as vx
 from videxplain.attribution.mask_sampling import TANGENTS, rings
+from videxplain.attribution.methods import RegionGradient
+from videxplain.attribution.query import Query
 from videxplain.attribution.region_gradient import (
-    EXCHANGED,
-    LEADERS,
+    COMPARED_RANKS,
+    REFINED,
+    Estimate,
     _Changes,
     estimates,
-    region_gradient,
 )
 from videxplain.passes.incremental import Recording, Rows
 from videxplain.passes.masked_clip import MaskedClip
+from videxplain.settings import Question, Score
 
 K = 6
 RANDOM = ("secants", "uniform", "centred", "stratified", "arcsine")
@@ -62,14 +67,18 @@ def masked(output_seed: int = 0, batch_size: int = 512, net: nn.Module | None = 
 def banzhaf(clip: MaskedClip, output: str = "logit") -> torch.Tensor:
     """Mean change of the output by showing k over all 2^(K-1) sets of others."""
     corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=K)))
-    values = clip.score(corners, output=output)
+    values = clip.values(corners, score=output)
     return torch.stack(
         [values[corners[:, k] == 1].mean() - values[corners[:, k] == 0].mean() for k in range(K)]
     )
 
 
-def last(clip: MaskedClip, passes: int, **options: object):
-    *_, estimate = estimates(clip, passes, **options)
+def running(clip: MaskedClip, passes: int, score: Score = "tempered", **options: Any) -> Iterator[Estimate]:
+    return estimates(clip, RegionGradient(passes=passes, **options), score)
+
+
+def last(clip: MaskedClip, passes: int, score: Score = "tempered", **options: Any) -> Estimate:
+    *_, estimate = running(clip, passes, score, **options)
     return estimate
 
 
@@ -80,7 +89,7 @@ def last(clip: MaskedClip, passes: int, **options: object):
 def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str, leaders: int) -> None:
     clip = masked()
     exact = banzhaf(clip)
-    estimate = last(clip, 4096, levels=levels, leaders=leaders, output="logit")
+    estimate = last(clip, 4096, mask_sampling=levels, refine_top=leaders, score="logit")
     assert estimate.passes == 4096
     assert (estimate.scores - exact).abs().max() < 0.02 * exact.abs().max()
     assert ((estimate.scores - exact).abs() < 5 * estimate.standard_error + 1e-6).all()
@@ -88,7 +97,7 @@ def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str, 
 
 def test_one_pass_at_one_half_is_exact_for_a_multilinear_function() -> None:
     clip = masked()
-    estimate = last(clip, 1, levels="half", output="logit")
+    estimate = last(clip, 1, mask_sampling="half", score="logit")
     torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
 
 
@@ -96,7 +105,7 @@ def test_stated_error_is_the_true_one_and_falls_with_the_root_of_the_passes() ->
     clip, exact = masked(), banzhaf(masked())
     stated, true = [], []
     for passes in (64, 1024):
-        runs = [last(clip, passes, levels="uniform", output="logit", seed=seed) for seed in range(30)]
+        runs = [last(clip, passes, mask_sampling="uniform", score="logit", seed=seed) for seed in range(30)]
         stated.append(torch.stack([run.standard_error for run in runs]).mean(dim=0))
         true.append(torch.stack([run.scores - exact for run in runs]).square().mean(dim=0).sqrt())
     for s, t in zip(stated, true, strict=True):
@@ -112,7 +121,7 @@ def test_stratified_levels_are_a_latin_hypercube_and_err_less() -> None:
     clip, exact = masked(), banzhaf(masked())
     error = {
         levels: sum(
-            (last(clip, 8, levels=levels, output="logit", seed=s).scores - exact).square().sum()
+            (last(clip, 8, mask_sampling=levels, score="logit", seed=s).scores - exact).square().sum()
             for s in range(40)
         )
         for levels in ("uniform", "stratified")
@@ -143,7 +152,7 @@ def test_mirrored_passes_are_exact_where_regions_interact_in_pairs(levels: str, 
     clip = masked()
     with torch.no_grad():
         clip.model.net.c.zero_()
-    estimate = last(clip, 8, levels=levels, leaders=leaders, output="logit")
+    estimate = last(clip, 8, mask_sampling=levels, refine_top=leaders, score="logit")
     torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
 
 
@@ -183,7 +192,7 @@ def test_slopes_of_a_ring_add_up_to_what_changes_from_mask_to_mask() -> None:
     x = torch.randn(3, 2, 4, K, generator=torch.Generator().manual_seed(2))
     clip = MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=5)
     z = torch.cat(list(rings(12, K, torch.Generator().manual_seed(1)))).float()
-    values, slopes = clip.gradient(z, output="logit", ring=4)
+    values, slopes = clip.gradient(z, score="logit", ring=4)
     step = z.unflatten(0, (-1, 4)).roll(-1, dims=1).flatten(0, 1) - z
     with torch.no_grad():
         logits = model.logits(clip.compose(z))[:, 0]
@@ -191,7 +200,7 @@ def test_slopes_of_a_ring_add_up_to_what_changes_from_mask_to_mask() -> None:
     changes = logits.unflatten(0, (-1, 4)).roll(-1, dims=1).flatten(0, 1) - logits
     assert changes.abs().min() > 1e-3
     torch.testing.assert_close((slopes * step).sum(dim=1), changes, rtol=1e-4, atol=1e-5)
-    _, tangents = clip.gradient(z, output="logit")
+    _, tangents = clip.gradient(z, score="logit")
     assert ((tangents * step).sum(dim=1) - changes).abs().max() > 0.1 * changes.abs().max()
 
 
@@ -211,7 +220,7 @@ def test_leaders_are_measured_free_of_the_chords_bias() -> None:
     """
     clip = pixels()
     exact = banzhaf(clip, "tempered")
-    off = {n: last(clip, 4096, leaders=n).scores - exact for n in (0, 3, K)}
+    off = {n: last(clip, 4096, refine_top=n).scores - exact for n in (0, 3, K)}
     best = exact.topk(2).indices
     assert off[0][best].abs().max() > 0.1 * exact.abs().max(), "there is a bias to be free of"
     assert off[3][best].abs().max() < 0.02 * exact.abs().max()
@@ -231,15 +240,15 @@ class Bent(nn.Module):
 
 def test_one_pass_is_followed_by_an_exchange_at_one_half() -> None:
     clip = masked(net=Bent())
-    assert last(clip, 1, leaders=0).scores.argmax() == 0
-    assert last(clip, 1, leaders=2).scores.argmax() == 1
+    assert last(clip, 1, refine_top=0).scores.argmax() == 0
+    assert last(clip, 1, refine_top=2).scores.argmax() == 1
     clip = masked()
     torch.testing.assert_close(
-        last(clip, 1, leaders=2, output="logit").scores, banzhaf(clip), rtol=1e-5, atol=1e-6
+        last(clip, 1, refine_top=2, score="logit").scores, banzhaf(clip), rtol=1e-5, atol=1e-6
     )
 
 
-@pytest.mark.parametrize("places", EXCHANGED)
+@pytest.mark.parametrize("places", COMPARED_RANKS)
 def test_exchange_tells_which_of_two_is_ahead(places: tuple[int, int]) -> None:
     """In 8 passes with it the two differ by what they should more nearly than without.
 
@@ -251,7 +260,8 @@ def test_exchange_tells_which_of_two_is_ahead(places: tuple[int, int]) -> None:
 
     def error() -> float:
         runs = [
-            last(clip, 8, leaders=1 + max(places), output="tempered", seed=seed).scores for seed in range(60)
+            last(clip, 8, refine_top=1 + max(places), score="tempered", seed=seed).scores
+            for seed in range(60)
         ]
         return torch.stack([run[first] - run[second] - wanted for run in runs]).square().mean().sqrt().item()
 
@@ -266,27 +276,27 @@ def test_leaders_are_measured_by_forward_passes_after_each_ring(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clip, seen = masked(), []
-    score = MaskedClip.score
+    values = MaskedClip.values
 
     def counted(self: MaskedClip, z: torch.Tensor, **options: object) -> torch.Tensor:
         seen.append(len(z))
-        return score(self, z, **options)
+        return values(self, z, **options)
 
-    monkeypatch.setattr(MaskedClip, "score", counted)
-    last(clip, 1, leaders=3)
+    monkeypatch.setattr(MaskedClip, "values", counted)
+    last(clip, 1, refine_top=3)
     assert seen == [2], "one of the first two shown, and the other"
     for passes, rounds in ((4, 1), (8, 2), (9, 3), (32, 8)):
         seen.clear()
-        assert last(clip, passes, leaders=3).measurements == sum(seen)
+        assert last(clip, passes, refine_top=3).measurements == sum(seen)
         assert len(seen) == rounds and seen[::2] == [6] * ((rounds + 1) // 2)
         assert all(1 <= exchanges <= 4 for exchanges in seen[1::2]), (
             "each mask may have one of the two states"
         )
     seen.clear()
-    last(clip, 16, leaders=K)
+    last(clip, 16, refine_top=K)
     assert len(seen) == 6 and seen[0] == seen[3] == 2 * K, "two pairs after the second ring and the fourth"
     seen.clear()
-    last(clip, 8, levels="arcsine"), last(clip, 8, leaders=0)
+    last(clip, 8, mask_sampling="arcsine"), last(clip, 8, refine_top=0)
     assert seen == []
     last(clip, 4)
     assert seen == [2 * K], "of a video model"
@@ -311,19 +321,19 @@ def test_of_a_convolutional_network_leaders_are_measured_in_all_masks_of_every_r
         return rescore(self, recording, rows, z, *rest, **options)
 
     monkeypatch.setattr(MaskedClip, "rescore", counted)
-    found = last(clip, 8, leaders=4)
+    found = last(clip, 8, refine_top=4)
     assert seen[:8] == [(4, 1)] * 8 and len(seen) == 9
     assert seen[8][0] in (2, 4) and seen[8][1] == 2, "masks that have one of the two states already"
     assert 0 < found.measurements < sum(rows for rows, _ in seen)
     monkeypatch.setattr(Recording, "is_local", False)
-    whole = last(clip, 8, leaders=4)
+    whole = last(clip, 8, refine_top=4)
     assert len(seen) == 9 and whole.measurements in (10, 12)
 
 
 def test_leaders_of_a_clip_with_fewer_supervoxels_than_others() -> None:
     clip = pixels()
     fewer = MaskedClip(clip.model, clip.x, clip.labels.clamp(max=3), K, 0, fill="black", batch_size=512)
-    scores = last(fewer, 8, leaders=K).scores
+    scores = last(fewer, 8, refine_top=K).scores
     assert scores[:4].abs().min() > 0 and scores[4:].abs().max() == 0
 
 
@@ -332,7 +342,7 @@ def test_stated_error_falls_with_the_root_of_the_passes_on_a_network(leaders: in
     clip = pixels()
     stated, true = [], []
     for passes in (32, 512):
-        runs = [last(clip, passes, leaders=leaders, seed=seed) for seed in range(30)]
+        runs = [last(clip, passes, refine_top=leaders, seed=seed) for seed in range(30)]
         stated.append(torch.stack([run.standard_error for run in runs]).mean(dim=0))
         true.append(torch.stack([run.scores for run in runs]).std(dim=0))
     assert 3.3 < (stated[0] / stated[1]).mean() < 4.7  # sqrt(512 / 32) = 4
@@ -346,7 +356,7 @@ def test_weights_of_levels_are_no_error() -> None:
     with torch.no_grad():
         clip.model.net.b.zero_()
         clip.model.net.c.zero_()
-    estimate = last(clip, 8, levels="arcsine", output="logit")
+    estimate = last(clip, 8, mask_sampling="arcsine", score="logit")
     assert estimate.precision < 1e-5
     torch.testing.assert_close(estimate.scores, banzhaf(clip), rtol=1e-5, atol=1e-6)
 
@@ -357,35 +367,33 @@ def test_path_is_complete(output: str) -> None:
     clip = masked()
     ends = clip.probability(torch.stack([torch.zeros(K), torch.ones(K)]))
     empty, whole = (ends if output == "probability" else ends.logit()).tolist()
-    scores = last(clip, 64, levels="path", output=output).scores
+    scores = last(clip, 64, mask_sampling="path", score=output).scores
     assert abs(scores.sum().item() - (whole - empty)) < 0.01 * abs(whole - empty)
 
 
 def test_path_equals_integrated_gradients_summed_over_regions() -> None:
     clip = masked()
     dense = vx.pixel_scores(
-        clip.model, clip.x[None], "integrated-gradients", 0, output="logit", steps=16
+        clip.model, clip.x[None], "integrated-gradients", 0, score="logit", steps=16
     ).dense.sum(dim=(0, 1))
     expected = torch.bincount(clip.labels.flatten(), dense.flatten().double(), minlength=K)
     torch.testing.assert_close(
-        last(clip, 16, levels="path", output="logit").scores, expected, rtol=1e-4, atol=1e-5
+        last(clip, 16, mask_sampling="path", score="logit").scores, expected, rtol=1e-4, atol=1e-5
     )
 
 
 def test_running_estimate_ends_at_the_whole_and_stops_at_a_wanted_precision() -> None:
     clip = masked(batch_size=16)
-    running = list(estimates(clip, 100, output="logit"))
-    assert [e.passes for e in running] == [16, 32, 48, 64, 80, 96, 100]
+    made = list(running(clip, 100, score="logit"))
+    assert [e.passes for e in made] == [16, 32, 48, 64, 80, 96, 100]
     torch.testing.assert_close(
-        running[-1].scores, last(masked(), 100, output="logit").scores, rtol=1e-5, atol=1e-6
+        made[-1].scores, last(masked(), 100, score="logit").scores, rtol=1e-5, atol=1e-6
     )
-    wanted = running[2].precision
-    first = next(e for e in running if e.precision <= wanted)
-    model, target = clip.model, torch.tensor([0])
-    arguments = (model, clip.x[None], clip.labels[None], K, target)
-    stopped = region_gradient(
-        *arguments, passes=100, until=wanted, fill="black", output="logit", batch_size=16
-    )
+    wanted = made[2].precision
+    first = next(e for e in made if e.precision <= wanted)
+    method = RegionGradient(passes=100, until=wanted, fill="black", batch_size=16)
+    question = Question(target=0, score="logit")
+    stopped = method.score(Query(clip.model, clip.x[None], clip.labels[None], K, question))
     torch.testing.assert_close(stopped[0], first.scores.float())
 
 
@@ -394,7 +402,7 @@ def test_running_estimate_ends_at_the_whole_and_stops_at_a_wanted_precision() ->
 def test_what_does_not_fit_into_memory_goes_through_in_smaller_batches(
     monkeypatch: pytest.MonkeyPatch, levels: str, leaders: int
 ) -> None:
-    whole = last(masked(), 32, levels=levels, leaders=leaders)
+    whole = last(masked(), 32, mask_sampling=levels, refine_top=leaders)
     clip, forward, sizes = masked(), vx.Classifier.frame_logits, []
 
     def small(model: vx.Classifier, x: torch.Tensor) -> torch.Tensor:
@@ -404,12 +412,12 @@ def test_what_does_not_fit_into_memory_goes_through_in_smaller_batches(
         return forward(model, x)
 
     monkeypatch.setattr(vx.Classifier, "frame_logits", small)
-    found = last(clip, 32, levels=levels, leaders=leaders)
+    found = last(clip, 32, mask_sampling=levels, refine_top=leaders)
     torch.testing.assert_close(found.scores, whole.scores, rtol=1e-5, atol=1e-6)
     assert found.passes == 32 and max(sizes) > 8 and clip.batch_size <= 8
     monkeypatch.setattr(vx.Classifier, "frame_logits", lambda *_: small(clip.model, torch.zeros(9, 1)))
     with pytest.raises(torch.OutOfMemoryError):
-        last(clip, 32, levels=levels, leaders=leaders)
+        last(clip, 32, mask_sampling=levels, refine_top=leaders)
 
 
 def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
@@ -417,11 +425,11 @@ def test_seed_decides_and_wrong_arguments_get_one_sentence() -> None:
     assert torch.equal(last(clip, 4, seed=1).scores, last(clip, 4, seed=1).scores)
     assert not torch.equal(last(clip, 4, seed=1).scores, last(clip, 4, seed=2).scores)
     with pytest.raises(vx.VidexplainError, match="did you mean 'uniform'"):
-        last(clip, 4, levels="unifrom")
+        last(clip, 4, mask_sampling="unifrom")
     with pytest.raises(vx.VidexplainError, match="did you mean 'log-odds'"):
-        last(clip, 4, output="log_odds")
-    with pytest.raises(vx.VidexplainError, match="leaders"):
-        last(clip, 4, leaders=-1)
+        last(clip, 4, score="log_odds")
+    with pytest.raises(vx.VidexplainError, match="refine_top"):
+        last(clip, 4, refine_top=-1)
     with pytest.raises(vx.VidexplainError, match="passes"):
         last(clip, 0)
 
@@ -435,7 +443,7 @@ def test_explain_anytime_yields_running_explanations_that_end_at_explain() -> No
     )
     assert [r.passes for r in running] == [4, 7, 10]  # rings of 4, 3 and 3
     assert [r.explanation.settings["passes"] for r in running] == [4, 7, 10]
-    assert {r.explanation.settings["leaders"] for r in running} == {LEADERS}, "what was taken by default"
+    assert {r.explanation.settings["refine_top"] for r in running} == {REFINED}, "what was taken by default"
     whole = vx.explain(
         model, frames, "region-gradient", "no", passes=10, labels=columns, fill="black", batch_size=4
     )
@@ -450,7 +458,7 @@ def test_explain_anytime_yields_running_explanations_that_end_at_explain() -> No
 def test_explain_anytime_passes_on_what_is_wrong() -> None:
     frames = torch.zeros(2, 4, K, 3).byte().numpy()
     for options, words in (
-        ({"levels": "unifrom"}, "uniform"),
+        ({"mask_sampling": "unifrom"}, "uniform"),
         ({"passes": 0}, "passes"),
         ({"target": "maybe"}, "maybe"),
     ):

@@ -178,7 +178,7 @@ def test_scales_and_weights_that_depend_on_the_input(layer: Layer) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["lime-batched", "kernel-shap", "rise", "occlusion", "vanilla", "guided", "lime"]
+    "method", ["lime", "kernel-shap", "rise", "occlusion", "vanilla", "guided", "lime-package"]
 )
 @pytest.mark.parametrize(
     "before",
@@ -188,7 +188,9 @@ def test_scales_and_weights_that_depend_on_the_input(layer: Layer) -> None:
 def test_a_network_that_overwrites_its_input(before: Layer, method: str) -> None:
     if method == "guided" and before is by_data:
         pytest.skip("refused: rectifiers may hide in .data")
-    options = {"samples": 60} if method in ("lime", "lime-batched", "kernel-shap", "rise") else {}
+    options = {"samples": 60} if method in ("lime", "lime-package", "kernel-shap", "rise") else {}
+    if method == "lime-package":
+        method, options = "lime", {"samples": 60, "batched": False}
     expected = explained(Small(before=lambda x: before(x.clone())), method, **options).scores
     model = vx.Classifier(Small(before=before), clip_length=8, size=(32, 32))
     x = model.prepare(CLIP)
@@ -219,19 +221,19 @@ def told(net: nn.Module, method: str, **options: Any) -> tuple[vx.Explanation, s
     return explanation, " ".join(str(w.message) for w in caught if issubclass(w.category, VidexplainWarning))
 
 
-@pytest.mark.parametrize("method", ["guided", "lime-batched", "region-gradient"])
+@pytest.mark.parametrize("method", ["guided", "lime", "region-gradient"])
 @pytest.mark.parametrize(
     "chance", [F.dropout, lambda x: x + 0.1 * torch.randn_like(x)], ids=["dropout", "noise"]
 )
 def test_a_network_that_answers_by_chance_is_named_once(chance: Layer, method: str) -> None:
     net = Small(lambda x: F.relu(chance(x)))
-    options = {"samples": 20} if method == "lime-batched" else {}
+    options = {"samples": 20} if method == "lime" else {}
     explanation, said = told(net, method, **options)
     assert "'Small' gives the same clip different answers" in said
     assert any("different answers" in note for note in explanation.settings["notes"])
 
 
-@pytest.mark.parametrize("method", ["guided", "grad-cam", "lime-batched", "kernel-shap", "occlusion"])
+@pytest.mark.parametrize("method", ["guided", "grad-cam", "lime", "kernel-shap", "occlusion"])
 @pytest.mark.parametrize(
     "mix",
     [
@@ -245,7 +247,7 @@ def test_clips_of_a_network_that_mixes_them_go_through_it_one_by_one(mix: Layer,
     def alone(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([mix(row[None]) for row in x])
 
-    options = {"samples": 40} if method in ("lime-batched", "kernel-shap") else {}
+    options = {"samples": 40} if method in ("lime", "kernel-shap") else {}
     mixing, separate = Small(lambda x: F.relu(mix(x))), Small(lambda x: F.relu(alone(x)))
     explanation, said = told(mixing, method, **options)
     expected = explained(separate, method, **options).scores
@@ -259,8 +261,8 @@ def test_a_network_that_takes_one_clip_only() -> None:
             raise RuntimeError("one clip at a time")
         return y
 
-    expected = explained(Small(), "lime-batched", samples=40).scores
-    found, said = told(Small(after=lone), "lime-batched", samples=40)
+    expected = explained(Small(), "lime", samples=40).scores
+    found, said = told(Small(after=lone), "lime", samples=40)
     assert not said and np.abs(found.scores - expected).max() < 1e-4 * np.abs(expected).max()
 
 
@@ -305,7 +307,7 @@ def test_gradients_through_weights_that_the_input_makes(weight_of: Any, shape: t
     x = torch.randn(1, 3, 4, 16, 16)
     point = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(net(point)[0, 1], point)
-    found = vx.pixel_scores(model, x, "vanilla", 1, output="logit").dense
+    found = vx.pixel_scores(model, x, "vanilla", 1, score="logit").dense
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 

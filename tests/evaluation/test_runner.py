@@ -16,21 +16,22 @@ import pytest
 from conftest import Blobs
 from PIL import Image
 
-from videxplain.attribution.methods import METHODS, DenseMethod, RegionMethod
+from videxplain.attribution.methods import METHODS, Occlusion, PixelMethod, RegionMethod
+from videxplain.attribution.query import Query, VoxelMaps, VoxelQuery
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.experiments import EXPERIMENTS, randomized
-from videxplain.evaluation.item import Item, Settings, parse_rows
+from videxplain.evaluation.item import Item
 from videxplain.evaluation.report import write_report
+from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
 from videxplain.explanations.explain import explain
 from videxplain.models import Classifier
-from videxplain.settings import METHOD_SETTINGS, MethodSettings, Voxels
 
 
-def settings(*rows: str, **others: object) -> Settings:
-    return Settings(rows=rows, segments=(30,), segmentation="grid", **others)  # type: ignore[arg-type]
+def settings(*rows: str, **others: object) -> EvaluationSettings:
+    return EvaluationSettings(rows=rows, segments=(30,), segmentation="grid", **others)  # type: ignore[arg-type]
 
 
 def means(results: Results, measure: str) -> dict[str, float]:
@@ -58,7 +59,7 @@ def test_lime_improves_with_its_samples_and_random_is_at_chance(model: Classifie
     assert best["random"] == pytest.approx(worst["random"], abs=0.12)
 
 
-@pytest.mark.parametrize("row", ["lime-60", "lime-logit-60"])
+@pytest.mark.parametrize("row", ["lime-60", "lime-60:score=log-odds"])
 def test_rows_that_share_samples_equal_the_method(
     model: Classifier, monkeypatch: pytest.MonkeyPatch, row: str
 ) -> None:
@@ -71,7 +72,7 @@ def test_rows_that_share_samples_equal_the_method(
 
 def test_each_draw_of_lime_has_samples_of_its_own(model: Classifier) -> None:
     sample = Blobs(1).load(0, clip_length=model.clip_length)
-    item = Item(model, sample, "blob", settings("lime-60", "lime-logit-60"), 30)
+    item = Item(model, sample, "blob", settings("lime-60", "lime-60:score=log-odds"), 30)
     first, second, again = (item.scored("lime-60", draw=draw).scores for draw in (0, 1, 0))
     assert np.abs(first - second).max() > 1e-3 * np.abs(first).max()
     np.testing.assert_array_equal(first, again)
@@ -93,25 +94,27 @@ def test_a_numbered_row_takes_so_many_samples(model: Classifier, monkeypatch: py
 
 def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores that know the truth win localization; the best ranking turned round loses removal."""
-    from videxplain.attribution.perturbation import occlusion
-
-    def oracle(model, x, labels, num_segments, target, *, seed=0):  # type: ignore[no-untyped-def]
-        bright = (x[:, 0] > 0.9).double()
-        inside = np.bincount(labels.ravel(), weights=bright.ravel(), minlength=num_segments)
-        # the fourth power: the same order, and little energy for those that only touch
-        return (inside / np.bincount(labels.ravel(), minlength=num_segments))[None] ** 4
-
     import torch
 
-    planted = {
-        "oracle": lambda *args, **kw: torch.from_numpy(oracle(*args)).float(),
-        "inverted": lambda *args, **kw: -occlusion(*args, fill="grey"),
-        "occlusion-grey": lambda *args, **kw: occlusion(*args, fill="grey"),
-    }
-    for name, score in planted.items():
-        monkeypatch.setitem(METHODS._items, name, RegionMethod("planted", score))
-        monkeypatch.setitem(METHOD_SETTINGS, name, MethodSettings)
-    rows = settings("random", "oracle", "inverted", "occlusion-grey", "grad-cam", "vanilla")
+    class Oracle(RegionMethod):
+        name = "oracle"
+
+        def score(self, query: Query) -> torch.Tensor:
+            bright, labels = (query.x[:, 0] > 0.9).double(), query.labels
+            inside = np.bincount(labels.ravel(), weights=bright.ravel(), minlength=query.num_segments)
+            # the fourth power: the same order, and little energy for those that only touch
+            share = inside / np.bincount(labels.ravel(), minlength=query.num_segments)
+            return torch.from_numpy(share[None] ** 4).float()
+
+    class Inverted(Occlusion):
+        name = "inverted"
+
+        def score(self, query: Query) -> torch.Tensor:
+            return -super().score(query)
+
+    for method in (Oracle, Inverted):
+        monkeypatch.setitem(METHODS._items, method.name, method)
+    rows = settings("random", "oracle", "inverted", "occlusion:fill=grey", "grad-cam", "vanilla")
     results = evaluate("localization", model, Blobs(16), tmp_path / "localization", rows)
     for measure in ("pointing", "energy", "iou"):
         found = means(results, measure)
@@ -124,7 +127,7 @@ def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest
 
 def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_path: Path) -> None:
     for name in EXPERIMENTS:
-        rows = settings("random", "lime-20", "lime-package-20", "guided", "grad-cam", reference=50)
+        rows = settings("random", "lime-20", "lime-20:batched=no", "guided", "grad-cam", reference=50)
         results = evaluate(name, model, Blobs(3), tmp_path / name, rows)
         assert results.items == 3 and results.rows and not results.skipped, name
         assert not results.notes, results.notes
@@ -155,7 +158,7 @@ def test_thumbnails_show_the_best_row_and_each_item_once(model: Classifier, tmp_
 
 
 def test_sweep_over_numbers_of_supervoxels(model: Classifier, tmp_path: Path) -> None:
-    rows = Settings(rows=("random", "vanilla"), segments=(10, 40), segmentation="grid")
+    rows = EvaluationSettings(rows=("random", "vanilla"), segments=(10, 40), segmentation="grid")
     results = evaluate("curves", model, Blobs(3), tmp_path, rows)
     found = {(line.segments, line.method) for line in summarise(results)}
     assert found == {(n, method) for n in (10, 40) for method in ("random", "vanilla")}
@@ -285,8 +288,14 @@ def test_methods_that_outlive_the_weights_are_named(tmp_path: Path, monkeypatch:
 
     net = Channels()
     model = Classifier(net, clip_length=4, size=(24, 24), cam_layer="conv")
-    monkeypatch.setitem(METHODS._items, "input", DenseMethod("planted", lambda model, x, target, output: x))
-    monkeypatch.setitem(METHOD_SETTINGS, "input", Voxels)
+
+    class Input(PixelMethod):
+        name = "input"
+
+        def maps(self, query: VoxelQuery) -> VoxelMaps:
+            return VoxelMaps(query.x)
+
+    monkeypatch.setitem(METHODS._items, "input", Input)
     results = evaluate("sanity", model, Blobs(4), tmp_path, settings("input", "vanilla"))
     found = caveats(results)
     assert len(found) == 1 and found[0].startswith("input fails")
@@ -305,17 +314,26 @@ def test_bootstrap_interval_covers_the_mean() -> None:
 
 def test_rows_are_parsed() -> None:
     assert len(parse_rows(None)) == 15
-    assert parse_rows("guided, lime-7,guided,lime-logit-7") == ["guided", "lime-7", "lime-logit-7"]
+    assert parse_rows("guided, lime-7,guided,lime-7:ridge=2") == ["guided", "lime-7", "lime-7:ridge=2"]
     assert parse_rows("kernel-shap-7,region-gradient-8") == ["kernel-shap-7", "region-gradient-8"]
     assert {"integrated-gradients", "occlusion", "lime-1000"} <= set(parse_rows("all"))
     with pytest.raises(VidexplainError, match="did you mean 'guided'"):
         parse_rows("guide")
+    for row, message in (
+        ("lime-7:batched", "'batched' in the row 'lime-7:batched' is no option=value"),
+        ("lime-7:samples=x", "samples has to be a whole number, not 'x'"),
+        ("lime:scores=logit", "option 'scores' means nothing to method 'lime'"),
+        ("guided-7", "takes no number of samples, passes or steps"),
+        ("lime-0", "samples must be at least 1"),
+    ):
+        with pytest.raises(VidexplainError, match=message):
+            parse_rows(row)
     with pytest.raises(VidexplainError, match="no method"):
         parse_rows(" , ")
     with pytest.raises(VidexplainError, match="fill"):
-        Settings(fill="pink")
+        EvaluationSettings(fill="pink")
     with pytest.raises(VidexplainError, match="2 supervoxels"):
-        Settings(segments=(1,))
+        EvaluationSettings(segments=(1,))
 
 
 RUN = """
@@ -330,7 +348,7 @@ from videxplain.evaluation.runner import evaluate
 from videxplain.models import Classifier
 torch.set_num_threads(1)
 model = Classifier(Quadrants(), clip_length=LENGTH, size=SIZE, name="quadrants")
-settings = Settings(rows=("random", "lime-50"), segments=(30,), segmentation="grid", reference=150)
+settings = EvaluationSettings(rows=("random", "lime-50"), segments=(30,), segmentation="grid", reference=150)
 folder = Path({folder!r})
 results = evaluate("agreement", model, Blobs(60), folder, settings)
 write_report(results, model, Blobs(60), folder)

@@ -91,9 +91,9 @@ def test_supervoxels_finer_than_the_input(
     """Each voxel's dense score is shared by the finer ones in it; a CAM is sampled on the finer grid."""
     source = frames(height=96, width=128)
     options: Any = {"reduction": reduction, "signed": signed, "n_segments": 20, "keep_maps": True}
-    explanation = vx.explain(model, source, method, "javelin throw", segment_scale=3, **options)
+    explanation = vx.explain(model, source, method, "javelin throw", scale=3, **options)
     assert explanation.labels.shape == (8, 96, 96) and explanation.geometry.network == (96, 96)
-    assert explanation.settings["segment_scale"] == 3
+    assert explanation.settings["scale"] == 3
     voxels = np.ones(explanation.labels.shape)
     if explanation.dense is not None:
         dense = explanation.dense.astype(np.float64)
@@ -132,7 +132,7 @@ def test_supervoxels_are_no_finer_than_the_frames(
     model: vx.Classifier, height: int, wanted: int, given: int
 ) -> None:
     source = frames(height=height, width=128)
-    explanation = vx.explain(model, source, n_segments=20, segment_scale=wanted)
+    explanation = vx.explain(model, source, n_segments=20, scale=wanted)
     assert explanation.labels.shape == (8, 32 * given, 32 * given)
     if given == 1:
         plain = vx.explain(model, source, n_segments=20)
@@ -146,16 +146,16 @@ def test_finer_supervoxels_are_as_many_and_as_long(model: vx.Classifier) -> None
     source = frames(height=128, width=128)
     lengths = []
     for scale in (1, 4):
-        explanation = vx.explain(model, source, n_segments=64, segment_scale=scale, segmentation="grid")
+        explanation = vx.explain(model, source, n_segments=64, scale=scale, segmentation="grid")
         lengths.append(sorted(region.box[1][0] - region.box[0][0] for region in explanation.top(64)))
     assert lengths[0] == lengths[1] and 40 < len(lengths[0]) <= 64
 
 
 @pytest.mark.parametrize("method", ["lime", "region-gradient", "random"])
 def test_methods_that_hide_supervoxels_need_those_of_the_input(model: vx.Classifier, method: str) -> None:
-    with pytest.raises(vx.VidexplainError, match="segment_scale of 1"):
-        vx.explain(model, frames(height=96, width=128), method, n_segments=20, segment_scale=2)
-    with pytest.raises(vx.VidexplainError, match="segment_scale of 1"):
+    with pytest.raises(vx.VidexplainError, match="scale of 1"):
+        vx.explain(model, frames(height=96, width=128), method, n_segments=20, scale=2)
+    with pytest.raises(vx.VidexplainError, match="scale of 1"):
         blocks = np.arange(64 * 64).reshape(1, 64, 64).repeat(8, axis=0)
         next(vx.explain_anytime(model, frames(height=96, width=128), labels=blocks))
 
@@ -164,7 +164,7 @@ def test_methods_that_hide_supervoxels_need_those_of_the_input(model: vx.Classif
 def test_every_method_explains_a_clip_and_an_image(
     model: vx.Classifier, image_model: vx.Classifier, method: str
 ) -> None:
-    few = {"samples": 8} if method in ("lime", "lime-batched", "kernel-shap", "rise") else {}
+    few = {"samples": 8} if method in ("lime", "kernel-shap", "rise") else {}
     for net, clip in ((model, frames()), (image_model, frames(1)[0])):
         explanation = vx.explain(net, clip, method, segmentation="slic", n_segments=12, **few)
         assert explanation.scores.shape == (explanation.labels.max() + 1,)
@@ -177,7 +177,7 @@ def test_every_method_explains_a_clip_and_an_image(
 
 def test_batch_is_a_list_that_equals_single_clips(model: vx.Classifier) -> None:
     clips = [frames(seed=s) for s in range(3)]
-    together = vx.explain(model, clips, "guided-grad-cam", ["cooking", 0, None], n_segments=20)
+    together = vx.explain_batch(model, clips, "guided-grad-cam", ["cooking", 0, None], n_segments=20)
     for clip, target, explanation in zip(clips, ["cooking", 0, None], together, strict=True):
         alone = vx.explain(model, clip, "guided-grad-cam", target, n_segments=20)
         assert np.array_equal(alone.labels, explanation.labels)
@@ -188,21 +188,39 @@ def test_batch_is_a_list_that_equals_single_clips(model: vx.Classifier) -> None:
 
 
 def test_several_methods_share_the_supervoxels(model: vx.Classifier) -> None:
-    both = vx.explain(model, frames(), methods=["guided", "random"], n_segments=20)
-    assert list(both) == ["guided", "random"]
-    assert both["guided"].labels is both["random"].labels
-    assert both["random"].method == "random"
+    both = vx.compare(model, frames(), ["guided", "random"], n_segments=20)
+    (guided, name), (random, same) = both
+    assert (guided, random) == ("guided", "random") and name == same == both[guided, name].target_name
+    assert both[guided, name].labels is both[random, name].labels
+    assert both[random, name].method == "random"
+
+
+def test_several_classes_and_settings_of_one_method(model: vx.Classifier) -> None:
+    from videxplain.attribution.methods import Lime
+
+    methods = [Lime(samples=9), Lime(samples=11), "vanilla"]
+    several = vx.compare(model, frames(), methods, [0, "cooking"], n_segments=20, seed=3)
+    titles = ["lime(seed=3, samples=9)", "lime(seed=3, samples=11)", "vanilla"]
+    assert [title for title, _ in several] == titles * 2
+    for (title, name), explanation in several.items():
+        assert explanation.target_name == name
+        method = {"lime(seed=3, samples=9)": Lime(samples=9, seed=3), "vanilla": "vanilla"}.get(title)
+        if method is not None:
+            alone = vx.explain(model, frames(), method, name, n_segments=20)
+            np.testing.assert_array_equal(alone.scores, explanation.scores)
+    with pytest.raises(vx.VidexplainError, match="asked for twice"):
+        vx.compare(model, frames(), ["vanilla", "vanilla"], n_segments=20)
+    with pytest.raises(vx.VidexplainError, match="targets has to be a list"):
+        vx.compare(model, frames(), ["vanilla"], 3)
 
 
 @pytest.mark.parametrize("source", ["gradient", "both"])
 def test_supervoxels_from_the_gradient(model: vx.Classifier, source: str) -> None:
     """The same supervoxels as of a picture made here from the gradient that `keep_maps` gives."""
     clip = frames()
-    found = vx.explain(
-        model, clip, "vanilla", segments_from=source, n_segments=12, reduction="mean", target=1
-    )
+    found = vx.explain(model, clip, "vanilla", source=source, n_segments=12, reduction="mean", target=1)
     own = vx.explain(model, clip, "vanilla", n_segments=12, keep_maps=True, target=1)
-    assert found.settings["segments_from"] == source and own.settings["segments_from"] == "image"
+    assert found.settings["source"] == source and own.settings["source"] == "image"
     assert not np.array_equal(found.labels, own.labels)
     size = np.sqrt(np.abs(own.dense).sum(axis=0))
     grey = 255 * np.minimum(size / np.sort(size.ravel())[round(0.99 * size.size) - 1], 1)[..., None]

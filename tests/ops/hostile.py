@@ -149,7 +149,7 @@ class Arguments:
 
 def functions() -> list[tuple[str, Callable[..., Any]]]:
     """Each operation as it serves here, and as Numba has it."""
-    names = [*_library.SCHEMAS, *(_library.CHORDS if _library.NATIVE is not None else ())]
+    names = [*_library.SCHEMAS, *(_library.CHORD_SCHEMAS if _library.NATIVE is not None else ())]
     found = [(name, getattr(torch.ops.videxplain, name)) for name in names]
     return [*found, *_library._NUMBA.items()]
 

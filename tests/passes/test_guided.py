@@ -105,15 +105,15 @@ def test_relu_beside_a_smooth_rectifier_is_refused_too() -> None:
     """As in Swin v2, whose one ReLU is that of a position bias, or MobileNet v3."""
     model = smooth_network()
     model.net[0] = nn.Sequential(model.net[0], nn.ReLU())
-    with pytest.raises(vx.VidexplainError, match=r"has SiLU beside its ReLUs; .*guided_any"):
+    with pytest.raises(vx.VidexplainError, match=r"has SiLU beside its ReLUs; .*guide_smooth"):
         vx.pixel_scores(model, torch.randn(1, 3, 1, 16, 16), "guided", 0)
 
 
 def test_network_without_relu_is_refused_with_advice_or_extended() -> None:
     model, x = smooth_network(), torch.randn(1, 3, 1, 16, 16)
-    with pytest.raises(vx.VidexplainError, match=r"has SiLU; .*guided_any"):
+    with pytest.raises(vx.VidexplainError, match=r"has SiLU; .*guide_smooth"):
         vx.pixel_scores(model, x, "guided", 0)
-    extended = vx.pixel_scores(model, x, "guided", 0, guided_any=True)
+    extended = vx.pixel_scores(model, x, "guided", 0, guide_smooth=True)
     plain = vx.pixel_scores(model, x, "vanilla", 0)
     assert not torch.equal(extended.dense, plain.dense)
 

@@ -13,11 +13,13 @@ from torch import nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
 
 import videxplain as vx
-from videxplain.attribution.perturbation import occlusion
+from videxplain.attribution.methods import Occlusion
+from videxplain.attribution.query import Query
 from videxplain.passes.fast_layers import FastLayers
 from videxplain.passes.incremental import Box, Recording
 from videxplain.passes.masked_clip import MaskedClip
 from videxplain.passes.secants import Secants
+from videxplain.settings import Question
 
 SIZE = (6, 20, 17)
 BOXES = {
@@ -163,15 +165,15 @@ def test_a_network_that_goes_another_way_is_refused_and_scored_whole() -> None:
     clip = MaskedClip(model, torch.randn(3, *SIZE), labels, 6, 0)
     z = (torch.rand(4, 6) < 0.5).float()
     recording = Recording()
-    clip.gradient(z, output="logit", recording=recording)
+    clip.gradient(z, score="logit", recording=recording)
     assert recording.is_local
     changed = z[:2].clone()
     changed[:, 3] = 1 - changed[:, 3]
     with pytest.raises(LookupError):
         box = (slice(3, 4), slice(0, 20), slice(0, 17))
         recording.replay(model.frame_logits, [0, 1], clip.compose(changed, box), box)
-    rescored = clip.rescore(recording, [0, 1], changed, [3], output="logit")
-    torch.testing.assert_close(rescored, clip.score(changed, output="logit"))
+    rescored = clip.rescore(recording, [0, 1], changed, [3], score="logit")
+    torch.testing.assert_close(rescored, clip.values(changed, score="logit"))
 
 
 def test_masked_clips_are_rescored_where_supervoxels_change() -> None:
@@ -182,12 +184,12 @@ def test_masked_clips_are_rescored_where_supervoxels_change() -> None:
     clip = MaskedClip(model, x, labels, 196, 0)
     z = (torch.rand(4, 196) < 0.5).float()
     recording = Recording()
-    clip.gradient(z, output="log-odds", ring=4, recording=recording)
+    clip.gradient(z, score="log-odds", ring=4, recording=recording)
     for changed in ([40], [0, 195]):
         flipped = z[1:3].clone()
         flipped[:, changed] = 1 - flipped[:, changed]
-        rescored = clip.rescore(recording, slice(1, 3), flipped, changed, output="log-odds")
-        torch.testing.assert_close(rescored, clip.score(flipped, output="log-odds"), rtol=1e-4, atol=1e-4)
+        rescored = clip.rescore(recording, slice(1, 3), flipped, changed, score="log-odds")
+        torch.testing.assert_close(rescored, clip.values(flipped, score="log-odds"), rtol=1e-4, atol=1e-4)
 
 
 def test_occlusion_hides_one_supervoxel_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +201,7 @@ def test_occlusion_hides_one_supervoxel_at_a_time(monkeypatch: pytest.MonkeyPatc
     clip = MaskedClip(model, x[0], labels, 8, 1)
     masks = torch.cat([torch.ones(1, 8), 1 - torch.eye(8)[:6]])
     whole, *hidden = clip.probability(masks)
-    monkeypatch.setattr(MaskedClip, "score", None)  # no whole pass more than the first
-    found = occlusion(model, x, labels[None], 8, torch.tensor([1]))[0]
+    monkeypatch.setattr(MaskedClip, "values", None)  # no whole pass more than the first
+    found = Occlusion().score(Query(model, x, labels[None], 8, Question(target=1)))[0]
     torch.testing.assert_close(found[:6], (whole - torch.stack(hidden)).float(), rtol=1e-4, atol=1e-7)
     assert found[:6].abs().min() > 1e-5 and not found[6:].any()

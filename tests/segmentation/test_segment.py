@@ -99,12 +99,12 @@ def test_grid_spreads_cells_over_the_axes() -> None:
         ({"frames": np.zeros((2, 4, 4, 3))}, "frames"),
         ({"frames": np.zeros((2, 4, 4), np.uint8)}, "frames"),
         ({"frames": np.zeros((0, 4, 4, 3), np.uint8)}, "frames"),
-        ({"method": "slick"}, "did you mean 'slic'"),
+        ({"segmentation": "slick"}, "did you mean 'slic'"),
         ({"n_segments": 0}, "n_segments"),
         ({"compactness": 0}, "compactness"),
         ({"compactness": float("inf")}, "compactness"),
         ({"spacing": (1, 1)}, "spacing"),
-        ({"method": "quickshift"}, "images"),
+        ({"segmentation": "quickshift"}, "images"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(arguments: dict, message: str) -> None:

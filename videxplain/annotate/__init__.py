@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ from videxplain.annotate.pipeline import Pipeline, StageTime, profile_table
 from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.errors import VidexplainError, out_of_memory, unknown_name
+from videxplain.explanations.explain import Request
 from videxplain.render import STYLES, Timeline
-from videxplain.settings import recorded, segmentation_for, settings_for
+from videxplain.segmentation import check_segmentation, used_options
+from videxplain.settings import Segmentation
 from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import Encoding, Pictures
@@ -31,8 +33,10 @@ from videxplain.video.segments import ResumableWriter, State
 from videxplain.video.writer import default_codec
 
 if TYPE_CHECKING:
+    from videxplain.attribution.methods import Method
     from videxplain.explanations.explanation import Explanation
     from videxplain.models import Classifier
+    from videxplain.settings import Question
 
 __all__ = ["Summary", "annotate", "profile_table"]
 
@@ -81,12 +85,9 @@ def annotate(
     output: str | os.PathLike[str],
     /,
     *,
-    method: str = "guided",
-    target: int | str | None = None,
-    segmentation: str = "slic",
-    n_segments: int | None = None,
-    compactness: float | None = None,
-    segment_scale: int = 1,
+    method: str | Method = "guided",
+    target: int | str | Question | None = None,
+    segmentation: str | Segmentation | None = None,
     top_k: int = 5,
     style: str = "heat",
     timeline: bool = True,
@@ -117,7 +118,7 @@ def annotate(
     input, output
         The video, and where the explained one goes; it keeps size, frame times, sound, subtitles and metadata, and
         appears under its name only when it is whole.
-    method, target, segmentation, n_segments, compactness, segment_scale, **options
+    method, target, segmentation, **options
         As for `explain`.
     top_k, style
         As for `render_explanation`; "side-by-side" doubles the width.
@@ -158,11 +159,12 @@ def annotate(
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)
     video = open_video(input, stream, deinterlace=deinterlace)
-    model.check_target(target)
-    settings = {"method": method, "target": target, **recorded(settings_for([method], options)[method])}
-    scale = model.geometry((video.height, video.width)).finest(segment_scale)
-    cut_by = segmentation_for(segmentation, n_segments=n_segments, compactness=compactness)
-    cutting: Any = {"segmentation": segmentation, **cut_by, **({"segment_scale": scale} if scale > 1 else {})}
+    cutting, request = _requested(method, target, segmentation, options)
+    cutting = replace(cutting, scale=model.geometry((video.height, video.width)).finest(cutting.scale))
+    model.check_target(request.question.target)
+    for picked in request.methods:
+        picked.require_network_grid(cutting.scale)
+    settings, cut, scale = request.recorded(), used_options(cutting), cutting.scale
     span = (IMAGE_MODEL_WINDOW if model.is_image_model else model.clip_length) * stride
     encoding = Encoding(
         video.width * (2 if style == "side-by-side" else 1),
@@ -186,7 +188,7 @@ def annotate(
         "windows": [span, stride, hop, batch],
         "picture": [top_k, style, timeline],
         "settings": settings,
-        "segmentation": cutting,
+        "segmentation": cut,
         "encoding": vars(encoding),
         "save": None if save is None else os.path.abspath(save),
     }
@@ -212,7 +214,7 @@ def annotate(
         if saver is not None:
             saver.close()
         raise
-    supervoxels = Supervoxels(segmentation, **cut_by, scale=scale, device=model.device)
+    supervoxels = Supervoxels(cutting, device=model.device)
     supervoxels.restore(writer.state)
     strip.restore(writer.state.get("timeline"))
     classes.restore(writer.state.get("classes"))
@@ -234,7 +236,7 @@ def annotate(
             groups = pipeline.stage("decode", groups, 1, limit=_GROUPS + (2 * workers if ray else 0))
             groups = stages.segment(groups, model, stride, video, supervoxels, scale)
             groups = pipeline.stage("segment", groups, 1)
-            results = _explained(stages.jobs(groups), (model, settings, cutting), ray, workers, pipeline)
+            results = _explained(stages.jobs(groups), (model, request, cut), ray, workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
             length = video.expected_frames if timeline else None
             blender = Blender(stride)
@@ -263,7 +265,7 @@ def annotate(
                         "hop": hop or span,
                         "batch": batch,
                         **settings,
-                        **cutting,
+                        **cut,
                     },
                 }
             )
@@ -279,9 +281,26 @@ def annotate(
     return summary
 
 
+def _requested(
+    method: str | Method,
+    target: int | str | Question | None,
+    segmentation: str | Segmentation | None,
+    options: dict[str, Any],
+) -> tuple[Segmentation, Request]:
+    """How windows are cut, and what is explained of them; supervoxels come with each window."""
+    request = Request.of([method], target, segmentation, False, options)
+    cutting = request.segmentation
+    if cutting.name == "auto":
+        cutting = replace(cutting, name="slic")
+    check_segmentation(cutting, request.stated)
+    if cutting.source != "image":
+        raise VidexplainError(f"source {cutting.source!r} is for explain(); videos are cut by their pictures")
+    return cutting, replace(request, segmentation=Segmentation(), stated=())
+
+
 def _explained(
     jobs: Iterator[tuple[stages.Group, stages.Job]],
-    shared: tuple[Classifier, dict[str, Any], dict[str, Any]],
+    shared: tuple[Classifier, Request, dict[str, Any]],
     ray: Any,
     workers: int,
     pipeline: Pipeline,

@@ -15,7 +15,7 @@ from videxplain.annotate.saved import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
-from videxplain.explanations.explain import explain
+from videxplain.explanations.explain import Request
 from videxplain.passes.memory import give_back
 from videxplain.render import Painter, Timeline, Untouched
 from videxplain.video import Frame, Video
@@ -138,16 +138,16 @@ def _clips(window: Window[Frame], stride: int, geometries: list[Geometry], sourc
     ]
 
 
-def explained(shared: tuple[Classifier, dict[str, Any], dict[str, Any]], job: Job) -> list[Explanation]:
+def explained(shared: tuple[Classifier, Request, dict[str, Any]], job: Job) -> list[Explanation]:
     """Explains clips by the labels that they come with, and that were cut as the last of what is shared tells."""
-    (model, settings, cutting), (clips, labels) = shared, job
-    found: list[Explanation] = explain(model, clips, labels=labels, **settings) if clips else []
-    return [replace(one, settings=_of_a_window(one.settings) | cutting) for one in found]
+    (model, request, cut), (clips, labels) = shared, job
+    explanations = request.explanations(model, clips, labels)[0] if clips else []
+    return [replace(one, settings=_of_a_window(one.settings) | cut) for one in explanations]
 
 
 def _of_a_window(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings that all windows of a video share."""
-    own = ("source", "start", "frames_sha256", "labels_sha256")
+    own = ("clip", "start", "frames_sha256", "labels_sha256")
     return {name: value for name, value in settings.items() if name not in own}
 
 

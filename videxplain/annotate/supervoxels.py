@@ -11,7 +11,7 @@ import torch
 from videxplain import ops
 from videxplain.clip import Clip
 from videxplain.segmentation import grid_for, segment, to_segment
-from videxplain.settings import segmentation_for
+from videxplain.settings import Segmentation
 
 SAME_REGION = 0.3
 """Intersection over union from which a region is the one of the frame before."""
@@ -36,10 +36,8 @@ class Supervoxels:
 
     Parameters
     ----------
-    method, n_segments, compactness
-        As for `segment`.
-    scale
-        How many times as fine as the network's input the clips are.
+    segmentation
+        How, by a name other than "auto"; clips are `scale` times as fine as the network's input.
     warm
         Whether to start from the last window at all.
     device
@@ -48,17 +46,13 @@ class Supervoxels:
 
     def __init__(
         self,
-        method: str,
-        n_segments: int | None = None,
-        compactness: float | None = None,
+        segmentation: Segmentation,
         *,
-        scale: int = 1,
         warm: bool = True,
         device: torch.device | str | None = None,
     ) -> None:
-        self._method = method
-        self._options = segmentation_for(method, n_segments=n_segments, compactness=compactness)
-        self._spacing = (float(scale), 1.0, 1.0)
+        self._segmentation = segmentation
+        self._spacing = (float(segmentation.scale), 1.0, 1.0)
         self._warm = warm
         self._device = device
         self._next = 0  # number of the next region that is new
@@ -67,15 +61,10 @@ class Supervoxels:
     def __call__(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """Labels (T, h, w) int32 of a clip of that size, and (K,) int64 numbers that outlast the clip."""
         follows = self._follows(clip)
-        if self._method == "slic":
+        if self._segmentation.name == "slic":
             labels, centres = self._slic(clip, follows)
         else:
-            labels = segment(
-                clip.frames,
-                self._method,
-                **self._options,
-                spacing=self._spacing,
-            )
+            labels = segment(clip.frames, self._segmentation, spacing=self._spacing)
             centres = np.zeros((0, 6), np.float32)
         numbers = self._number(labels, self._place_in_last(clip) if follows else None)
         self._last = {
@@ -145,7 +134,7 @@ class Supervoxels:
         return place < len(clip) or _unlike(self._last["picture"], clip.frames[0]) < SCENE_CUT
 
     def _slic(self, clip: Clip, follows: bool) -> tuple[np.ndarray, np.ndarray]:
-        grid = grid_for(clip.frames.shape[:3], self._options["n_segments"], self._spacing)  # type: ignore[arg-type]
+        grid = grid_for(clip.frames.shape[:3], self._segmentation.n_segments, self._spacing)  # type: ignore[arg-type]
         frames = to_segment(clip.frames, self._device)
         begun: dict[str, Any] = {}
         if follows and self._warm:
@@ -155,7 +144,7 @@ class Supervoxels:
                 "iterations": WARM_ITERATIONS,
                 "min_size": max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid))),
             }
-        labels, found = ops.supervoxels(frames, grid, self._options["compactness"], self._spacing, **begun)
+        labels, found = ops.supervoxels(frames, grid, self._segmentation.compactness, self._spacing, **begun)
         return labels[0].cpu().numpy(), found[0].cpu().numpy()
 
     def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:

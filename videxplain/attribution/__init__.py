@@ -1,15 +1,5 @@
 """Scoring methods: a network and a clip to scores per voxel or per supervoxel."""
 
-from videxplain.attribution.methods import METHODS, PixelMethod, RegionMethod
-from videxplain.attribution.voxel_scores import PixelScores, pixel_scores, pixel_scores_of
-from videxplain.passes.guided import GuidedRule
+from videxplain.attribution.methods import METHODS, Method, PixelMethod, RegionMethod
 
-__all__ = [
-    "METHODS",
-    "GuidedRule",
-    "PixelMethod",
-    "PixelScores",
-    "RegionMethod",
-    "pixel_scores",
-    "pixel_scores_of",
-]
+__all__ = ["METHODS", "Method", "PixelMethod", "RegionMethod"]

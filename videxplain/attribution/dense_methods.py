@@ -1,7 +1,6 @@
-"""Voxel scores that take several passes, or a backward rule of another library's.
+"""Voxel scores that take several passes, or a backward rule of another library's: a dense map of x's shape, float32.
 
-All take (model, x (B, C, T, H, W), target (B,), output) and give a dense map of x's shape, float32. Where the sign of
-the score matters it is kept; a reduction over supervoxels takes absolute values unless told otherwise.
+Where the sign of the score matters it is kept; a reduction over supervoxels takes absolute values unless told not to.
 """
 
 from __future__ import annotations
@@ -14,88 +13,71 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from videxplain.attribution.mask_sampling import gauss_legendre
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.attribution.query import VoxelMaps
 from videxplain.models.classifier import evaluating
 from videxplain.passes.forward_pass import ForwardPass
 from videxplain.passes.masked_clip import uniform
 
 if TYPE_CHECKING:
+    from videxplain.attribution.methods import IntegratedGradients, LrpEpsilon, SmoothGrad
+    from videxplain.attribution.query import VoxelQuery
     from videxplain.models import Classifier
 
-GRADIENTS = ("vanilla", "guided", "input-x-gradient")
 
-
-def integrated_gradients(
-    model: Classifier, x: torch.Tensor, target: torch.Tensor, output: str, *, steps: int = 32
-) -> torch.Tensor:
+def integrated_gradients(query: VoxelQuery, method: IntegratedGradients) -> VoxelMaps:
     """Integrated gradients from black (Sundararajan et al. 2017, equation 1), by the Gauss-Legendre rule.
 
     The scores of a sample sum to f(x) - f(black).
     """
+    model, x = query.model, query.x
+    score = method.score_of(query.question)
     baseline = uniform(model, x, 0.0)
     # the path is smooth, so the rule needs few steps
-    if steps < 1:
-        raise VidexplainError(f"steps must be at least 1, not {steps}")
-    nodes, weights = (values.tolist() for values in gauss_legendre(steps))
+    nodes, weights = (values.tolist() for values in gauss_legendre(method.steps))
     total = torch.zeros_like(x, dtype=torch.float32)
     for node, weight in zip(nodes, weights, strict=True):
         run = ForwardPass(model, baseline + node * (x - baseline))
-        total += weight * run.input_gradient(target, output=output)
-    return total * (x - baseline)
+        total += weight * run.input_gradient(query.target, score=score)
+    return VoxelMaps(total * (x - baseline))
 
 
-def smoothgrad(
-    model: Classifier,
-    x: torch.Tensor,
-    target: torch.Tensor,
-    output: str,
-    *,
-    samples: int = 16,
-    noise: float = 0.15,
-    base: str = "vanilla",
-    guided_any: bool = False,
-    seed: int = 0,
-) -> torch.Tensor:
-    """SmoothGrad (Smilkov et al. 2017): the mean of a gradient method over noisy copies of the clip.
-
-    `noise` is the deviation in units of the clip's range; `base` is "vanilla", "guided" or "input-x-gradient".
-    """
-    if base not in GRADIENTS:
-        raise unknown_name("base of smoothgrad", base, GRADIENTS)
-    generator = torch.Generator().manual_seed(seed)
+def smoothgrad(query: VoxelQuery, method: SmoothGrad) -> VoxelMaps:
+    """SmoothGrad (Smilkov et al. 2017): the mean of a gradient over noisy copies of the clip."""
+    x, guided = query.x, method.base == "guided"
+    score = method.score_of(query.question)
+    generator = torch.Generator().manual_seed(method.seed)
     flat = x.flatten(1)
-    deviation = noise * (flat.amax(dim=1) - flat.amin(dim=1)).view(-1, 1, 1, 1, 1)
+    deviation = method.noise * (flat.amax(dim=1) - flat.amin(dim=1)).view(-1, 1, 1, 1, 1)
     total = torch.zeros_like(x, dtype=torch.float32)
-    for _ in range(samples):
+    for _ in range(method.samples):
         noisy = x + deviation * torch.randn(x.shape, generator=generator).to(x)
-        run = ForwardPass(model, noisy, needs_guided=base == "guided", guided_any=guided_any)
-        gradient = run.input_gradient(target, output=output, guided=base == "guided")
-        total += gradient * noisy if base == "input-x-gradient" else gradient
-    return total / samples
+        run = ForwardPass(query.model, noisy, needs_guided=guided, guide_smooth=method.guide_smooth)
+        gradient = run.input_gradient(query.target, score=score, guided=guided)
+        total += gradient * noisy if method.base == "input-x-gradient" else gradient
+    return VoxelMaps(total / method.samples)
 
 
-def lrp_epsilon(
-    model: Classifier, x: torch.Tensor, target: torch.Tensor, output: str, *, epsilon: float = 1e-6
-) -> torch.Tensor:
+def lrp_epsilon(query: VoxelQuery, method: LrpEpsilon) -> VoxelMaps:
     """Layer-wise relevance propagation by the epsilon rule (Bach et al. 2015, equation 58), through zennit."""
     from zennit.composites import LayerMapComposite, layer_map_base  # zennit is optional
     from zennit.rules import Epsilon
     from zennit.types import Convolution, Linear
 
-    layers = [*layer_map_base(), (Convolution, Epsilon(epsilon=epsilon)), (Linear, Epsilon(epsilon=epsilon))]
-    return _lrp(model, x, target, LayerMapComposite(layers, canonizers=_canonizers(model)))
+    rule = Epsilon(epsilon=method.epsilon)
+    layers = [*layer_map_base(), (Convolution, rule), (Linear, rule)]
+    return _lrp(query, LayerMapComposite(layers, canonizers=_canonizers(query.model)))
 
 
-def lrp_alpha_beta(model: Classifier, x: torch.Tensor, target: torch.Tensor, output: str) -> torch.Tensor:
+def lrp_alpha_beta(query: VoxelQuery) -> VoxelMaps:
     """LRP, alpha = 2 and beta = 1 in convolutions, epsilon in dense layers (Bach et al. 2015), through zennit."""
     from zennit.composites import EpsilonAlpha2Beta1
 
-    return _lrp(model, x, target, EpsilonAlpha2Beta1(canonizers=_canonizers(model)))
+    return _lrp(query, EpsilonAlpha2Beta1(canonizers=_canonizers(query.model)))
 
 
-def _lrp(model: Classifier, x: torch.Tensor, target: torch.Tensor, composite: Any) -> torch.Tensor:
-    model = copy.copy(model).adapted(precision="float32")  # zennit's rules do not mix precisions
-    x = x.detach().clone().requires_grad_()
+def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
+    model = copy.copy(query.model).adapted(precision="float32")  # zennit's rules do not mix precisions
+    x = query.x.detach().clone().requires_grad_()
     with (
         torch.enable_grad(),
         evaluating(model.net),
@@ -105,9 +87,9 @@ def _lrp(model: Classifier, x: torch.Tensor, target: torch.Tensor, composite: An
     ):
         logits = model.logits(x)
         # relevance of the class enters at its logit, as much as the logit is worth
-        chosen = logits.gather(1, target[:, None])
+        chosen = logits.gather(1, query.target[:, None])
         (relevance,) = torch.autograd.grad(chosen, x, grad_outputs=chosen.detach())
-    return relevance.float()
+    return VoxelMaps(relevance.float())
 
 
 def _canonizers(model: Classifier) -> list[Any]:

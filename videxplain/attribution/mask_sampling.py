@@ -80,7 +80,6 @@ TANGENTS: dict[str, Draw] = {
     "diagonal": _diagonal,
 }
 SECANTS = "secants"
-LEVELS = (SECANTS, *TANGENTS)
 
 RING = 4
 """Masks in a ring: fewer change more supervoxels at a time, which is less noise and more bias, more of them fewer."""

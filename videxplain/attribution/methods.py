@@ -1,182 +1,587 @@
-"""The registry of scoring methods: what each needs from the network and how it makes scores of it."""
+"""The scoring methods: the options of each, and how it scores a query.
+
+A method is a value: `Lime(samples=500).score(query)` gives scores (B, K). One more is a class with `METHODS.register`
+above it, here or in another package, which names it as an entry point of the group "videxplain.methods". Imports no
+torch, so that the command line can list methods and their options at once; what does the work stands beside the
+formulas, in the modules that the `score` and `maps` below name.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field, make_dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
-import torch
-
-from videxplain.attribution import cam, dense_methods, perturbation, region_gradient
+from videxplain.errors import VidexplainError
 from videxplain.registry import Registry
-from videxplain.settings import METHOD_SETTINGS, Gradient, Guided, MethodSettings, Voxels
+from videxplain.settings import Fill, Question, Score, Settings, option, short_form
 
-Dense = Literal["gradient", "guided", "input-x-gradient"]
+if TYPE_CHECKING:
+    import torch
+
+    from videxplain.attribution.query import Query, VoxelMaps, VoxelQuery
+
+Dense: TypeAlias = Literal["gradient", "guided", "input-x-gradient"]
+MaskSampling: TypeAlias = Literal[
+    "secants", "arcsine", "centred", "stratified", "uniform", "half", "path", "diagonal"
+]
+"""Where region gradients are taken; see `videxplain.attribution.mask_sampling`."""
 
 
 @dataclass(frozen=True)
-class PixelMethod:
-    """Scores voxels in one forward and at most one backward pass: score = | up(cam) * dense |, summed over a region.
+class Needs:
+    """What methods ask of the forward pass that they share; `|` joins the needs of two."""
+
+    input_gradient: bool = False
+    guided: bool = False
+    guide_smooth: bool = False
+    cam: bool = False
+    cam_gradient: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(**{name: value or getattr(other, name) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Settings):
+    """Base of all scoring methods; the first line of a method's docstring is what lists say of it.
 
     Attributes
     ----------
-    summary
-        One line for `videxplain methods`.
-    dense
-        What is taken at the input's resolution, if anything.
-    activation_cam, gradient_cam
-        The map at the CAM layer's resolution, made of the activation alone or of it and its gradient.
+    name
+        As it is registered.
+    asks
+        Which scores of a class it can explain (`Question.score`), the default first; none, if it asks about no class.
     """
 
-    summary: str
-    dense: Dense | None = None
-    activation_cam: Callable[[torch.Tensor], torch.Tensor] | None = None
-    gradient_cam: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    name: ClassVar[str] = ""
+    asks: ClassVar[tuple[Score, ...]] = ()
+    kind: ClassVar[str] = "method"
+
+    @classmethod
+    def summary(cls) -> str:
+        """One line on what it does."""
+        return (cls.__doc__ or cls.name).strip().splitlines()[0].rstrip(".")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, why in self.idle_options().items():
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise VidexplainError(f"{name} means nothing to {why}; leave it out")
+
+    def idle_options(self) -> dict[str, str]:
+        """Options that mean nothing beside the others, each with what it means nothing to."""
+        return {}
+
+    def title(self) -> str:
+        """Its name, and the options that are not the defaults: "lime(samples=500)"."""
+        changed = [f"{f.name}={v!r}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
 
     @property
-    def needs_cam(self) -> bool:
-        return self.activation_cam is not None or self.gradient_cam is not None
+    def needs(self) -> Needs | None:
+        """What it asks of the forward pass that methods of voxels share; None, if it runs the network on its own."""
+        return None
+
+    def check(self, question: Question) -> None:
+        """Raises where it cannot explain the score that is asked for."""
+        if question.score is not None and question.score not in self.asks:
+            known = (
+                f"which explains the {' or the '.join(self.asks)}" if self.asks else "which asks about none"
+            )
+            raise VidexplainError(f"score {question.score!r} means nothing to method {self.name!r}, {known}")
+
+    def score_of(self, question: Question) -> Score:
+        """The score that it explains when asked this question."""
+        return question.score or self.asks[0]
+
+    def require_network_grid(self, scale: int) -> None:
+        """Raises if it cannot score supervoxels on a grid `scale` times as fine as the network's input."""
+
+    def score(self, query: Query) -> torch.Tensor:
+        """Scores of the query's supervoxels: (B, K) float32."""
+        raise NotImplementedError(f"method {self.name!r} has no score()")
+
+    def maps(self, query: VoxelQuery) -> VoxelMaps:
+        """Scores of voxels at the input's resolution, at the CAM layer's, or both; they are multiplied.
+
+        Raises
+        ------
+        VidexplainError
+            If it scores supervoxels only.
+        """
+        raise VidexplainError(
+            f"{self.name!r} scores regions, not voxels; use explain(), or a method such as guided or grad-cam"
+        )
 
 
-@dataclass(frozen=True)
-class DenseMethod:
-    """Scores voxels by passes of its own, several of them or under another library's backward rule.
+@dataclass(frozen=True, kw_only=True)
+class RegionMethod(Method):
+    """Base of methods that score supervoxels as a whole; theirs is `score`."""
+
+    def require_network_grid(self, scale: int) -> None:
+        if scale > 1:
+            raise VidexplainError(
+                f"method {self.name!r} scores supervoxels of the network's own input, which has no finer ones; "
+                "use a scale of 1, or a method that scores voxels"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelMethod(Method):
+    """Base of methods that score voxels; theirs is `maps`.
 
     Attributes
     ----------
-    summary
-        One line for `videxplain methods`.
-    score
-        (model, x (B, 3, T, H, W), target (B,), output, **options) -> dense scores of x's shape.
+    reduction
+        How voxel scores become that of a supervoxel: their "sum" (the paper), "mean" or "max".
+    signed
+        Whether voxel scores keep their sign; the paper takes absolute values.
     """
 
-    summary: str
-    score: Callable[..., torch.Tensor]
+    reduction: Literal["sum", "mean", "max"] = option(
+        "sum", "of voxel scores in a supervoxel: sum, mean or max"
+    )
+    signed: bool = option(False, "keep the sign of voxel scores")
+
+    @property
+    def needs(self) -> Needs | None:
+        return Needs()
+
+    def score(self, query: Query) -> torch.Tensor:
+        """(B, K): the sum of | up(cam) * dense | over the voxels of each supervoxel (section 3 of the paper)."""
+        return query.reduced(query.maps_of(self), self.reduction, self.signed)
 
 
-@dataclass(frozen=True)
-class RegionMethod:
-    """Scores supervoxels as a whole, by perturbing them or (the baseline) by chance.
+AnyMethod = TypeVar("AnyMethod", bound="type[Method]")
+
+
+class _Methods(Registry["type[Method]"]):
+    """Tells each class the name that it is registered under."""
+
+    def register(self, name: str) -> Callable[[AnyMethod], AnyMethod]:  # type: ignore[override]
+        def add(method: AnyMethod) -> AnyMethod:
+            if not (isinstance(method, type) and issubclass(method, Method)):
+                raise VidexplainError(
+                    f"the method {name!r} has to be a class made from PixelMethod or RegionMethod"
+                )
+            method.name, method.kind = name, f"method {name!r}"
+            super(_Methods, self).register(name)(method)
+            return method
+
+        return add
+
+
+METHODS: Registry[type[Method]] = _Methods("method", plugins="videxplain.methods")
+
+
+def method_of(method: str | Method) -> Method:
+    """A method by its name, with its defaults, or itself.
+
+    Raises
+    ------
+    VidexplainError
+        For an unknown name, and for what is no method.
+    """
+    if isinstance(method, str):
+        return METHODS[method]()
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, type) and issubclass(method, Method):
+        return method()
+    if isinstance(method, list | tuple):
+        raise VidexplainError("method is one; compare() takes several, methods=[...].")
+    raise VidexplainError(f"a method is a name or a method such as Lime(samples=500), not {method!r}")
+
+
+def checked(methods: Sequence[Method], question: Question) -> None:
+    """Raises, before any work, where a question means nothing to the methods; of several, some ask about no class."""
+    for method in methods:
+        if method.asks or len(methods) == 1:
+            method.check(question)
+
+
+def chosen(
+    methods: Sequence[str | Method], question: Question, options: dict[str, Any], *others: Settings
+) -> tuple[list[Method], Question, list[Any]]:
+    """Methods, the question and other settings, with the options applied that were given by their names, checked.
+
+    Raises
+    ------
+    VidexplainError
+        For what is unknown, or means nothing to what was chosen.
+    """
+    picked = [method_of(method) for method in methods]
+    settings = short_form(options, *picked, question, *others)
+    found, asked, rest = settings[: len(picked)], settings[len(picked)], settings[len(picked) + 1 :]
+    checked(found, asked)
+    return found, asked, rest
+
+
+# One forward pass, and at most one backward pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnePass(PixelMethod):
+    """Base of the paper's methods: a map at the input's resolution, one at the CAM layer's, or their product.
 
     Attributes
     ----------
-    summary
-        One line for `videxplain methods`.
-    score
-        (model, x (B, 3, T, H, W), labels (B, T, H, W), num_segments, target (B,), **options) -> (B, K) float32.
+    dense
+        What is taken at the input, if anything.
+    cam
+        The function of `videxplain.attribution.cam` that makes the map of the CAM layer's output, if there is one.
+    cam_gradient
+        Whether that function takes the gradient at that layer as well.
     """
 
-    summary: str
-    score: Callable[..., torch.Tensor]
+    dense: ClassVar[Dense | None] = None
+    cam: ClassVar[str | None] = None
+    cam_gradient: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(
+            input_gradient=self.dense is not None,
+            guided=self.dense == "guided",
+            guide_smooth=getattr(self, "guide_smooth", False),
+            cam=self.cam is not None,
+            cam_gradient=self.cam is not None and self.cam_gradient,
+        )
+
+    def maps(self, query: VoxelQuery) -> VoxelMaps:
+        from videxplain.attribution.one_pass import maps
+
+        return maps(query, self)
 
 
-Method = PixelMethod | DenseMethod | RegionMethod
+_GUIDE_SMOOTH = option(False, "let guided methods treat GELU, SiLU and the like as ReLU", flag="guide-smooth")
 
 
-def _settings_of(name: str, method: Method) -> type[MethodSettings]:
-    """The options of a method that `videxplain.settings` does not list: those of its function, taken as they are."""
-    if isinstance(method, PixelMethod):
-        return Voxels if method.dense is None else Guided if method.dense == "guided" else Gradient
-    base: type[MethodSettings] = MethodSettings if isinstance(method, RegionMethod) else Gradient
-    options: list[Any] = [
-        (p.name, Any, field(default=p.default))
-        for p in inspect.signature(method.score).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
-    return make_dataclass(name, options, bases=(base,), frozen=True, kw_only=True)
+@METHODS.register("vanilla")
+@dataclass(frozen=True, kw_only=True)
+class Vanilla(OnePass):
+    """gradient of the class score at the input"""
+
+    dense = "gradient"
+    asks = ("probability", "logit")
 
 
-class _Methods(Registry[Method]):
-    def register(self, name: str) -> Callable[[Method], Method]:
-        add = super().register(name)
+@METHODS.register("guided")
+@dataclass(frozen=True, kw_only=True)
+class Guided(OnePass):
+    """gradient under the guided-ReLU backward rule"""
 
-        def with_settings(method: Method) -> Method:
-            METHOD_SETTINGS.setdefault(name, _settings_of(name, method))
-            return add(method)
-
-        return with_settings
-
-
-METHODS: Registry[Method] = _Methods("method")
+    dense = "guided"
+    asks = ("probability", "logit")
+    guide_smooth: bool = _GUIDE_SMOOTH
 
 
-def _register(name: str, method: Method) -> None:
-    METHODS.register(name)(method)
+@METHODS.register("input-x-gradient")
+@dataclass(frozen=True, kw_only=True)
+class InputXGradient(OnePass):
+    """input times gradient"""
+
+    dense = "input-x-gradient"
+    asks = ("probability", "logit")
 
 
-_register("vanilla", PixelMethod("gradient of the class score at the input", dense="gradient"))
-_register("guided", PixelMethod("gradient under the guided-ReLU backward rule", dense="guided"))
-_register("input-x-gradient", PixelMethod("input times gradient", dense="input-x-gradient"))
-_register(
-    "relu-activation",
-    PixelMethod(
-        "rectified activation of the last grid, for no class in particular",
-        activation_cam=cam.relu_activation,
-    ),
-)
-_register("grad-cam", PixelMethod("Grad-CAM", gradient_cam=cam.grad_cam))
-_register("guided-grad-cam", PixelMethod("guided times Grad-CAM", dense="guided", gradient_cam=cam.grad_cam))
-_register("grad-cam++", PixelMethod("Grad-CAM++", gradient_cam=cam.grad_cam_plus_plus))
-_register(
-    "act-grad-cam",
-    PixelMethod("Grad-CAM weighted by activation times gradient", gradient_cam=cam.act_grad_cam),
-)
-_register(
-    "guided-act-grad-cam",
-    PixelMethod("guided times Act-Grad-CAM", dense="guided", gradient_cam=cam.act_grad_cam),
-)
+@METHODS.register("relu-activation")
+@dataclass(frozen=True, kw_only=True)
+class ReluActivation(OnePass):
+    """rectified activation of the last grid, for no class in particular"""
 
-_register("layer-cam", PixelMethod("LayerCAM", gradient_cam=cam.layer_cam))
-_register("xgrad-cam", PixelMethod("XGrad-CAM", gradient_cam=cam.xgrad_cam))
-_register("eigen-cam", PixelMethod("Eigen-CAM, for no class in particular", activation_cam=cam.eigen_cam))
-_register(
-    "integrated-gradients", DenseMethod("integrated gradients from black", dense_methods.integrated_gradients)
-)
-_register("smoothgrad", DenseMethod("mean gradient over noisy copies of the clip", dense_methods.smoothgrad))
-_register(
-    "lrp-epsilon",
-    DenseMethod("relevance propagation, epsilon rule (needs zennit)", dense_methods.lrp_epsilon),
-)
-_register(
-    "lrp-alpha-beta",
-    DenseMethod("relevance propagation, alpha 2 beta 1 (needs zennit)", dense_methods.lrp_alpha_beta),
-)
+    cam = "relu_activation"
+    cam_gradient = False
 
 
-def random_scores(
-    model: object,
-    x: torch.Tensor,
-    labels: torch.Tensor,
-    num_segments: int,
-    target: torch.Tensor,
-    *,
-    seed: int = 0,
-) -> torch.Tensor:
-    """Uniform scores in [0, 1), the baseline that every method has to beat: (B, K) float32."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(labels.shape[0], num_segments, generator=generator).to(labels.device)
+@METHODS.register("grad-cam")
+@dataclass(frozen=True, kw_only=True)
+class GradCam(OnePass):
+    """Grad-CAM"""
+
+    cam = "grad_cam"
+    asks = ("logit",)
 
 
-_register("random", RegionMethod("uniform random scores, the baseline", random_scores))
-_register(
-    "region-gradient",
-    RegionMethod(
-        "mean effect of showing each supervoxel, from a few backward passes", region_gradient.region_gradient
-    ),
-)
-_register(
-    "lime",
-    RegionMethod("LIME by the lime package, the paper's reference", perturbation.lime_package),
-)
-_register("lime-batched", RegionMethod("LIME, batched on the device", perturbation.lime_batched))
-_register(
-    "kernel-shap",
-    RegionMethod("Shapley values of supervoxels by KernelSHAP", perturbation.kernel_shap),
-)
-_register("rise", RegionMethod("RISE with supervoxels as its random cells", perturbation.rise))
-_register(
-    "occlusion",
-    RegionMethod("fall of the probability when one supervoxel is hidden", perturbation.occlusion),
-)
+@METHODS.register("guided-grad-cam")
+@dataclass(frozen=True, kw_only=True)
+class GuidedGradCam(OnePass):
+    """guided times Grad-CAM"""
+
+    dense, cam = "guided", "grad_cam"
+    asks = ("probability", "logit")
+    guide_smooth: bool = _GUIDE_SMOOTH
+
+
+@METHODS.register("grad-cam++")
+@dataclass(frozen=True, kw_only=True)
+class GradCamPlusPlus(OnePass):
+    """Grad-CAM++"""
+
+    cam = "grad_cam_plus_plus"
+    asks = ("logit",)
+
+
+@METHODS.register("act-grad-cam")
+@dataclass(frozen=True, kw_only=True)
+class ActGradCam(OnePass):
+    """Grad-CAM weighted by activation times gradient"""
+
+    cam = "act_grad_cam"
+    asks = ("logit",)
+
+
+@METHODS.register("guided-act-grad-cam")
+@dataclass(frozen=True, kw_only=True)
+class GuidedActGradCam(OnePass):
+    """guided times Act-Grad-CAM"""
+
+    dense, cam = "guided", "act_grad_cam"
+    asks = ("probability", "logit")
+    guide_smooth: bool = _GUIDE_SMOOTH
+
+
+@METHODS.register("layer-cam")
+@dataclass(frozen=True, kw_only=True)
+class LayerCam(OnePass):
+    """LayerCAM"""
+
+    cam = "layer_cam"
+    asks = ("logit",)
+
+
+@METHODS.register("xgrad-cam")
+@dataclass(frozen=True, kw_only=True)
+class XGradCam(OnePass):
+    """XGrad-CAM"""
+
+    cam = "xgrad_cam"
+    asks = ("logit",)
+
+
+@METHODS.register("eigen-cam")
+@dataclass(frozen=True, kw_only=True)
+class EigenCam(OnePass):
+    """Eigen-CAM, for no class in particular"""
+
+    cam = "eigen_cam"
+    cam_gradient = False
+
+
+# Several passes, or another library's backward rule
+
+
+@METHODS.register("integrated-gradients")
+@dataclass(frozen=True, kw_only=True)
+class IntegratedGradients(PixelMethod):
+    """integrated gradients from black"""
+
+    asks = ("probability", "logit")
+    steps: int = option(32, "points of the path", least=1)
+
+    def maps(self, query: VoxelQuery) -> VoxelMaps:
+        from videxplain.attribution.dense_methods import integrated_gradients
+
+        return integrated_gradients(query, self)
+
+
+@METHODS.register("smoothgrad")
+@dataclass(frozen=True, kw_only=True)
+class SmoothGrad(PixelMethod):
+    """mean gradient over noisy copies of the clip"""
+
+    asks = ("probability", "logit")
+    samples: int = option(16, "noisy copies", least=1)
+    noise: float = option(0.15, "deviation, in units of the clip's range", least=0)
+    base: Literal["vanilla", "guided", "input-x-gradient"] = option("vanilla", "which gradient is averaged")
+    guide_smooth: bool = _GUIDE_SMOOTH
+    seed: int = option(0, "of what is drawn at random")
+
+    def idle_options(self) -> dict[str, str]:
+        why = f"smoothgrad of {self.base!r}, which is not guided"
+        return {} if self.base == "guided" else {"guide_smooth": why}
+
+    def maps(self, query: VoxelQuery) -> VoxelMaps:
+        from videxplain.attribution.dense_methods import smoothgrad
+
+        return smoothgrad(query, self)
+
+
+@METHODS.register("lrp-epsilon")
+@dataclass(frozen=True, kw_only=True)
+class LrpEpsilon(PixelMethod):
+    """relevance propagation, epsilon rule (needs zennit)"""
+
+    asks = ("logit",)
+    epsilon: float = option(1e-6, "what keeps denominators from zero", above=0)
+
+    def maps(self, query: VoxelQuery) -> VoxelMaps:
+        from videxplain.attribution.dense_methods import lrp_epsilon
+
+        return lrp_epsilon(query, self)
+
+
+@METHODS.register("lrp-alpha-beta")
+@dataclass(frozen=True, kw_only=True)
+class LrpAlphaBeta(PixelMethod):
+    """relevance propagation, alpha 2 beta 1 (needs zennit)"""
+
+    asks = ("logit",)
+
+    def maps(self, query: VoxelQuery) -> VoxelMaps:
+        from videxplain.attribution.dense_methods import lrp_alpha_beta
+
+        return lrp_alpha_beta(query)
+
+
+# Supervoxels as a whole
+
+
+@METHODS.register("random")
+@dataclass(frozen=True, kw_only=True)
+class Random(RegionMethod):
+    """uniform random scores, the baseline"""
+
+    seed: int = option(0, "of what is drawn at random")
+
+    def score(self, query: Query) -> torch.Tensor:
+        from videxplain.attribution.perturbation import random_scores
+
+        return random_scores(query, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking(RegionMethod):
+    """Base of methods that hide supervoxels.
+
+    Attributes
+    ----------
+    fill
+        What takes a hidden supervoxel's place: its own mean colour, mid-grey, black, a blur of the clip, or noise.
+    batch_size
+        Clips per forward pass; by default what suits the device.
+    progress
+        Show a progress bar.
+    """
+
+    asks: ClassVar[tuple[Score, ...]] = ("probability",)
+    fill: Fill = option("mean", "what hides a supervoxel: mean, grey, black, blur or noise")
+    seed: int = option(0, "of what is drawn at random")
+    batch_size: int | None = option(None, "clips per forward pass", least=1, flag="batch-size")
+    progress: bool = option(False, flag="", recorded=False)
+
+
+@METHODS.register("region-gradient")
+@dataclass(frozen=True, kw_only=True)
+class RegionGradient(Masking):
+    """mean effect of showing each supervoxel, from a few backward passes
+
+    Attributes
+    ----------
+    passes
+        At most how many forward and backward passes.
+    until
+        Stop earlier, once the largest standard error is below so many times the largest score.
+    mask_sampling
+        Where gradients are taken; see `videxplain.attribution.mask_sampling`.
+    refine_top
+        How many of the best supervoxels are measured by forward passes as well; by default 8 of clips, none of images.
+    """
+
+    asks = ("tempered", "log-odds", "probability", "logit")
+    passes: int = option(16, "at most so many passes", least=1)
+    until: float | None = option(None, "stop at this error, in units of the top score")
+    mask_sampling: MaskSampling = option("secants", "where gradients are taken")
+    refine_top: int | None = option(
+        None, "supervoxels that are measured as well (default: 8 of clips)", least=0
+    )
+
+    def score(self, query: Query) -> torch.Tensor:
+        from videxplain.attribution.region_gradient import region_gradient
+
+        return region_gradient(query, self)
+
+
+@METHODS.register("lime")
+@dataclass(frozen=True, kw_only=True)
+class Lime(Masking):
+    """LIME: ridge regression over random masks, batched on the device or by the lime package
+
+    Attributes
+    ----------
+    samples
+        How many masks.
+    kernel_width, ridge
+        Width of the kernel that weighs masks by their distance to the clip, and penalty of the regression.
+    batched
+        Make masks on the device and send clips in batches; False takes the `lime` package, the paper's reference, whose
+        fill is each supervoxel's mean.
+    """
+
+    asks = ("probability", "log-odds")
+    samples: int = option(1000, "masks", least=1)
+    kernel_width: float = option(0.25, "how far from the clip masks still count", above=0)
+    ridge: float = option(1.0, "penalty of the regression", least=0)
+    batched: bool = option(True, "by our own code; --no-batched takes the lime package")
+
+    def idle_options(self) -> dict[str, str]:
+        names = () if self.batched else ("fill", "kernel_width", "ridge")
+        return dict.fromkeys(names, "the lime package (batched=False), which has its own")
+
+    def check(self, question: Question) -> None:
+        super().check(question)
+        if not self.batched and self.score_of(question) != "probability":
+            raise VidexplainError(f"score {question.score!r} means nothing to the lime package; leave it out")
+
+    def score(self, query: Query) -> torch.Tensor:
+        from videxplain.attribution import perturbation
+
+        return perturbation.lime(query, self) if self.batched else perturbation.lime_package(query, self)
+
+
+@METHODS.register("kernel-shap")
+@dataclass(frozen=True, kw_only=True)
+class KernelShap(Masking):
+    """Shapley values of supervoxels by KernelSHAP"""
+
+    asks = ("probability", "log-odds")
+    samples: int = option(1000, "masks", least=1)
+
+    def score(self, query: Query) -> torch.Tensor:
+        from videxplain.attribution.perturbation import kernel_shap
+
+        return kernel_shap(query, self)
+
+
+@METHODS.register("rise")
+@dataclass(frozen=True, kw_only=True)
+class Rise(Masking):
+    """RISE with supervoxels as its random cells"""
+
+    samples: int = option(1000, "masks", least=1)
+    shown: float = option(0.5, "share of supervoxels that a mask shows")
+
+    def score(self, query: Query) -> torch.Tensor:
+        from videxplain.attribution.perturbation import rise
+
+        return rise(query, self)
+
+
+@METHODS.register("occlusion")
+@dataclass(frozen=True, kw_only=True)
+class Occlusion(Masking):
+    """fall of the probability when one supervoxel is hidden"""
+
+    def score(self, query: Query) -> torch.Tensor:
+        from videxplain.attribution.perturbation import occlusion
+
+        return occlusion(query, self)
+
+
+def with_effort(method: Method, amount: int) -> Method:
+    """The same with so many samples, passes or steps, whichever it has."""
+    for name in ("samples", "passes", "steps"):
+        if name in method.options():
+            return replace(method, **{name: amount})
+    raise VidexplainError(f"method {method.name!r} takes no number of samples, passes or steps")

@@ -30,13 +30,16 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from videxplain.attribution.mask_sampling import LEVELS, SECANTS, TANGENTS, Draw, rings
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.attribution.mask_sampling import SECANTS, TANGENTS, Draw, rings
+from videxplain.attribution.perturbation import masked_clips
 from videxplain.passes.incremental import Recording, Rows
 from videxplain.passes.masked_clip import MaskedClip
 
 if TYPE_CHECKING:
+    from videxplain.attribution.methods import RegionGradient
+    from videxplain.attribution.query import Query
     from videxplain.models import Classifier
+    from videxplain.settings import Score
 
 
 @dataclass(frozen=True)
@@ -66,31 +69,23 @@ class Estimate:
         return float(self.standard_error.max() / self.scores.abs().max().clamp(min=1e-300))
 
 
-LEADERS = 8
+REFINED = 8
 """Supervoxels that are measured at a time: the five that are shown by default, and three that may belong there.
 
 Of image models none are, by default: on photographs a change scatters more than chords err.
 """
-EXCHANGED = ((0, 1), (4, 5))
+COMPARED_RANKS = ((0, 1), (4, 5))
 """Places of leaders whose order matters: which is the first, and which is the last of the five."""
-CHORDS = 0.5
+CHORD_WEIGHT = 0.5
 """What the chords' mean counts for beside measurements, in pairs of changes: its error does not fall with the rings."""
 
 
-def default_leaders(model: Classifier) -> int:
+def refined_by_default(model: Classifier) -> int:
     """How many supervoxels are measured where nothing else is said."""
-    return 0 if model.is_image_model else LEADERS
+    return 0 if model.is_image_model else REFINED
 
 
-def estimates(
-    clip: MaskedClip,
-    passes: int,
-    *,
-    levels: str = SECANTS,
-    leaders: int | None = None,
-    seed: int = 0,
-    output: str = "tempered",
-) -> Iterator[Estimate]:
+def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterator[Estimate]:
     """The running estimate after each batch of passes.
 
     It is the mean over rings, or the weighted mean of the derivatives, and with leaders what fits this mean and the
@@ -102,35 +97,22 @@ def estimates(
     clip
         The clip, its supervoxels, its class and its fill; `clip.batch_size` passes go through the network at once, and
         of secants at least a ring.
-    passes
-        At most how many.
-    levels
-        How z is drawn, one of `LEVELS`. "path" and "diagonal" are segment-wise integrated and expected gradients.
-    leaders
-        How many of the best supervoxels are measured after a ring of secants; as `default_leaders` by default.
-    output
-        What changes are those of: the "tempered" probability, the "log-odds", the "probability" or the "logit", as
-        `target_score` has them.
-
-    Raises
-    ------
-    VidexplainError
-        For an unknown name, fewer than one pass, or fewer than no leaders.
+    method
+        How many passes, how masks are drawn ("path" and "diagonal" are segment-wise integrated and expected gradients),
+        how many of the best supervoxels are measured after a ring of secants.
+    score
+        What changes are those of, as `target_score` has them.
     """
-    if levels not in LEVELS:
-        raise unknown_name("levels", levels, LEVELS)
-    if passes < 1:
-        raise VidexplainError(f"passes must be at least 1, not {passes}")
-    if leaders is None:
-        leaders = default_leaders(clip.model)
-    if leaders < 0:
-        raise VidexplainError(f"leaders must not be negative, as {leaders} is")
-    generator = torch.Generator().manual_seed(seed)
-    observe = partial(_secants, bool(leaders)) if levels == SECANTS else partial(_tangents, TANGENTS[levels])
-    slopes, changes = _Mean(clip.num_segments), _Changes(clip, output)
+    leaders = refined_by_default(clip.model) if method.refine_top is None else method.refine_top
+    sampling, passes = method.mask_sampling, method.passes
+    generator = torch.Generator().manual_seed(method.seed)
+    observe = (
+        partial(_secants, bool(leaders)) if sampling == SECANTS else partial(_tangents, TANGENTS[sampling])
+    )
+    slopes, changes = _Mean(clip.num_segments), _Changes(clip, score)
     leaders = min(leaders, clip.segments_here)
     done = 0
-    for number, seen in enumerate(observe(clip, passes, generator, output)):
+    for number, seen in enumerate(observe(clip, passes, generator, score)):
         slopes.add(seen.slopes, seen.weights)
         if seen.ring is not None:
             changes.measure(seen.ring, slopes.result(), leaders, odd=bool(number % 2))
@@ -183,10 +165,10 @@ class _Ring:
 class _Changes:
     """What showing leaders changes, as far as it was measured."""
 
-    def __init__(self, clip: MaskedClip, output: str) -> None:
-        self._clip, self._output = clip, output
+    def __init__(self, clip: MaskedClip, score: Score) -> None:
+        self._clip, self._score = clip, score
         # (n, K) which combinations of scores were measured, (n,) what they are, (n,) weights in pairs of changes
-        self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._observations: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self.measurements = 0.0
 
     def measure(
@@ -203,7 +185,7 @@ class _Changes:
             self.flip(ring, best()[max(0, leaders // 2 - 1) : leaders + 1])
         elif not odd and not lone:
             self.flip(ring, best()[:leaders])
-        for one, other in EXCHANGED[: 1 if lone else None] if odd or lone else ():
+        for one, other in COMPARED_RANKS[: 1 if lone else None] if odd or lone else ():
             if other < leaders:
                 order = best().tolist()
                 self.exchange(ring, order[one], order[other])
@@ -247,25 +229,25 @@ class _Changes:
         """Of masks (n, m, K) that differ from those of the ring at `places` in `changed` supervoxels (n, s): (n, m)."""
         before = ring.recording.replayed
         found = self._clip.rescore_each(
-            ring.recording, places, masks.to(self._clip.x), changed.tolist(), output=self._output
+            ring.recording, places, masks.to(self._clip.x), changed.tolist(), score=self._score
         )
         self.measurements += ring.recording.replayed - before
         return found.cpu()
 
     def _add(self, combinations: torch.Tensor, values: torch.Tensor, weight: float) -> None:
-        self._found.append((combinations, values, torch.full_like(values, weight)))
+        self._observations.append((combinations, values, torch.full_like(values, weight)))
 
     def fit(self, chords: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The chords' means and their variance (K,), with what was measured: weighted least squares.
 
-        The chords' mean of each supervoxel that was measured is an observation of weight `CHORDS` beside the
+        The chords' mean of each supervoxel that was measured is an observation of weight `CHORD_WEIGHT` beside the
         measurements; residuals tell the variance.
         """
-        if not self._found:
+        if not self._observations:
             return chords, variance
-        rows, values, weights = map(torch.cat, zip(*self._found, strict=True))
+        rows, values, weights = map(torch.cat, zip(*self._observations, strict=True))
         known = rows.any(dim=0)
-        prior = torch.full_like(chords[known], CHORDS)
+        prior = torch.full_like(chords[known], CHORD_WEIGHT)
         rows = torch.cat([torch.eye(len(prior), dtype=torch.float64), rows[:, known]])
         values, weights = torch.cat([chords[known], values]), torch.cat([prior, weights])
         covariance = torch.linalg.inv(rows.T @ (weights[:, None] * rows))
@@ -297,24 +279,24 @@ class _Observed:
 
 
 def _tangents(
-    draw: Draw, clip: MaskedClip, passes: int, generator: torch.Generator, output: str
+    draw: Draw, clip: MaskedClip, passes: int, generator: torch.Generator, score: Score
 ) -> Iterator[_Observed]:
     """A pass is an observation."""
     z, weights = draw(passes, clip.num_segments, generator)
     for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
-        slope = clip.gradient(part.to(clip.x), output=output)[1].double().cpu()
+        slope = clip.gradient(part.to(clip.x), score=score)[1].double().cpu()
         yield _Observed(slope, weight.expand_as(slope), len(part))
 
 
 def _secants(
-    measured: bool, clip: MaskedClip, passes: int, generator: torch.Generator, output: str
+    measured: bool, clip: MaskedClip, passes: int, generator: torch.Generator, score: Score
 ) -> Iterator[_Observed]:
     """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
 
     def run(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Recording | None]:
         recording = Recording() if measured else None
         flat = z.flatten(0, 1).to(clip.x)
-        return z, *clip.gradient(flat, output=output, ring=z.shape[1], recording=recording), recording
+        return z, *clip.gradient(flat, score=score, ring=z.shape[1], recording=recording), recording
 
     for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
         for z, values, slope, recording in clip.batches(torch.stack(list(same)), run, clips=size):
@@ -328,37 +310,18 @@ def _secants(
                 yield _Observed(own, torch.ones_like(own), made, ring)
 
 
-def region_gradient(
-    model: Classifier,
-    x: torch.Tensor,
-    labels: torch.Tensor,
-    num_segments: int,
-    target: torch.Tensor,
-    *,
-    passes: int = 16,
-    until: float | None = None,
-    levels: str = SECANTS,
-    leaders: int | None = None,
-    fill: str = "mean",
-    output: str = "tempered",
-    seed: int = 0,
-    batch_size: int | None = None,
-    progress: bool = False,
-) -> torch.Tensor:
-    """Mean effect of each supervoxel's visibility on the class's tempered probability: (B, K) float32, signed.
+def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
+    """Mean effect of each supervoxel's visibility on the class's score: (B, K) float32, signed.
 
     As `estimates` has it. Stops before `passes` once the largest standard error is below `until` times the largest
     score.
     """
     rows = []
-    for sample, own, class_ in zip(x, labels, target.tolist(), strict=True):
-        clip = MaskedClip(
-            model, sample, own, num_segments, class_, fill=fill, batch_size=batch_size, seed=seed
-        )
-        with tqdm(total=passes, desc="passes", leave=False, disable=not progress) as bar:
-            for estimate in estimates(clip, passes, levels=levels, leaders=leaders, seed=seed, output=output):
+    for clip in masked_clips(query, method):
+        with tqdm(total=method.passes, desc="passes", leave=False, disable=not method.progress) as bar:
+            for estimate in estimates(clip, method, method.score_of(query.question)):
                 bar.update(estimate.passes - bar.n)
-                if until is not None and estimate.precision <= until:
+                if method.until is not None and estimate.precision <= method.until:
                     break
         rows.append(estimate.scores)
-    return torch.stack(rows).float().to(x.device)
+    return torch.stack(rows).float().to(query.x.device)

@@ -3,111 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from videxplain.attribution.methods import Lime
 from videxplain.attribution.perturbation import lime_coefficients
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Sample, class_index
+from videxplain.evaluation.rows import EvaluationSettings, Row
 from videxplain.explanations.explain import explain
 from videxplain.explanations.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
-from videxplain.passes.masked_clip import FILLS, MaskedClip
-from videxplain.segmentation import segment
-from videxplain.settings import METHOD_SETTINGS, SEGMENTATION_SETTINGS
-
-_LIME = re.compile(r"lime-(logit-)?(\d+)")
-_PACKAGE = re.compile(r"lime-package-(\d+)")
-_SHAPLEY = re.compile(r"kernel-shap-(\d+)")
-_PASSES = re.compile(r"region-gradient-(\d+)")
-_NUMBERED = (_LIME, _PACKAGE, _SHAPLEY, _PASSES)
-
-PAPER_ROWS = (
-    "random",
-    "lime-50",
-    "lime-75",
-    "lime-100",
-    "lime-500",
-    "lime-1000",
-    "vanilla",
-    "guided",
-    "input-x-gradient",
-    "grad-cam",
-    "guided-grad-cam",
-    "grad-cam++",
-    "act-grad-cam",
-    "guided-act-grad-cam",
-    "relu-activation",
-)
-"""The rows of the paper's tables, in its order."""
-
-
-def parse_rows(text: str | None) -> list[str]:
-    """Rows of a table from "a,b,c"; None for the paper's, "all" for those and the rest of the registry.
-
-    Raises
-    ------
-    VidexplainError : an unknown method.
-    """
-    if text is None:
-        return list(PAPER_ROWS)
-    if text == "all":
-        # LIME stands there by its numbers of samples.
-        return [
-            *PAPER_ROWS,
-            *(n for n in METHOD_SETTINGS if n not in PAPER_ROWS and not n.startswith("lime")),
-        ]
-    rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for row in rows:
-        if row not in METHOD_SETTINGS and not any(kind.fullmatch(row) for kind in _NUMBERED):
-            numbered = ["lime-50", "lime-logit-50", "lime-1000", "lime-package-50", "kernel-shap-500"]
-            raise unknown_name("method", row, [*METHOD_SETTINGS, *numbered, "region-gradient-8"])
-    if not rows:
-        raise VidexplainError("there is no method to evaluate.")
-    return rows
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How items are explained; part of a run's identity.
-
-    Attributes
-    ----------
-    rows : methods; "lime-N" is our batched LIME with N samples, "lime-logit-N" the same of the log-odds,
-        "lime-package-N" that of the `lime` package, "kernel-shap-N" KernelSHAP with N samples; "region-gradient-N"
-        takes N passes.
-    segments : numbers of supervoxels to try, each on its own.
-    segmentation : None means SLIC for clips and QuickShift for images, as in the paper.
-    fill : what takes a hidden supervoxel's place, in removal, curves and LIME alike. Grey is nearest to the paper's
-        median of the image; "mean", a supervoxel's own mean colour, leaves motion to be seen in the shapes of
-        supervoxels, so that a network of motion is not bothered by it.
-    reference : samples of the LIME that `agreement` compares with.
-    seed : of everything random.
-    """
-
-    rows: tuple[str, ...] = PAPER_ROWS
-    segments: tuple[int, ...] = (100,)
-    segmentation: str | None = None
-    compactness: float = 10.0
-    fill: str = "grey"
-    reference: int = 1000
-    seed: int = 0
-    stride: int = 1
-    steps: int = 20
-    guided_any: bool = False
-
-    def __post_init__(self) -> None:
-        if self.fill not in FILLS:
-            raise unknown_name("fill", self.fill, FILLS)
-        if not self.segments or min(self.segments) < 2:
-            raise VidexplainError("evaluating needs at least 2 supervoxels.")
+from videxplain.passes.masked_clip import MaskedClip
+from videxplain.segmentation import segment, without_idle
+from videxplain.settings import Segmentation, short_form
 
 
 @dataclass(frozen=True)
@@ -145,7 +60,7 @@ class Item:
         model: Classifier,
         sample: Sample,
         name: str,
-        settings: Settings,
+        settings: EvaluationSettings,
         num_segments: int,
         cache: ReferenceCache | None = None,
     ) -> None:
@@ -158,13 +73,12 @@ class Item:
         geometry = model.geometry(clip.size)
         frames = geometry.apply(clip.frames)
         self.x = model.prepare(clip)
-        method = settings.segmentation or ("slic" if len(frames) > 1 else "quickshift")
-        wanted: dict[str, Any] = {"n_segments": num_segments, "compactness": settings.compactness}
-        options = SEGMENTATION_SETTINGS.get(method, {})
+        name_of_cut = settings.segmentation
+        if name_of_cut == "auto":
+            name_of_cut = "slic" if len(frames) > 1 else "quickshift"
+        cut = Segmentation(name=name_of_cut, n_segments=num_segments, compactness=settings.compactness)
         start = time.perf_counter()
-        self.labels = segment(
-            frames, method, device=model.device, **{k: v for k, v in wanted.items() if k in options}
-        )
+        self.labels = segment(frames, without_idle(cut), device=model.device)
         self.segmentation_seconds = time.perf_counter() - start
         self.num_segments = int(self.labels.max()) + 1
         if self.num_segments < 2:
@@ -205,11 +119,12 @@ class Item:
     def scored(self, row: str, *, alone: bool = False, draw: int = 0) -> Scored:
         """A method's scores.
 
-        The rows "lime-N" and "lime-logit-N" share their samples, the first N of one draw (`draw` says which); with
-        `alone`, for timing, they do not.
+        Rows of our LIME with one fill share their samples, the first N of one draw (`draw` says which); with `alone`,
+        for timing, they do not.
         """
-        if (lime := _LIME.fullmatch(row)) and not alone:
-            return self._lime(int(lime[2]), draw, log_odds=bool(lime[1]))
+        parsed = Row.parse(row)
+        if self._shares_samples(parsed) and not alone:
+            return self._lime(parsed, draw)
         start = time.perf_counter()
         explanation = self.explained(row)
         seconds = time.perf_counter() - start
@@ -217,42 +132,42 @@ class Item:
 
     def explained(self, row: str) -> Explanation:
         """A row's explanation of this item, from a seed of its own."""
-        options: dict[str, Any] = {}
-        name = row
-        if lime := _LIME.fullmatch(row):
-            link = "logit" if lime[1] else "identity"
-            name, options = "lime-batched", {"samples": int(lime[2]), "link": link}
-        elif package := _PACKAGE.fullmatch(row):
-            name, options = "lime", {"samples": int(package[1])}
-        elif shapley := _SHAPLEY.fullmatch(row):
-            name, options = "kernel-shap", {"samples": int(shapley[1])}
-        elif passes := _PASSES.fullmatch(row):
-            name, options = "region-gradient", {"passes": int(passes[1])}
-        known = {field.name for field in fields(METHOD_SETTINGS[name])}
-        shared: dict[str, Any] = {"seed": self.seed(name), "fill": self.settings.fill}
-        if "base" not in known:  # of smoothgrad, which is not guided
-            shared["guided_any"] = self.settings.guided_any
-        options |= {key: value for key, value in shared.items() if key in known}
-        return explain(
-            self.model,
-            self.clip,
-            method=name,
-            target=self.target,
-            labels=self.labels,
-            **options,
-        )
+        parsed = Row.parse(row)
+        shared: dict[str, Any] = {
+            "seed": self.seed(parsed.method.name),
+            "fill": self.settings.fill,
+            "guide_smooth": self.settings.guide_smooth,
+        }
+        idle = {*parsed.stated, *parsed.method.idle_options()}
+        known = [name for name in parsed.method.options() if name in shared and name not in idle]
+        (method,) = short_form({name: shared[name] for name in known}, parsed.method)
+        question = replace(parsed.question, target=self.target)
+        return explain(self.model, self.clip, method, question, labels=self.labels)
 
-    def _lime(self, samples: int, draw: int, *, log_odds: bool) -> Scored:
-        most = max([samples, *(int(m[2]) for r in self.settings.rows if (m := _LIME.fullmatch(r)))])
+    def _shares_samples(self, row: Row) -> bool:
+        """Whether a row is LIME whose masks and fill are those of the item."""
+        return isinstance(row.method, Lime) and row.method.batched and not {"seed", "fill"} & set(row.stated)
+
+    def _lime(self, row: Row, draw: int) -> Scored:
+        assert isinstance(row.method, Lime)
+        rows = [row, *map(Row.parse, self.settings.rows)]
+        most = max(r.method.samples for r in rows if isinstance(r.method, Lime) and self._shares_samples(r))
         if draw not in self._pools:
             start = time.perf_counter()
             masks, values = self._draw(most, self.seed("lime" + (f"-{draw}" if draw else "")))
             self._pools[draw] = masks, values, (time.perf_counter() - start) / most
         masks, values, each = self._pools[draw]
+        samples = row.method.samples
         start = time.perf_counter()
-        if log_odds:  # of a probability in double precision, and finite where even that is 1
+        if row.method.score_of(row.question) == "log-odds":
+            # of a probability in double precision, and finite where even that is 1
             values = values.logit(eps=1e-16)
-        scores = lime_coefficients(masks[:samples], values[:samples]).numpy()
+        scores = lime_coefficients(
+            masks[:samples],
+            values[:samples],
+            kernel_width=row.method.kernel_width,
+            ridge=row.method.ridge,
+        ).numpy()
         return Scored(scores, each * samples + time.perf_counter() - start)
 
     def _draw(self, samples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,8 @@ from videxplain import __version__
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Dataset
 from videxplain.evaluation.experiments import EXPERIMENTS
-from videxplain.evaluation.item import Item, ReferenceCache, Settings
+from videxplain.evaluation.item import Item, ReferenceCache
+from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.store import Store
 from videxplain.models import Classifier
 from videxplain.terminal import shown
@@ -38,7 +39,7 @@ class Results:
     experiment: str
     model: str
     data: str
-    settings: Settings
+    settings: EvaluationSettings
     rows: list[dict[str, Any]]
     items: int
     wanted: int
@@ -54,7 +55,7 @@ class Worker:
         experiment: str,
         model: Classifier,
         dataset: Dataset,
-        settings: Settings,
+        settings: EvaluationSettings,
         folder: Path,
         cache: Path | None = None,
     ) -> None:
@@ -110,7 +111,7 @@ def evaluate(
     model: Classifier,
     dataset: Dataset,
     folder: Path,
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     *,
     limit: int | None = None,
     shard: tuple[int, int] = (1, 1),
@@ -140,7 +141,7 @@ def evaluate(
     part, parts = shard
     if not 1 <= part <= parts:
         raise VidexplainError(f"there is no shard {part} of {parts}; count from 1.")
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     worker = Worker(experiment, model, dataset, settings, folder, cache or folder / "references")
     indices = range(min(len(dataset), limit) if limit else len(dataset))
     todo = [index for index in indices[part - 1 :: parts] if not worker.store.has(index)]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
-from videxplain.attribution.voxel_scores import Target, pixel_scores_of
+from videxplain.attribution.methods import Needs, Vanilla
+from videxplain.attribution.query import VoxelQuery
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
-from videxplain.segmentation import segment
-from videxplain.settings import segmentation_for
+from videxplain.segmentation import check_segmentation, segment, used_options
+from videxplain.settings import Question, Segmentation
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -35,25 +36,27 @@ class Inputs:
     geometries: list[Geometry]
     x: torch.Tensor
     segments: list[np.ndarray]
-    settings: dict[str, Any]
+    cut: dict[str, Any]
     scale: int
 
-    def settings_of(self, b: int) -> dict[str, Any]:
+    def recorded(self, b: int) -> dict[str, Any]:
         """What clip `b` is and how it was cut, so that both can be made again."""
         clip = self.clips[b]
-        settings: dict[str, Any] = {
-            "source": clip.source,
+        return {
+            "clip": clip.source,
             "start": clip.start,
             "stride": clip.stride,
             "frames_sha256": sha256(clip.frames),
-            **self.settings,
+            **self.cut,
+            **({"labels_sha256": sha256(self.segments[b])} if self.cut["segmentation"] == "given" else {}),
         }
-        if "labels_sha256" in settings:
-            settings["labels_sha256"] = settings["labels_sha256"][b]
-        return settings
 
-    def explanation(self, b: int, **found: Any) -> Explanation:
-        """Of clip `b`, with what was `found`."""
+    def regions(self) -> torch.Tensor:
+        """All supervoxels (B, T, n * h, n * w) int32, on the network's device."""
+        return torch.from_numpy(np.stack(self.segments)).to(self.x.device)
+
+    def explanation(self, b: int, **parts: Any) -> Explanation:
+        """Of clip `b`, with the other `parts` of an explanation."""
         clip = self.clips[b]
         return Explanation(
             labels=self.segments[b],
@@ -61,24 +64,34 @@ class Inputs:
             times=clip.times,
             held=clip.held,
             geometry=self.geometries[b],
-            **found,
+            **parts,
         )
 
 
 def prepare(
     model: Classifier,
     batch: Sequence[ClipLike],
-    labels: Sequence[np.ndarray] | None,
-    segmentation: str | None,
-    n_segments: int | None = None,
-    compactness: float | None = None,
-    pictures: Callable[[torch.Tensor, list[np.ndarray]], list[np.ndarray]] = lambda _, views: views,
-    segment_scale: int = 1,
+    segmentation: Segmentation,
+    labels: Sequence[np.ndarray] | None = None,
+    question: Question | None = None,
+    stated: Sequence[str] = (),
 ) -> Inputs:
-    """Brings clips to the network's input and segments the `pictures` of them, or checks the `labels` given."""
+    """Brings clips to the network's input and cuts them, or checks the `labels` that are there instead.
+
+    Parameters
+    ----------
+    question
+        Whose gradient is cut, where the segmentation's source is one.
+    stated
+        Options that were given by name.
+    """
     if not hasattr(model, "frame_logits"):
         remedy = f"load_model({model!r})" if isinstance(model, str) else "Classifier(network)"
         raise VidexplainError(f"model has to be a Classifier, not {kind_of(model)}; {remedy} makes one.")
+    if not batch:
+        raise VidexplainError("there is no clip to explain.")
+    if labels is not None:
+        _refuse_cutting(segmentation, stated)
     clips = [_whole(model, _as_clip(c)) for c in batch]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
     views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
@@ -90,44 +103,48 @@ def prepare(
         if len(labels) != len(views):
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
         scale = _scale_of(labels[0], views[0])
-        segments = [_checked(own, view, scale) for own, view in zip(labels, views, strict=True)]
-        settings: dict[str, Any] = {
-            "segmentation": "given",
-            "labels_sha256": [sha256(own) for own in segments],
-        }
+        segments = [_checked(array, view, scale) for array, view in zip(labels, views, strict=True)]
+        cut: dict[str, Any] = {"segmentation": "given", "scale": scale}
     else:
         # frames that are at the network's size already have nothing finer to show
-        finest = [
-            1 if c.geometry else g.finest(segment_scale) for c, g in zip(clips, geometries, strict=True)
-        ]
-        scale = min(finest)
-        how = segmentation or ("slic" if x.shape[2] > 1 or scale > 1 else "quickshift")
-        used = segmentation_for(how, n_segments=n_segments, compactness=compactness)
-        settings = {"segmentation": how, **used}
+        scale = min(
+            1 if c.geometry else g.finest(segmentation.scale) for c, g in zip(clips, geometries, strict=True)
+        )
+        if segmentation.name == "auto":
+            name = "slic" if x.shape[2] > 1 or scale > 1 else "quickshift"
+            segmentation = replace(segmentation, name=name)
+        segmentation = replace(segmentation, scale=scale)
+        check_segmentation(segmentation, stated)
+        cut = used_options(segmentation)
         if scale > 1:
             views = [g.refined(scale).apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-        options: Any = {**used, "spacing": (scale, 1, 1), "device": model.device}
-        segments = [segment(view, how, **options) for view in pictures(x, views)]
-    if scale > 1:
-        settings["segment_scale"] = scale
-        geometries = [geometry.refined(scale) for geometry in geometries]
-    return Inputs(clips, geometries, x, segments, settings, scale)
+        views = _pictures(model, segmentation.source, question or Question(), x, views)
+        segments = [segment(v, segmentation, spacing=(scale, 1, 1), device=model.device) for v in views]
+    geometries = [geometry.refined(scale) for geometry in geometries] if scale > 1 else geometries
+    return Inputs(clips, geometries, x, segments, cut, scale)
 
 
-def pictures_for(
-    model: Classifier,
-    source: str,
-    target: Target,
-    x: torch.Tensor,
-    views: list[np.ndarray],
+def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str]) -> None:
+    """Raises if there are options of a segmentation beside supervoxels that were made elsewhere."""
+    for name in (field.name for field in fields(segmentation)):
+        if name in stated or getattr(segmentation, name) != getattr(Segmentation(), name):
+            title = "segmentation" if name == "name" else name
+            raise VidexplainError(
+                f"{title} means nothing where the supervoxels are given (labels); leave one out"
+            )
+
+
+def _pictures(
+    model: Classifier, source: str, question: Question, x: torch.Tensor, views: list[np.ndarray]
 ) -> list[np.ndarray]:
     """What is cut into supervoxels: the views, or those with the gradient, or the gradient alone."""
     if source == "image":
         return views
-    dense = pixel_scores_of(model, x, ["vanilla"], target)["vanilla"].dense
+    query = VoxelQuery(model, x, Question(target=question.target), Needs(input_gradient=True))
+    dense = query.maps_of(Vanilla()).dense
     assert dense is not None
     share = 1.0 if source == "gradient" else 0.5
-    return [_with_gradient(view, own, share) for view, own in zip(views, dense, strict=True)]
+    return [_with_gradient(view, gradient, share) for view, gradient in zip(views, dense, strict=True)]
 
 
 def sha256(array: np.ndarray) -> str:
@@ -180,15 +197,6 @@ def _whole(model: Classifier, clip: Clip) -> Clip:
 def _scale_of(labels: np.ndarray, view: np.ndarray) -> int:
     """How many times as fine as a view (T, h, w, 3) the labels are, if they are whole times."""
     return max(1, np.asarray(labels).shape[-1] // view.shape[2])
-
-
-def refuse_fine(inputs: Inputs, method: str) -> None:
-    """Raises where supervoxels are finer than what the method scores."""
-    if inputs.scale > 1:
-        raise VidexplainError(
-            f"method {method!r} scores supervoxels of the network's own input, which has no finer ones; "
-            f"use a segment_scale of 1, or a method that scores voxels"
-        )
 
 
 def _checked(labels: np.ndarray, view: np.ndarray, scale: int) -> np.ndarray:

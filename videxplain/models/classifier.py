@@ -445,7 +445,7 @@ class Classifier:
         found = [self._class_index(one, row) for one, row in zip(wanted, probabilities, strict=True)]
         return torch.tensor(found, dtype=torch.long, device=probabilities.device)
 
-    def check_target(self, target: Target) -> None:
+    def check_target(self, target: Any) -> None:
         """Raises, before any clip is there, where `target` can be no class."""
         self._class_index(target, torch.zeros(self.num_classes))
 

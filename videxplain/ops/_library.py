@@ -32,7 +32,7 @@ SCHEMAS = {
     " -> Tensor",
 }
 """What every machine has."""
-CHORDS = {
+CHORD_SCHEMAS = {
     "clamp_chords": "(Tensor x, Tensor gradient, Tensor(a!) out, int ring, int step, float low, float high) -> ()",
     "max_pool_chords": "(Tensor x, Tensor y, Tensor places, Tensor gradient, Tensor(a!) out, int ring, int step)"
     " -> ()",
@@ -41,7 +41,7 @@ CHORDS = {
 SUM, MEAN, MAX = range(3)
 
 _library = torch.library.Library("videxplain", "DEF")
-for _name, _schema in (SCHEMAS | CHORDS).items():
+for _name, _schema in (SCHEMAS | CHORD_SCHEMAS).items():
     _library.define(_name + _schema)
 
 

@@ -68,7 +68,7 @@ def derivatives(
     if not of.requires_grad:
         raise VidexplainError(
             f"no gradient flows through {model.name!r}: its forward pass detaches or runs without gradients; "
-            "use a method without gradients (occlusion, lime-batched)"
+            "use a method without gradients (occlusion, lime)"
         )
     try:
         found = torch.autograd.grad(of, at, by, retain_graph=retain_graph, allow_unused=True)
@@ -77,12 +77,12 @@ def derivatives(
     except RuntimeError as error:
         raise VidexplainError(
             f"no gradient can be taken through {model.name!r} ({in_one_line(error)}); use a method without gradients "
-            "(occlusion, lime-batched)"
+            "(occlusion, lime)"
         ) from error
     if any(part is None for part in found):
         raise VidexplainError(
             f"the class score of {model.name!r} does not depend on the input or layer asked about, as far as gradients "
-            "tell; name another layer, or use a method without gradients (occlusion, lime-batched)"
+            "tell; name another layer, or use a method without gradients (occlusion, lime)"
         )
     return found
 
@@ -99,7 +99,7 @@ class ForwardPass:
     needs_input_gradient, needs_cam, needs_cam_gradient, needs_guided
         What will be asked; the pass records no more than that. Without `needs_input_gradient` nothing before the
         CAM layer is recorded and backward passes end there.
-    guided_any
+    guide_smooth
         Extend the guided rule to smooth rectifiers (GELU, SiLU, ...).
 
     Attributes
@@ -119,12 +119,12 @@ class ForwardPass:
         needs_cam: bool = False,
         needs_cam_gradient: bool = False,
         needs_guided: bool = False,
-        guided_any: bool = False,
+        guide_smooth: bool = False,
     ) -> None:
         self.model = model
         model.findings(x)
         self.x = x.detach()
-        self._rule = GuidedRule(smooth=guided_any) if needs_guided else None
+        self._rule = GuidedRule(smooth=guide_smooth) if needs_guided else None
         self._outputs: list[torch.Tensor] = []
         cut = needs_cam_gradient and not needs_input_gradient
         layer = model.net.get_submodule(model.cam_layer) if needs_cam else None
@@ -173,24 +173,24 @@ class ForwardPass:
             met = f"{', '.join(sorted(rule.unguided))}{also}" if rule.unguided else "no ReLU at all"
             raise VidexplainError(
                 f"the guided rule is defined on ReLU and {self.model.name!r} has {met}; "
-                "use another method (vanilla, grad-cam), or extend the rule with guided_any (--guided-any)"
+                "use another method (vanilla, grad-cam), or extend the rule with guide_smooth (--guide-smooth)"
             )
 
-    def objective(self, target: torch.Tensor, output: str) -> torch.Tensor:
+    def objective(self, target: torch.Tensor, score: str) -> torch.Tensor:
         """Sum over the batch of each sample's target probability or logit; samples do not interact."""
-        values = self.probabilities if output == "probability" else self.logits
+        values = self.probabilities if score == "probability" else self.logits
         with torch.enable_grad():
             return values.gather(1, target[:, None]).sum()
 
     def input_gradient(
-        self, target: torch.Tensor, *, output: str = "probability", guided: bool = False
+        self, target: torch.Tensor, *, score: str = "probability", guided: bool = False
     ) -> torch.Tensor:
-        """Gradient of the target's `output` ("probability" or "logit") at the input: (B, C, T, H, W) float32."""
-        return self._gradient(self.objective(target, output), [self.x], guided)
+        """Gradient of the target's `score` ("probability" or "logit") at the input: (B, C, T, H, W) float32."""
+        return self._gradient(self.objective(target, score), [self.x], guided)
 
-    def activation_gradient(self, target: torch.Tensor, *, output: str = "logit") -> torch.Tensor:
-        """Gradient of the target's `output` at the CAM layer: (B, C, t, h, w) float32."""
-        gradient = self._gradient(self.objective(target, output), self._outputs, guided=False)
+    def activation_gradient(self, target: torch.Tensor, *, score: str = "logit") -> torch.Tensor:
+        """Gradient of the target's `score` at the CAM layer: (B, C, t, h, w) float32."""
+        gradient = self._gradient(self.objective(target, score), self._outputs, guided=False)
         return self.model.cam_grid(gradient)
 
     def _gradient(self, objective: torch.Tensor, at: list[torch.Tensor], guided: bool) -> torch.Tensor:
@@ -200,8 +200,7 @@ class ForwardPass:
         if at[0] is self.x and not guided and not bool(gradient.any()):
             self.model.findings(self.x).note(
                 f"the gradient of {self.model.name!r} is zero everywhere, so that scores made of it say nothing: the "
-                "network rounds, or its score is as high as can be; use a method without gradients (occlusion, "
-                "lime-batched)."
+                "network rounds, or its score is as high as can be; use a method without gradients (occlusion, lime)."
             )
         if not bool(torch.isfinite(gradient).all()):
             raise VidexplainError(

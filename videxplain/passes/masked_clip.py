@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import find_objects
 from tqdm import tqdm
 
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.errors import unknown_name
 from videxplain.models.trial import rounding
 from videxplain.passes import memory
 from videxplain.passes.fast_layers import fast_layers
 from videxplain.passes.forward_pass import derivatives
 from videxplain.passes.incremental import Box, Recording, Rows, around
 from videxplain.passes.secants import Secants
+from videxplain.settings import Fill, Score
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -27,8 +28,6 @@ Result = TypeVar("Result")
 
 BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 """Input values of a batch on a CPU, where the memory of large batches costs more than they save, and elsewhere."""
-FILLS = ("mean", "grey", "black", "blur", "noise")
-OUTPUTS = ("tempered", "log-odds", "probability", "logit")
 _CONFIRMATIONS, _COMPARED = 3, 8
 """Replayed passes of a network that are compared with whole ones, by one clip of each: until so many that changed the
 answer were right, or as many at the most."""
@@ -68,7 +67,7 @@ class MaskedClip:
         num_segments: int,
         target: int,
         *,
-        fill: str = "mean",
+        fill: Fill = "mean",
         batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -93,11 +92,11 @@ class MaskedClip:
 
     def probability(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
         """The target's probability for each row of z: (m, K) -> (m,) float64."""
-        return self.score(z, output="probability", progress=progress)
+        return self.values(z, score="probability", progress=progress)
 
-    def score(self, z: torch.Tensor, *, output: str, progress: str | None = None) -> torch.Tensor:
-        """The target's `output`, as `target_score` has it, for each row of z: (m, K) -> (m,) float64."""
-        return torch.cat([target_score(logits, self.target, output) for logits in self._logits(z, progress)])
+    def values(self, z: torch.Tensor, *, score: Score, progress: str | None = None) -> torch.Tensor:
+        """The target's `score`, as `target_score` has it, for each row of z: (m, K) -> (m,) float64."""
+        return torch.cat([target_score(logits, self.target, score) for logits in self._logits(z, progress)])
 
     def probabilities(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
         """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64."""
@@ -132,12 +131,12 @@ class MaskedClip:
                 bar.update(len(logits))
 
     @torch.no_grad()
-    def record(self, z: torch.Tensor, *, output: str) -> tuple[torch.Tensor, Recording]:
-        """As `score`, all rows of z (m, K) at once; and what `rescore` starts from."""
+    def record(self, z: torch.Tensor, *, score: Score) -> tuple[torch.Tensor, Recording]:
+        """As `values`, all rows of z (m, K) at once; and what `rescore` starts from."""
         recording = Recording()
         with torch.compiler.set_stance("force_eager"), recording:
             logits = recording.logits = self.model.frame_logits(recording.follow(self.compose(z)))
-        return target_score(logits.double(), self.target, output), recording
+        return target_score(logits.double(), self.target, score), recording
 
     @cached_property
     def _boxes(self) -> list[Box]:
@@ -147,9 +146,9 @@ class MaskedClip:
 
     @torch.no_grad()
     def rescore(
-        self, recording: Recording, rows: Rows, z: torch.Tensor, changed: Sequence[int], *, output: str
+        self, recording: Recording, rows: Rows, z: torch.Tensor, changed: Sequence[int], *, score: Score
     ) -> torch.Tensor:
-        """As `score`, for z (m, K) of which only `changed` supervoxels differ from recorded rows: (m,) float64.
+        """As `values`, for z (m, K) of which only `changed` supervoxels differ from recorded rows: (m,) float64.
 
         By a replayed pass, the first of which with a network are compared with whole ones; by whole passes from where
         one differs or fails.
@@ -164,8 +163,8 @@ class MaskedClip:
             self.findings.replays = False
         if not self.findings.replays:
             recording.replayed += len(z)
-            return self.score(z, output=output)
-        return target_score(logits.double(), self.target, output)
+            return self.values(z, score=score)
+        return target_score(logits.double(), self.target, score)
 
     def _is_confirmed(self, logits: torch.Tensor, recording: Recording, rows: Rows, z: torch.Tensor) -> bool:
         """Whether a replayed pass gave what a whole one gives; the first few that change anything are compared."""
@@ -189,7 +188,7 @@ class MaskedClip:
         z: torch.Tensor,
         changed: Sequence[Sequence[int]],
         *,
-        output: str,
+        score: Score,
         progress: str | None = None,
     ) -> torch.Tensor:
         """Of z (n, m, K), where z[i] differs from the m recorded rows in supervoxels `changed[i]`: (n, m) float64.
@@ -200,11 +199,11 @@ class MaskedClip:
         replays = self.findings.replays and recording.is_local and recording.is_whole
         if self.x.device.type != "cpu" or not replays:
             recording.replayed += z.shape[:2].numel()
-            return self.score(z.flatten(0, 1), output=output, progress=progress).view(z.shape[:2])
+            return self.values(z.flatten(0, 1), score=score, progress=progress).view(z.shape[:2])
         scores = []
         with _bar(len(z), progress) as bar:
             for own, which in zip(z, changed, strict=True):
-                scores.append(self.rescore(recording, rows, own, which, output=output))
+                scores.append(self.rescore(recording, rows, own, which, score=score))
                 bar.update()
         return torch.stack(scores)
 
@@ -212,13 +211,13 @@ class MaskedClip:
         self,
         z: torch.Tensor,
         *,
-        output: str = "probability",
+        score: Score = "probability",
         ring: int = 1,
         recording: Recording | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch.
 
-        `output` says which score, as `target_score` has it. With a `ring` each so many rows of z form a ring, and what
+        `score` says which, as `target_score` has it. With a `ring` each so many rows of z form a ring, and what
         is returned for a row are slopes between it and the next one, as `Secants` has them. With a `recording` all
         rows go through the network at once.
         """
@@ -228,7 +227,7 @@ class MaskedClip:
             with torch.enable_grad(), torch.compiler.set_stance("force_eager"), fast_layers(x):
                 with Secants(len(x), ring) if ring > 1 else nullcontext(), recording or nullcontext():
                     logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
-                scores = target_score(logits, self.target, output)
+                scores = target_score(logits, self.target, score)
             if recording is not None:
                 recording.logits = logits.detach()
             (by_logits,) = derivatives(self.model, scores.sum(), [logits])
@@ -266,7 +265,7 @@ class MaskedClip:
             self.findings.note(
                 f"region gradients are less sure for {self.model.name!r}: the slopes that they follow differ by "
                 f"{missed:.0%} from what its score changes by, as in networks with attention or layer normalisation or "
-                "with operations that are not seen (scripted ones); compare with lime-batched or kernel-shap."
+                "with operations that are not seen (scripted ones); compare with lime or kernel-shap."
             )
 
 
@@ -275,7 +274,7 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
-def target_score(logits: torch.Tensor, target: int, output: str) -> torch.Tensor:
+def target_score(logits: torch.Tensor, target: int, score: Score) -> torch.Tensor:
     """A score of the target, (B, frames, classes) -> (B,); an image model's is the mean over the clip's frames.
 
     Its "probability"; its "log-odds" l = log(p / (1 - p)); its "logit"; or the "tempered" probability between the first
@@ -283,18 +282,18 @@ def target_score(logits: torch.Tensor, target: int, output: str) -> torch.Tensor
     al. 2017). The mean change of a confident network's probability is that in the few masks where it is low, and that
     of the log-odds is as much that in masks where the probability hardly moves.
     """
-    if output == "logit":
-        score = logits[..., target]
-    elif output == "probability":
-        score = logits.softmax(dim=-1)[..., target]
-    elif output in ("log-odds", "tempered"):
+    if score == "logit":
+        values = logits[..., target]
+    elif score == "probability":
+        values = logits.softmax(dim=-1)[..., target]
+    elif score in ("log-odds", "tempered"):
         others = torch.cat([logits[..., :target], logits[..., target + 1 :]], dim=-1)
-        score = logits[..., target] - others.logsumexp(dim=-1)
-        if output == "tempered":
-            score = torch.sigmoid(score / TEMPERATURE)
+        values = logits[..., target] - others.logsumexp(dim=-1)
+        if score == "tempered":
+            values = torch.sigmoid(values / TEMPERATURE)
     else:
-        raise unknown_name("output", output, OUTPUTS)
-    return score.mean(dim=1)
+        raise unknown_name("score", score, get_args(Score))
+    return values.mean(dim=1)
 
 
 def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
@@ -303,7 +302,7 @@ def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) 
 
 
 def make_fill(
-    model: Classifier, x: torch.Tensor, labels: torch.Tensor, num_segments: int, kind: str, seed: int
+    model: Classifier, x: torch.Tensor, labels: torch.Tensor, num_segments: int, kind: Fill, seed: int
 ) -> torch.Tensor:
     """What hidden voxels look like, normalised like x: (C, T, H, W)."""
     if kind == "mean":
@@ -319,7 +318,7 @@ def make_fill(
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         spread = x.flatten(1).std(dim=1).view(-1, 1, 1, 1)
         return x.flatten(1).mean(dim=1).view(-1, 1, 1, 1) + spread * noise
-    raise VidexplainError(f"unknown fill {kind!r}; choose one of {', '.join(FILLS)}.")
+    raise unknown_name("fill", kind, get_args(Fill))
 
 
 def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:

@@ -164,7 +164,7 @@ def _following(x: torch.Tensor, shape: Shape) -> torch.Tensor:
 def _native(
     operation: str, shape: Shape, given: Sequence[torch.Tensor], *settings: float
 ) -> torch.Tensor | None:
-    """What one of `_library.CHORDS` makes of tensors and settings: a tensor like the first of them, x.
+    """What one of `_library.CHORD_SCHEMAS` makes of tensors and settings: a tensor like the first of them, x.
 
     None where it does not apply: without the native library, not on a CPU, not in float32, or where the channels of x
     are neither first in memory nor last.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import Field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+from videxplain.attribution.methods import METHODS, Method, chosen
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.settings import settings_for
+from videxplain.segmentation import SEGMENTATIONS, check_segmentation
+from videxplain.settings import Question, Segmentation, Settings, from_text
 from videxplain.terminal import complain
 
 DEFAULT_MODEL = "c3d-motion"
-METHOD_OPTIONS = ("samples", "passes", "until", "steps", "fill", "link", "seed")
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _PRECISIONS = ("float32", "bfloat16")
-_COMMON_OPTIONS = ("reduction", "signed", "guided_any")
 
 
 def positive(text: str) -> int:
@@ -47,7 +49,57 @@ def add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
+def add_settings(group: Any, *classes: type[Settings]) -> None:
+    """A flag for each field that has one; fields of one name share theirs. What is not given is None."""
+    by_name: dict[str, list[tuple[type[Settings], Field[Any]]]] = {}
+    for cls in classes:
+        for field in fields(cls):
+            if field.metadata.get("short", True) and field.metadata.get("flag") != "":
+                by_name.setdefault(field.name, []).append((cls, field))
+    for name, having in by_name.items():
+        flag = "--" + (having[0][1].metadata.get("flag") or name.replace("_", "-"))
+        words = ", ".join(
+            dict.fromkeys(field.metadata["help"] for _, field in having if field.metadata["help"])
+        )
+        help = f"{words}{_defaults(having)}".replace("%", "%%")
+        if isinstance(having[0][1].default, bool):
+            action = argparse.BooleanOptionalAction if having[0][1].default else "store_true"
+            group.add_argument(flag, dest=name, action=action, default=None, help=help)
+        else:
+            reader = partial(from_text, name)
+            kinds = [cls for cls, _ in having]
+            group.add_argument(
+                flag,
+                dest=name,
+                metavar=_METAVARS.get(_kind_of(*having[0]), "NAME"),
+                type=lambda text, reader=reader, kinds=kinds: reader(text, *kinds),
+                help=help,
+            )
+
+
+_METAVARS = {int: "N", float: "X"}
+
+
+def _kind_of(cls: type[Settings], field: Field[Any]) -> Any:
+    hint = get_type_hints(cls)[field.name]
+    return next((kind for kind in get_args(hint) if kind in _METAVARS), hint)
+
+
+def _defaults(having: list[tuple[type[Settings], Field[Any]]]) -> str:
+    """Defaults in words; where classes differ, each with the methods that have it."""
+    names: dict[Any, list[str]] = {}
+    for cls, field in having:
+        if not isinstance(field.default, bool) and field.default is not None:
+            names.setdefault(field.default, []).append(getattr(cls, "name", ""))
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f" (default: {next(iter(names))})"
+    listed = [f"{value} of {', '.join(of)}" for value, of in names.items()]
+    return f" (default: {'; '.join(listed)})"
+
+
+def add_explanation(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("explanation")
     group.add_argument(
         "--method", default="guided", help="a name from `videxplain methods` (default: %(default)s)"
@@ -56,51 +108,13 @@ def add_explanation(command: argparse.ArgumentParser, n_segments: int) -> None:
         "--target",
         help='class to explain: a name, an index, or a rank such as "#2" (default: the predicted class)',
     )
-    group.add_argument(
-        "--segments",
-        type=positive,
-        metavar="N",
-        help=f"about how many supervoxels (default: {n_segments})",
-    )
-    group.add_argument("--compactness", type=float, help="shape against colour in SLIC (default: 10)")
-    group.add_argument(
-        "--segment-scale",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="supervoxels on a grid N times as fine as the network's input, where frames are (default: %(default)s)",
-    )
-    group.add_argument(
-        "--reduction",
-        help="of voxel scores in a supervoxel: sum (default), mean or max",
-    )
-    group.add_argument("--signed", action="store_true", default=None, help="keep the sign of voxel scores")
-    group.add_argument(
-        "--guided-any",
-        action="store_true",
-        default=None,
-        help="let guided methods treat GELU, SiLU and the like as ReLU",
-    )
-    group = command.add_argument_group("options of some methods")
-    group.add_argument(
-        "--samples", type=positive, metavar="N", help="masks of LIME, KernelSHAP and RISE, noise draws"
-    )
-    group.add_argument(
-        "--passes", type=positive, metavar="N", help="at most so many passes of region-gradient"
-    )
-    group.add_argument(
-        "--until",
-        type=float,
-        metavar="ERROR",
-        help="stop region-gradient at this error, in units of the top score",
-    )
-    group.add_argument("--steps", type=positive, metavar="N", help="steps of integrated-gradients")
-    group.add_argument("--fill", help="what hides a supervoxel: mean, grey, black, blur or noise")
-    group.add_argument(
-        "--link",
-        help="what LIME and KernelSHAP regress: identity, the probability (default), or logit, its log-odds",
-    )
-    group.add_argument("--seed", type=int, help="of whatever is drawn at random")
+    group.add_argument("--segmentation", metavar="NAME", help=f"{', '.join(SEGMENTATIONS)}; {_AUTO}")
+    add_settings(group, Question, Segmentation)
+    group = command.add_argument_group("options of some methods (`videxplain methods` lists whose)")
+    add_settings(group, *(METHODS[name] for name in METHODS))
+
+
+_AUTO = "by default slic for clips and quickshift for images"
 
 
 def add_picture(command: argparse.ArgumentParser) -> None:
@@ -164,25 +178,25 @@ def load(args: argparse.Namespace) -> Any:
     )
 
 
-def explanation_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Those options of `explain` that were given, checked before anything heavy is done.
+def explanation_settings(args: argparse.Namespace, cut_by: str) -> tuple[Method, Question, Segmentation]:
+    """What was asked for, checked before anything heavy is done.
+
+    Parameters
+    ----------
+    cut_by
+        What "auto" will be, as far as can be told.
 
     Raises
     ------
     VidexplainError
-        For a method that there is not, and an option that means nothing to it.
+        For a method or segmentation that there is not, and an option that means nothing to it.
     """
-    options = {
-        name: value
-        for name in (*_COMMON_OPTIONS, *METHOD_OPTIONS)
-        if (value := getattr(args, name)) is not None
-    }
-    settings_for([args.method], options)
-    cutting = {"n_segments": args.segments, "compactness": args.compactness}
-    return {
-        "method": args.method,
-        "target": args.target,
-        "segment_scale": args.segment_scale,
-        **{name: value for name, value in cutting.items() if value is not None},
-        **options,
-    }
+    method_options = {name for each in METHODS for name in METHODS[each].options()}
+    names = [*method_options, *Question.options(), *Segmentation.options()]
+    options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    (method,), question, (segmentation,) = chosen(
+        [args.method], Question(target=args.target), options, Segmentation(name=args.segmentation or "auto")
+    )
+    by_name = replace(segmentation, name=cut_by) if segmentation.name == "auto" else segmentation
+    check_segmentation(by_name, list(options))
+    return method, question, segmentation

@@ -84,6 +84,8 @@ def test_explain_writes_a_picture_and_data(
             ["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "cuda:7"], "cuda", marks=pytest.mark.slow
         ),
         (["explain", "{photo}", "-o", "{tmp}/o.png", "--device", "abacus"], "abacus"),
+        (["explain", "{photo}", "-o", "{tmp}/o.png", "--samples", "x"], "samples has to be a whole number"),
+        (["annotate", "{photo}", "-o", "{tmp}/o.mp4", "--segments", "0"], "n_segments must be at least 1"),
         (["annotate", "nowhere.mp4", "-o", "{tmp}/o.mp4"], "nowhere.mp4"),
         pytest.param(
             ["annotate", "{photo}.txt", "-o", "{tmp}/o.mp4"], "photo.png.txt", marks=pytest.mark.slow
@@ -133,7 +135,7 @@ def test_a_gpu_without_memory_gets_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["explain"], ["explain", "x.png", "-o", "y.png", "--segments", "0"], ["fly"]]
+    "arguments", [[], ["explain"], ["explain", "x.png", "-o", "y.png", "--top-k", "0"], ["fly"]]
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

@@ -1,0 +1,64 @@
+"""Writes videxplain/options.py: the short form of settings, as type checkers want it.
+
+python .ci/make_options.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from videxplain import settings
+from videxplain.attribution.methods import METHODS
+from videxplain.settings import Settings
+
+TARGET = Path(__file__).parents[1] / "videxplain" / "options.py"
+HEAD = '''"""Fields of settings as keywords, for type checkers. Made by `python .ci/make_options.py`; do not edit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from videxplain.attribution.methods import MaskSampling
+from videxplain.settings import Fill, Score
+'''
+
+
+def typed_dict(name: str, about: str, classes: Iterable[type[Settings]], base: str = "TypedDict") -> str:
+    """A TypedDict with the fields of all classes that have a short form; one of several types takes any of them."""
+    hints: dict[str, list[str]] = {}
+    for cls in classes:
+        short = set(cls.options())
+        for owner in reversed(cls.__mro__):
+            for field, hint in vars(owner).get("__annotations__", {}).items():
+                if field in short and hint not in hints.setdefault(field, []):
+                    hints[field].append(hint)
+    lines = [
+        f"class {name}({base}, total=False):",
+        f'    """{about}"""',
+        "",
+    ]
+    for field in sorted(hints):
+        parts = list(dict.fromkeys(part for hint in hints[field] for part in hint.split(" | ")))
+        lines.append(f"    {field}: {' | '.join([p for p in parts if p != 'None'] + ['None'])}")
+    return "\n".join(lines).replace("'", '"') + "\n"
+
+
+def text() -> str:
+    builtin = [METHODS[name] for name in METHODS if METHODS[name].__module__.startswith("videxplain.")]
+    return "\n\n".join(
+        [
+            HEAD,
+            typed_dict("MethodOptions", "Of methods, and of the question.", [*builtin, settings.Question]),
+            typed_dict("ExplainOptions", "Of `explain`.", [settings.Segmentation], "MethodOptions"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(0 if TARGET.read_text() == text() else f"{TARGET} is out of date; run this without --check")
+    TARGET.write_text(text())

@@ -1,0 +1,26 @@
+"""The paper's methods: maps from one forward pass and at most one backward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from videxplain.attribution import cam
+from videxplain.attribution.query import VoxelMaps
+
+if TYPE_CHECKING:
+    from videxplain.attribution.methods import OnePass
+    from videxplain.attribution.query import VoxelQuery
+
+
+def maps(query: VoxelQuery, method: OnePass) -> VoxelMaps:
+    """The gradient at the input, a class activation map, or both (section 3 of the paper)."""
+    dense = activation_map = None
+    if method.dense is not None:
+        dense = query.input_gradient(method.score_of(query.question), guided=method.dense == "guided")
+        if method.dense == "input-x-gradient":
+            dense = dense * query.x.detach()
+    if method.cam is not None:
+        of = getattr(cam, method.cam)
+        gradient = (query.activation_gradient,) if method.cam_gradient else ()
+        activation_map = of(query.activation, *gradient)
+    return VoxelMaps(dense, activation_map)

@@ -1,0 +1,262 @@
+"""What a method scores: a network, clips, their supervoxels, and a question about a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from videxplain.attribution.methods import Method, Needs
+from videxplain.errors import VidexplainError
+from videxplain.ops import segment_reduce
+from videxplain.passes.forward_pass import ForwardPass
+from videxplain.settings import Question
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+
+
+@dataclass(frozen=True)
+class VoxelMaps:
+    """What a method says of each voxel, before it is summed over supervoxels.
+
+    Attributes
+    ----------
+    dense
+        (B, C, T, H, W) float32 at the input's resolution, or None.
+    cam
+        (B, t, h, w) float32 at the CAM layer's resolution, or None.
+    """
+
+    dense: torch.Tensor | None = None
+    cam: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a network says of clips, and the class that is asked about.
+
+    Attributes
+    ----------
+    target
+        (B,) int64.
+    probability
+        (B,) float32, the target's.
+    probabilities
+        (B, classes) float32.
+    """
+
+    target: torch.Tensor
+    probability: torch.Tensor
+    probabilities: torch.Tensor
+
+    @classmethod
+    def of(cls, model: Classifier, probabilities: torch.Tensor, question: Question) -> Decision:
+        target = model.resolve_target(question.target, probabilities)
+        return cls(target, probabilities.gather(1, target[:, None])[:, 0], probabilities)
+
+
+class VoxelQuery:
+    """A question about clips that methods of voxels answer; they share one forward pass.
+
+    Parameters
+    ----------
+    model
+        The classifier. An image model scores each frame on its own, as if it were a clip of one frame.
+    x
+        (B, C, T, H, W) float, normalised (`Classifier.prepare`).
+    question
+        What is asked.
+    needs
+        What methods will ask of the shared pass.
+
+    Attributes
+    ----------
+    x
+        (N, C, T, H, W); of an image model N counts frames and T is 1.
+    """
+
+    def __init__(self, model: Classifier, x: torch.Tensor, question: Question, needs: Needs) -> None:
+        self.model, self.question, self.needs = model, question, needs
+        self._batch, self._frames = x.shape[0], x.shape[2]
+        self._by_frame = model.is_image_model
+        if self._by_frame and self._frames > 1:
+            x = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        self.x = x
+        self._input_gradients: dict[tuple[bool, str], torch.Tensor] = {}
+
+    @cached_property
+    def forward_pass(self) -> ForwardPass:
+        """The pass that all methods share; it records what they need and no more."""
+        return ForwardPass(
+            self.model,
+            self.x,
+            needs_input_gradient=self.needs.input_gradient,
+            needs_cam=self.needs.cam,
+            needs_cam_gradient=self.needs.cam_gradient,
+            needs_guided=self.needs.guided,
+            guide_smooth=self.needs.guide_smooth,
+        )
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the network says of each clip."""
+        probabilities = self.forward_pass.probabilities.detach().float()
+        if self._by_frame:
+            probabilities = probabilities.unflatten(0, (self._batch, self._frames)).mean(dim=1)
+        return Decision.of(self.model, probabilities, self.question)
+
+    @property
+    def target(self) -> torch.Tensor:
+        """(N,) int64, the class asked about for each row of x."""
+        target = self.decision.target
+        return target.repeat_interleave(self._frames) if self._by_frame else target
+
+    def input_gradient(self, score: str, *, guided: bool = False) -> torch.Tensor:
+        """Gradient of the target's `score` at x, taken once however many methods want it: x's shape, float32."""
+        key = guided, score
+        if key not in self._input_gradients:
+            self._input_gradients[key] = self.forward_pass.input_gradient(
+                self.target, score=score, guided=guided
+            )
+        return self._input_gradients[key]
+
+    @cached_property
+    def activation(self) -> torch.Tensor:
+        """Output of the CAM layer: (N, C, t, h, w) float32."""
+        assert self.forward_pass.activation is not None
+        return self.forward_pass.activation.detach().float()
+
+    @cached_property
+    def activation_gradient(self) -> torch.Tensor:
+        """Gradient of the target's logit at the CAM layer: (N, C, t, h, w) float32."""
+        return self.forward_pass.activation_gradient(self.target)
+
+    def maps_of(self, method: Method) -> VoxelMaps:
+        """A method's maps, put together to clips where frames were seen on their own."""
+        maps = method.maps(self)
+        return VoxelMaps(self._of_clips(maps.dense), self._of_clips(maps.cam)) if self._by_frame else maps
+
+    def _of_clips(self, maps: torch.Tensor | None) -> torch.Tensor | None:
+        """Maps of frames as those of clips: (N, C, 1, H, W) -> (B, C, T, H, W), (N, 1, h, w) -> (B, T, h, w)."""
+        if maps is None:
+            return None
+        if maps.ndim == 5:
+            return maps.squeeze(2).unflatten(0, (self._batch, self._frames)).transpose(1, 2).contiguous()
+        return maps.squeeze(1).unflatten(0, (self._batch, self._frames))
+
+
+class Query:
+    """A question about clips and their supervoxels.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    x
+        (B, C, T, H, W) float, normalised (`Classifier.prepare`).
+    labels
+        (B, T, n * H, n * W) int32, supervoxel ids, where n is the `scale`.
+    num_segments
+        K, one more than the highest id of the batch.
+    question
+        What is asked; by default about the predicted class.
+    scale
+        How many times as fine as x the labels are.
+    methods
+        Those that will score it: methods of voxels then share one forward pass.
+
+    Attributes
+    ----------
+    voxels
+        The same question about voxels.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        x: torch.Tensor,
+        labels: torch.Tensor,
+        num_segments: int,
+        question: Question | None = None,
+        *,
+        scale: int = 1,
+        methods: Sequence[Method] = (),
+    ) -> None:
+        self.model, self.x, self.labels, self.num_segments = model, x, labels, num_segments
+        self.question, self.scale = question or Question(), scale
+        needs = [method.needs for method in methods]
+        self._asks_voxels = any(part is not None for part in needs)
+        self.voxels = VoxelQuery(model, x, self.question, joined(needs))
+        self._maps: dict[Method, VoxelMaps] = {}
+        for method in methods:
+            method.require_network_grid(scale)
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the network says of each clip."""
+        if self._asks_voxels:
+            return self.voxels.decision
+        return Decision.of(self.model, self.model.predict(self.x), self.question)
+
+    @property
+    def target(self) -> torch.Tensor:
+        """(B,) int64, the class asked about for each clip."""
+        return self.decision.target
+
+    def maps_of(self, method: Method) -> VoxelMaps:
+        """Voxel scores of a method, made once."""
+        if method not in self._maps:
+            self._maps[method] = self.voxels.maps_of(method)
+        return self._maps[method]
+
+    def maps_made(self, method: Method) -> VoxelMaps:
+        """Voxel scores of a method, if it has made some."""
+        return self._maps.get(method, VoxelMaps())
+
+    def reduced(self, maps: VoxelMaps, reduction: str, signed: bool) -> torch.Tensor:
+        """Scores (B, K): sum, mean or max of | up(cam) * dense | over each supervoxel, or without the bars.
+
+        Each voxel of the network is n * n of the labels' grid, which share its dense score; a CAM is sampled on that
+        grid.
+        """
+        dense, n = maps.dense, self.scale
+        if n > 1 and dense is not None:
+            dense = (dense if signed else dense.abs()).sum(dim=1, keepdim=True)
+            dense = dense.repeat_interleave(n, dim=3).repeat_interleave(n, dim=4)
+        scores = segment_reduce(
+            self.labels, dense, maps.cam, self.num_segments, reduction=reduction, signed=signed
+        )
+        return scores / n**2 if n > 1 and reduction == "sum" else scores
+
+
+def joined(needs: Iterable[Needs | None]) -> Needs:
+    """What several methods need of one forward pass."""
+    total = Needs()
+    for part in needs:
+        total = total if part is None else total | part
+    return total
+
+
+def check_input(model: Classifier, x: Any) -> torch.Tensor:
+    """`x` as (B, C, T, H, W) on the model's device, or one sentence on what is wrong with it."""
+    if not isinstance(x, torch.Tensor):
+        raise VidexplainError(
+            f"x must be a float tensor (B, C, T, H, W), not {type(x).__name__}; see Classifier.prepare"
+        )
+    if not x.is_floating_point():
+        raise VidexplainError(
+            f"x has dtype {x.dtype}; give normalised floating-point values, as Classifier.prepare makes them"
+        )
+    if x.ndim == 4 and model.is_image_model:
+        x = x.unsqueeze(2)
+    if x.ndim != 5 or x.shape[0] == 0:
+        raise VidexplainError(
+            f"x has shape {tuple(x.shape)}; expected (B, C, T, H, W) with at least one sample"
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise VidexplainError("x holds NaN or infinite values; check how the clip was normalised")
+    return x.to(model.device)

@@ -1,0 +1,112 @@
+"""The `videxplain` command. Nothing heavy is imported before a command needs it: `--help` must answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from videxplain import __version__
+from videxplain.errors import VidexplainError, VidexplainWarning, out_of_memory
+from videxplain.interrupt import STATUS, guarded
+from videxplain.terminal import complain, shown
+
+COMMANDS = {
+    "demo": "explain a generated video with the bundled model; needs no file, no network",
+    "annotate": "explain a video from its first frame to its last, into an MP4",
+    "explain": "explain one image or one clip, into a PNG",
+    "evaluate": "rerun the paper's experiments, and newer ones, on a network and data",
+    "models": "list the networks that can be explained",
+    "methods": "list the scoring methods and their options",
+    "info": "versions, the backend that serves each operation and why, devices, ffmpeg, weights",
+}
+"""What each does; its arguments and its work are in the module of its name."""
+
+
+def entry() -> None:
+    """The command as a process."""
+    status = main()
+    if status == STATUS:  # a thread that hangs would keep Python from ending
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 done, 1 an error said in one sentence, 2 wrong usage, 130 Ctrl-C."""
+    try:
+        with guarded(), _harmless_warnings():
+            args = build_parser().parse_args(argv)
+            return args.run(args) or 0
+    except VidexplainError as error:
+        complain(error)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        complain(f"{error.strerror or error}{where}")
+        return 1
+    except RuntimeError as error:
+        shortage = out_of_memory(error)
+        if shortage is None:
+            raise
+        complain(shortage)
+        return 1
+    except KeyboardInterrupt as error:
+        complain(str(error) or "interrupted")
+        return STATUS
+
+
+@contextlib.contextmanager
+def _harmless_warnings() -> Iterator[None]:
+    """Warnings repeat names of files and classes as well."""
+    plain = warnings.formatwarning
+
+    def harmless(message: Any, category: Any, *args: Any, **options: Any) -> str:
+        if issubclass(category, VidexplainWarning):
+            return f"videxplain: note: {shown(message)}\n"
+        return shown(plain(message, category, *args, **options), lines=True)
+
+    warnings.formatwarning = harmless
+    try:
+        yield
+    finally:
+        warnings.formatwarning = plain
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its messages repeat arguments."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(shown(message, lines=True), file)
+
+
+class _Command(_Parser):
+    """Asks its module for its arguments when it is the one that was called."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        module = import_module(f"videxplain.cli.{self.prog.split()[-1]}")
+        if self.get_default("run") is None:
+            module.add_arguments(self)
+            self.set_defaults(run=module.run)
+        return super().parse_known_args(args, namespace)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="videxplain", description="Shows which parts of a video made a classifier decide as it did."
+    )
+    parser.add_argument("--version", action="version", version=f"videxplain {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Command)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    return parser

@@ -1,0 +1,159 @@
+"""`videxplain annotate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from videxplain.cli.arguments import (
+    add_explanation,
+    add_model,
+    add_picture,
+    check_files,
+    explanation_settings,
+    load,
+    positive,
+)
+from videxplain.errors import VidexplainError
+from videxplain.evaluation.caveats import CAVEATS
+from videxplain.terminal import say, shown
+
+_MOST_STRETCHES = 20  # lines of classes that are printed of a video
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", type=Path, nargs="+", metavar="IN", help="videos, or folders of videos")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.mp4", help="for several videos a folder"
+    )
+    add_model(command)
+    add_explanation(command)
+    add_picture(command)
+    command.add_argument(
+        "--no-timeline",
+        dest="timeline",
+        action="store_false",
+        help="leave out the strip of the classes so far",
+    )
+    command.add_argument(
+        "--stride", type=positive, default=1, help="take every N-th frame into a clip (default: %(default)s)"
+    )
+    command.add_argument(
+        "--hop", type=positive, help="frames from one clip to the next (default: a clip's span)"
+    )
+    command.add_argument(
+        "--batch", type=positive, default=1, help="clips per forward pass (default: %(default)s)"
+    )
+    command.add_argument(
+        "--stream", type=int, help="which video stream, counted from 0, where there are several"
+    )
+    command.add_argument(
+        "--deinterlace", action="store_true", help="make interlaced frames whole before they are explained"
+    )
+    command.add_argument(
+        "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
+    )
+    command.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray spreads several videos, or the windows of one, over a cluster (default: %(default)s)",
+    )
+    command.add_argument(
+        "--workers",
+        type=positive,
+        default=2,
+        help="with --engine ray, so many videos at a time, or processes for the windows of one "
+        "(default: %(default)s)",
+    )
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.add_argument(
+        "--profile", action="store_true", help="print each stage's time, and who waited for whom"
+    )
+    coding = command.add_argument_group("encoding")
+    coding.add_argument("--codec", help="ffmpeg's name (default: libx264; libvpx-vp9 for .webm)")
+    coding.add_argument("--crf", type=float, help="quality; lower is better (default: the codec's own)")
+    coding.add_argument("--preset", help="speed against size (default: the codec's own)")
+
+
+def run(args: argparse.Namespace) -> int:
+    check_files(args)
+    method, question, segmentation = explanation_settings(args, "slic")
+    if args.save:
+        _need_pyarrow()
+    from videxplain.video import check_output, check_source
+
+    if len(args.input) == 1:  # of several each has its own row in the table of outcomes
+        check_source(args.input[0])
+        if not args.input[0].is_dir():
+            check_output(args.output, args.input[0])
+    from videxplain.annotate import annotate, profile_table
+    from videxplain.annotate.many import annotate_many, find_videos, table
+
+    same = (
+        "top_k",
+        "style",
+        "timeline",
+        "stride",
+        "hop",
+        "batch",
+        "stream",
+        "deinterlace",
+        "codec",
+        "crf",
+        "preset",
+        "save",
+        "engine",
+        "workers",
+    )
+    options = {name: getattr(args, name) for name in same}
+    options["progress"] = not args.quiet
+    options |= {"method": method, "target": question, "segmentation": segmentation}
+    if find_videos(args.input) != args.input or len(args.input) > 1:
+        outcomes = annotate_many(load(args), args.input, args.output, **options)
+        say(table(outcomes))
+        return int(any(outcome.error for outcome in outcomes))
+    model = load(args)
+    summary = annotate(model, args.input[0], args.output, **options)
+    resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
+    say(
+        f"{shown(args.output)}: {_counted(summary.frames, 'frame')}{resumed}, "
+        f"{_counted(summary.windows, 'window')} explained by {args.method} for {shown(model.name)}"
+    )
+    for stretch in summary.classes[:_MOST_STRETCHES]:
+        say(
+            f"  {_clock(stretch.begin)} to {_clock(stretch.end)}  {shown(stretch.name)}  "
+            f"up to {stretch.probability:.1%}"
+        )
+    if len(summary.classes) > _MOST_STRETCHES:
+        say(
+            f"  and {_counted(len(summary.classes) - _MOST_STRETCHES, 'more change')} of class; --save keeps all"
+        )
+    if args.method in CAVEATS:
+        say(CAVEATS[args.method])
+    for note in summary.notes:
+        say(note)
+    if args.profile:
+        say(profile_table(summary.times, summary.frames - summary.resumed))
+    return 0
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _clock(seconds: float) -> str:
+    """As minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def _need_pyarrow() -> None:
+    """Raises before the work where the data could not be written after it."""
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None:
+        raise VidexplainError(
+            "--save of a video needs pyarrow; install it with pip install 'videxplain[save]'"
+        )

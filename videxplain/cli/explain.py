@@ -1,0 +1,111 @@
+"""`videxplain explain`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from videxplain.cli.arguments import (
+    add_explanation,
+    add_model,
+    add_picture,
+    check_files,
+    explanation_settings,
+    load,
+    positive,
+)
+from videxplain.errors import VidexplainError
+from videxplain.evaluation.caveats import CAVEATS
+from videxplain.terminal import say, shown
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", type=Path, metavar="IMAGE_OR_CLIP")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
+    command.add_argument(
+        "--at",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="where in a video the clip begins (default: 0)",
+    )
+    command.add_argument(
+        "--stride",
+        type=positive,
+        default=1,
+        help="take every N-th frame into the clip (default: %(default)s)",
+    )
+    command.add_argument(
+        "--save", type=Path, metavar="DIR", help="also write labels, scores and settings as data"
+    )
+    add_model(command)
+    add_explanation(command)
+    add_picture(command)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_files(args)
+    single = args.input.suffix.lower() in IMAGE_SUFFIXES
+    cut_by = "quickshift" if single and not args.scale else "slic"
+    method, question, segmentation = explanation_settings(args, cut_by)
+    from videxplain.video import check_source
+
+    if args.output.suffix.lower() != ".png":
+        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
+    check_source(args.input)
+    if not args.output.parent.is_dir():
+        raise VidexplainError(
+            f"cannot write {args.output}: there is no folder {str(args.output.parent)!r}; make it first"
+        )
+    from PIL import Image
+
+    from videxplain.explanations.explain import explain
+    from videxplain.files import whole_file
+
+    model = load(args)
+    clip = _read_clip(args, model)
+    explanation = explain(model, clip, method, question, segmentation=segmentation)
+    with whole_file(args.output) as scratch:
+        Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
+    if args.save:
+        explanation.save(args.save)
+    say(
+        f"{shown(args.output)}: {shown(explanation.target_name)} {explanation.probability:.1%}, "
+        f"{explanation.num_segments} supervoxels"
+    )
+    if explanation.held:
+        say(f"the clip is short: its last frame was held {explanation.held} times")
+    for region in explanation.top(args.top_k):
+        t, y, x = region.centre
+        say(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+    if explanation.method in CAVEATS:
+        say(CAVEATS[explanation.method])
+
+
+def _read_clip(args: argparse.Namespace, model: Any) -> Any:
+    """The image, or the clip of the model's length that begins at `--at`."""
+    from itertools import islice
+
+    import numpy as np
+
+    from videxplain.clip import Clip
+    from videxplain.video import open_video
+
+    if args.input.suffix.lower() in IMAGE_SUFFIXES:
+        return Clip.from_image(args.input)
+    with open_video(args.input) as video:
+        wanted = (frame for frame in video.frames() if frame.time >= args.at)
+        span = (model.clip_length - 1) * args.stride + 1
+        frames = list(islice(wanted, 0, span, args.stride))
+    if not frames:
+        raise VidexplainError(f"{args.input} has no frame at or after {args.at:g} s; give an earlier --at")
+    return Clip(
+        np.stack([frame.image for frame in frames]),
+        tuple(frame.time for frame in frames),
+        start=frames[0].index,
+        stride=args.stride,
+        source=str(args.input),
+    )

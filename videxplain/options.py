@@ -1,0 +1,45 @@
+"""Fields of settings as keywords, for type checkers. Made by `python .ci/make_options.py`; do not edit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from videxplain.attribution.methods import MaskSampling
+from videxplain.settings import Fill, Score
+
+
+class MethodOptions(TypedDict, total=False):
+    """Of methods, and of the question."""
+
+    base: Literal["vanilla", "guided", "input-x-gradient"] | None
+    batch_size: int | None
+    batched: bool | None
+    epsilon: float | None
+    fill: Fill | None
+    guide_smooth: bool | None
+    kernel_width: float | None
+    mask_sampling: MaskSampling | None
+    noise: float | None
+    passes: int | None
+    progress: bool | None
+    reduction: Literal["sum", "mean", "max"] | None
+    refine_top: int | None
+    ridge: float | None
+    samples: int | None
+    score: Score | None
+    seed: int | None
+    shown: float | None
+    signed: bool | None
+    steps: int | None
+    until: float | None
+
+
+class ExplainOptions(MethodOptions, total=False):
+    """Of `explain`."""
+
+    compactness: float | None
+    n_segments: int | None
+    scale: int | None
+    source: Literal["image", "gradient", "both"] | None
