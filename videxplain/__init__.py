@@ -44,13 +44,9 @@ if TYPE_CHECKING:
     from videxplain.attribution.voxel_scores import PixelScores, pixel_scores
     from videxplain.clip import Clip, Geometry
     from videxplain.errors import VidexplainError, VidexplainWarning
-    from videxplain.explanations.explain import (
-        RunningExplanation,
-        compare,
-        explain,
-        explain_anytime,
-        explain_batch,
-    )
+    from videxplain.explanations.anytime import RunningExplanation, explain_anytime
+    from videxplain.explanations.compare import compare
+    from videxplain.explanations.explain import explain, explain_batch
     from videxplain.explanations.explanation import Explanation, Supervoxel
     from videxplain.models import Classifier, load_model
     from videxplain.segmentation import SEGMENTATIONS, segment
@@ -104,11 +100,13 @@ _MODULES = {
         "VidexplainError",
         "VidexplainWarning",
     ),
-    "videxplain.explanations.explain": (
+    "videxplain.explanations.anytime": (
         "RunningExplanation",
-        "compare",
-        "explain",
         "explain_anytime",
+    ),
+    "videxplain.explanations.compare": ("compare",),
+    "videxplain.explanations.explain": (
+        "explain",
         "explain_batch",
     ),
     "videxplain.explanations.explanation": (

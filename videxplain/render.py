@@ -136,7 +136,7 @@ class Painter:
         self._geometry = explanation.geometry
         top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
         largest = float(explanation.scores[top[0]]) if top else 1.0
-        finer = explanation.settings.get("segment_scale", 1)
+        finer = explanation.settings.get("scale", 1)
         crumb = _CRUMB * finer**2
         self._masks = [_without_crumbs(explanation.labels == k, crumb) for k in top]
         colours = [_COLOURS[round(255 * float(explanation.scores[k]) / largest)].round() for k in top]

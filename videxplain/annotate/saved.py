@@ -304,7 +304,7 @@ class SavedWindow:
 
     @property
     def labels(self) -> np.ndarray:
-        """(T, h, w) int32, ids 0..K-1, at the network's input size or, with a segment_scale, so many times as fine."""
+        """(T, h, w) int32, ids 0..K-1, at the network's input size or, with a finer grid, so many times as fine."""
         return self.saved.labels(self.start)
 
     @property

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from videxplain import __version__
-from videxplain.attribution.methods import Method, RegionGradient, chosen
-from videxplain.attribution.perturbation import masked_clips
+from videxplain.attribution.methods import Method, chosen
 from videxplain.attribution.query import Decision, Query
-from videxplain.attribution.region_gradient import estimates, refined_by_default
 from videxplain.errors import VidexplainError
 from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.inputs import ClipLike, Inputs, prepare
@@ -110,71 +108,6 @@ def explain_batch(
     return request.explanations(model, clips, labels)[0]
 
 
-def compare(
-    model: Classifier,
-    clip: ClipLike,
-    methods: Sequence[str | Method] = ("guided",),
-    targets: Sequence[int | str | None] = (None,),
-    *,
-    segmentation: str | Segmentation | None = None,
-    labels: np.ndarray | None = None,
-    keep_maps: bool = False,
-    **options: Unpack[ExplainOptions],
-) -> dict[tuple[str, str], Explanation]:
-    """Explains a clip by several methods, for several classes, over the same supervoxels.
-
-    Methods of voxels share one forward pass for each class.
-
-    Parameters
-    ----------
-    methods
-        Names, or methods with their options.
-    targets
-        Classes by index, name or rank ("#2"); None is the prediction.
-    model, clip, segmentation, labels, keep_maps
-        As for `explain`; supervoxels that are cut from a gradient are cut from that of the first class.
-    **options
-        As for `explain`; of several methods one is not asked about another's.
-
-    Returns
-    -------
-    dict
-        The explanation by method and class: `compare(...)["guided", "javelin throw"]`. Methods of one name are told
-        apart by their options, as in "lime(samples=500)".
-
-    Raises
-    ------
-    VidexplainError
-        As `explain`; and where nothing is to be compared, or the same thing is twice.
-    """
-    for name, several in (("methods", methods), ("targets", targets)):
-        if isinstance(several, str | int) or not several:
-            raise VidexplainError(f"{name} has to be a list of one or more; explain() takes one.")
-    if "target" in options:
-        raise VidexplainError("target is one class; compare() takes several, targets=[...].")
-    request = Request.of(methods, targets[0], segmentation, keep_maps, dict(options))
-    results: dict[tuple[str, str], Explanation] = {}
-    given = None if labels is None else [labels]
-    inputs = request.inputs(model, [clip], given)
-    for target in targets:
-        asked = replace(request, question=replace(request.question, target=target))
-        for title, explained in zip(_titles(asked.methods), asked.explained(model, inputs), strict=True):
-            key = title, explained[0].target_name
-            if key in results:
-                raise VidexplainError(f"{key[0]!r} for {key[1]!r} is asked for twice.")
-            results[key] = explained[0]
-    return results
-
-
-def _titles(methods: Sequence[Method]) -> list[str]:
-    """Their names, with options where a name is there more than once."""
-    names = [method.name for method in methods]
-    return [
-        name if names.count(name) == 1 else method.title()
-        for name, method in zip(names, methods, strict=True)
-    ]
-
-
 @dataclass(frozen=True)
 class Request:
     """What is to be explained of clips, and how: settings that are parsed and checked.
@@ -212,7 +145,7 @@ class Request:
     def recorded(self) -> dict[str, Any]:
         """What another run has to be given to ask the same, of the one method."""
         (method,) = self.methods
-        return {"method": method.name, "target": self.question.target, **_asked(method, self.question)}
+        return {"method": method.name, "target": self.question.target, **asked(method, self.question)}
 
     def explanations(
         self, model: Classifier, clips: Sequence[ClipLike], labels: Sequence[np.ndarray] | None
@@ -240,17 +173,17 @@ class Request:
         for method in self.methods:
             scores = method.score(query)
             maps = query.maps_made(method)
-            run = {**_provenance(model, inputs.x), **_asked(method, self.question)}  # with what use has shown
+            run = {**provenance(model, inputs.x), **asked(method, self.question)}  # with what use has shown
             explained.append(
                 [
                     inputs.explanation(
                         b,
-                        scores=_numpy(scores[b, : int(segments.max()) + 1]),
-                        dense=_numpy(maps.dense[b]) if self.keep_maps and maps.dense is not None else None,
-                        cam=_numpy(maps.cam[b]) if self.keep_maps and maps.cam is not None else None,
+                        scores=as_numpy(scores[b, : int(segments.max()) + 1]),
+                        dense=as_numpy(maps.dense[b]) if self.keep_maps and maps.dense is not None else None,
+                        cam=as_numpy(maps.cam[b]) if self.keep_maps and maps.cam is not None else None,
                         method=method.name,
                         settings={**inputs.recorded(b), **run},
-                        **_decided(model, query.decision, b),
+                        **decided(model, query.decision, b),
                     )
                     for b, segments in enumerate(inputs.segments)
                 ]
@@ -258,98 +191,13 @@ class Request:
         return explained
 
 
-@dataclass(frozen=True)
-class RunningExplanation:
-    """An explanation that is not finished.
-
-    Attributes
-    ----------
-    explanation
-        As from `explain`, with the scores so far; its settings say after how many passes.
-    standard_error
-        (K,) float32, of the scores; infinite where a single pass or ring has told all.
-    passes
-        How many forward and backward passes it took so far.
-    precision
-        The largest standard error in units of the largest score.
-    """
-
-    explanation: Explanation
-    standard_error: np.ndarray
-    passes: int
-    precision: float
-
-
-def explain_anytime(
-    model: Classifier,
-    clip: ClipLike,
-    target: Target | Question = None,
-    *,
-    method: RegionGradient | None = None,
-    segmentation: str | Segmentation | None = None,
-    labels: np.ndarray | None = None,
-    **options: Unpack[ExplainOptions],
-) -> Iterator[RunningExplanation]:
-    """Explains by `region-gradient`, yielding what is known after each batch of passes; stop when it is enough.
-
-    Parameters
-    ----------
-    method
-        By default `RegionGradient(passes=64)`: at most so many passes. Another `mask_sampling` than "secants" is laid
-        out for this many, so that stopping early costs some of its evenness. Its `batch_size` is passes from one result
-        to the next; by default as many as go through the network at once, of secants at least 4.
-    model, clip, target, segmentation, labels, **options
-        As for `explain`.
-
-    Raises
-    ------
-    VidexplainError
-        As `explain`, on the first result.
-
-    Examples
-    --------
-    >>> for running in vx.explain_anytime(model, clip, passes=64):  # doctest: +SKIP
-    ...     if running.precision < 0.05:
-    ...         break
-    >>> running.explanation.top(5)  # doctest: +SKIP
-    """
-    method = RegionGradient(passes=64) if method is None else method
-    if not isinstance(method, RegionGradient):
-        raise VidexplainError(
-            f"explain_anytime() is of region-gradient, RegionGradient(...), not of {method!r}"
-        )
-    request = Request.of([method], target, segmentation, False, dict(options))
-    (picked,) = request.methods
-    assert isinstance(picked, RegionGradient)
-    inputs = request.inputs(model, [clip], None if labels is None else [labels])
-    regions = inputs.regions()
-    query = Query(model, inputs.x, regions, int(regions.max()) + 1, request.question)
-    if picked.refine_top is None:
-        picked = replace(picked, refine_top=refined_by_default(model))
-    decided = _decided(model, query.decision, 0)
-    (masked,) = masked_clips(query, picked)
-    for estimate in estimates(masked, picked, picked.score_of(request.question)):
-        done = _asked(replace(picked, passes=estimate.passes), request.question)
-        explanation = inputs.explanation(
-            0,
-            scores=_numpy(estimate.scores),
-            method=picked.name,
-            settings={**inputs.recorded(0), **_provenance(model, inputs.x), **done},
-            **decided,
-        )
-        error = _numpy(estimate.standard_error)
-        yield RunningExplanation(explanation, error, estimate.passes, estimate.precision)
-        if picked.until is not None and estimate.precision <= picked.until:
-            return
-
-
-def _asked(method: Method, question: Question) -> dict[str, Any]:
+def asked(method: Method, question: Question) -> dict[str, Any]:
     """A method's options and the score that it explains, for what is recorded."""
     score = {"score": method.score_of(question)} if method.asks else {}
     return {**method.recorded(), **score}
 
 
-def _decided(model: Classifier, decision: Decision, b: int) -> dict[str, Any]:
+def decided(model: Classifier, decision: Decision, b: int) -> dict[str, Any]:
     """What the network decided on sample `b`, and which class is explained."""
     probabilities, target = decision.probabilities[b], int(decision.target[b])
     best = probabilities.topk(min(NUM_PREDICTIONS, len(probabilities)))
@@ -362,11 +210,11 @@ def _decided(model: Classifier, decision: Decision, b: int) -> dict[str, Any]:
     }
 
 
-def _numpy(values: torch.Tensor) -> np.ndarray:
+def as_numpy(values: torch.Tensor) -> np.ndarray:
     return values.detach().float().cpu().numpy()
 
 
-def _provenance(model: Classifier, x: torch.Tensor) -> dict[str, Any]:
+def provenance(model: Classifier, x: torch.Tensor) -> dict[str, Any]:
     """Which network and which versions made an explanation, and what was noticed of the network on the way."""
     record: dict[str, Any] = {
         "videxplain": __version__,
