@@ -34,13 +34,6 @@ inline int64_t index_within(Real place, int64_t size) {
   return place < static_cast<Real>(size) ? static_cast<int64_t>(place) : size;
 }
 
-// Channels of `rgb` lie `channel_step` apart, voxels `voxel_step`; `lab` is (3, T, H, W).
-struct Layout {
-  int64_t channel_step, voxel_step;
-};
-void rgb_to_lab(const uint8_t* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel);
-void rgb_to_lab(const float* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel);
-
 struct SlicSettings {
   int64_t grid[3];  // clusters along t, y, x
   float weight[3];  // of the squared distance along t, y, x
@@ -55,20 +48,6 @@ struct ColourSums {
   int64_t size, colour[3];
 };
 
-// lab (3, T, H, W) to labels (T, H, W); centres (K, 6), read where the start is warm, are left as they end.
-// Each label's sums (K,) go to `totals` unless it is null.
-void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
-          ColourSums* totals, const ParallelFor& parallel);
-
-// labels (T, H, W), lab (3, T, H, W) to connected (T, H, W).
-// With `totals`, of labels in 0..K-1, only the voxels of small components are looked at again; else null.
-void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, const ColourSums* totals,
-                      int64_t num_labels, int32_t* connected, const ParallelFor& parallel);
-
-// All of it: frames (T, H, W, 3) to connected labels (T, H, W); centres as for slic.
-void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,
-                 float* centres, const ParallelFor& parallel);
-
 // scikit-image's SLIC: its labels, voxel for voxel.
 struct ExactSettings {
   int64_t clusters;
@@ -77,13 +56,6 @@ struct ExactSettings {
   double reach[3];    // of a centre's window
   int64_t iterations;
 };
-
-// lab (3, T, H, W), already divided by the compactness, and seeds (K, 3) as t, y, x, to labels (T, H, W).
-void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels,
-                const ParallelFor& parallel);
-
-// labels (T, H, W), none negative, to connected (T, H, W).
-void connect_exact(const int32_t* labels, Shape shape, int64_t min_size, int64_t max_size, int32_t* connected);
 
 enum class Reduction { kSum, kMean, kMax };
 
@@ -94,11 +66,6 @@ struct ReduceSettings {
   Reduction reduction;
   bool keep_sign;
 };
-
-// labels (T, H, W), dense (C, T, H, W) or null, cam (t, h, w) or null, to scores (K,). False where a label lies
-// outside 0..K-1.
-bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,
-                    const ReduceSettings& settings, float* scores, const ParallelFor& parallel);
 
 // Rows of a batch, `step` to a clip and `size` clips to a ring: a chord leads from a row to the same one of the next
 // clip.
@@ -111,16 +78,58 @@ struct PoolShape {
   int64_t inputs, outputs, channels;
 };
 
-// All (rows, values): out = gradient times the slope of the chord of a value kept between two bounds.
-void clamp_chords(const float* x, const float* gradient, float* out, int64_t rows, int64_t values, Ring ring, float low,
-                  float high, const ParallelFor& parallel);
+// What is compiled once for each instruction set.
+struct Kernels {
+  const char* instruction_set;  // "AVX-512", "AVX2" or "plain"
 
-// x, out (rows, inputs, channels), the others (rows, outputs, channels), `places` among the inputs: out is, where the
-// larger of two maxima lies, the gradient times the share of its change that reaches the maximum. False where a place
-// is none of the inputs'.
-bool max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
-                     int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel);
+  // Linear sRGB, a channel each, to CIELAB.
+  void (*lab_of_linear)(const float* const linear[3], float* const lab[3], int64_t count);
 
-const char* instruction_set();  // what the CPU code runs on here: "AVX-512", "AVX2" or "plain"
+  // lab (3, T, H, W) to labels (T, H, W); centres (K, 6), read where the start is warm, are left as they end.
+  // Each label's sums (K,) go to `totals` unless it is null.
+  void (*slic)(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,
+               ColourSums* totals, const ParallelFor& parallel);
+
+  // lab (3, T, H, W), already divided by the compactness, and seeds (K, 3) as t, y, x, to labels (T, H, W).
+  void (*slic_exact)(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings,
+                     int32_t* labels, const ParallelFor& parallel);
+
+  // labels (T, H, W), dense (C, T, H, W) or null, cam (t, h, w) or null, to scores (K,). False where a label lies
+  // outside 0..K-1.
+  bool (*segment_reduce)(const int32_t* labels, const float* dense, const float* cam, Shape shape,
+                         const ReduceSettings& settings, float* scores, const ParallelFor& parallel);
+
+  // All (rows, values): out = gradient times the slope of the chord of a value kept between two bounds.
+  void (*clamp_chords)(const float* x, const float* gradient, float* out, int64_t rows, int64_t values, Ring ring,
+                       float low, float high, const ParallelFor& parallel);
+
+  // x, out (rows, inputs, channels), the others (rows, outputs, channels), `places` among the inputs: out is, where
+  // the larger of two maxima lies, the gradient times the share of its change that reaches the maximum. False where a
+  // place is none of the inputs'.
+  bool (*max_pool_chords)(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,
+                          int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel);
+};
+
+// The best of them that this machine runs.
+const Kernels& kernels();
+
+// Channels of `rgb` lie `channel_step` apart, voxels `voxel_step`; `lab` is (3, T, H, W).
+struct Layout {
+  int64_t channel_step, voxel_step;
+};
+void rgb_to_lab(const uint8_t* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel);
+void rgb_to_lab(const float* rgb, Layout layout, float* lab, int64_t voxels, const ParallelFor& parallel);
+
+// labels (T, H, W), lab (3, T, H, W) to connected (T, H, W).
+// With `totals`, of labels in 0..K-1, only the voxels of small components are looked at again; else null.
+void connect_segments(const int32_t* labels, const float* lab, Shape shape, int64_t min_size, const ColourSums* totals,
+                      int64_t num_labels, int32_t* connected, const ParallelFor& parallel);
+
+// All of it: frames (T, H, W, 3) to connected labels (T, H, W); centres as for slic.
+void supervoxels(const uint8_t* frames, Shape shape, const SlicSettings& settings, int64_t min_size, int32_t* connected,
+                 float* centres, const ParallelFor& parallel);
+
+// labels (T, H, W), none negative, to connected (T, H, W).
+void connect_exact(const int32_t* labels, Shape shape, int64_t min_size, int64_t max_size, int32_t* connected);
 
 }  // namespace videxplain

@@ -156,9 +156,9 @@ std::tuple<Tensor, Tensor> slic(const Tensor& lab_in, const std::vector<int64_t>
   Tensor centres = start_centres(lab, batch, clusters, centres_in);
   const float* in = static_cast<const float*>(lab.data_ptr());
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
-    videxplain::slic(in + 3 * shape.voxels() * b, shape, settings,
-                     static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b,
-                     static_cast<float*>(centres.data_ptr()) + 6 * clusters * b, nullptr, parallel);
+    videxplain::kernels().slic(in + 3 * shape.voxels() * b, shape, settings,
+                               static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b,
+                               static_cast<float*>(centres.data_ptr()) + 6 * clusters * b, nullptr, parallel);
   });
   return {labels, centres};
 }
@@ -229,8 +229,8 @@ Tensor slic_exact(const Tensor& lab_in, const Tensor& seeds_in, double weight, c
   }
   Tensor labels = empty_on(lab, {lab.size(0), shape.frames, shape.height, shape.width}, ScalarType::Int);
   each_clip(lab.size(0), [&](int64_t b, const videxplain::ParallelFor& parallel) {
-    videxplain::slic_exact(static_cast<const double*>(lab.data_ptr()) + 3 * shape.voxels() * b, shape, places, settings,
-                           static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b, parallel);
+    videxplain::kernels().slic_exact(static_cast<const double*>(lab.data_ptr()) + 3 * shape.voxels() * b, shape, places,
+                                     settings, static_cast<int32_t*>(labels.data_ptr()) + shape.voxels() * b, parallel);
   });
   return labels;
 }
@@ -301,7 +301,8 @@ Tensor segment_reduce(const Tensor& labels_in, const std::optional<Tensor>& dens
   each_clip(batch, [&](int64_t b, const videxplain::ParallelFor& parallel) {
     const float *maps = clip_of(dense, b, settings.channels * voxels), *coarse = clip_of(cam, b, settings.cam.voxels());
     float* own = static_cast<float*>(scores.data_ptr()) + num_segments * b;
-    if (!videxplain::segment_reduce(ids + voxels * b, maps, coarse, shape, settings, own, parallel)) good = false;
+    if (!videxplain::kernels().segment_reduce(ids + voxels * b, maps, coarse, shape, settings, own, parallel))
+      good = false;
   });
   require(good, "labels must lie in 0..num_segments-1");
   return scores;
@@ -325,9 +326,10 @@ void clamp_chords(const Tensor& x, const Tensor& gradient, const Tensor& out, in
   require(x.numel() == gradient.numel() && x.numel() == out.numel(), "tensors must be of one size");
   require(!std::isnan(low) && !std::isnan(high), "low and high must be numbers");
   if (x.numel() == 0) return;
-  videxplain::clamp_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(gradient.data_ptr()),
-                           static_cast<float*>(out.data_ptr()), x.size(0), x.numel() / x.size(0), {ring, step},
-                           static_cast<float>(low), static_cast<float>(high), kParallel);
+  videxplain::kernels().clamp_chords(static_cast<const float*>(x.data_ptr()),
+                                     static_cast<const float*>(gradient.data_ptr()),
+                                     static_cast<float*>(out.data_ptr()), x.size(0), x.numel() / x.size(0),
+                                     {ring, step}, static_cast<float>(low), static_cast<float>(high), kParallel);
 }
 
 void max_pool_chords(const Tensor& x, const Tensor& y, const Tensor& places, const Tensor& gradient, const Tensor& out,
@@ -340,10 +342,10 @@ void max_pool_chords(const Tensor& x, const Tensor& y, const Tensor& places, con
   require(places.is_contiguous() && places.scalar_type() == ScalarType::Long, "places must be contiguous int64");
   if (x.numel() == 0) return;
   const int64_t* at = static_cast<const int64_t*>(places.data_ptr());
-  const bool good =
-      videxplain::max_pool_chords(static_cast<const float*>(x.data_ptr()), static_cast<const float*>(y.data_ptr()), at,
-                                  static_cast<const float*>(gradient.data_ptr()), static_cast<float*>(out.data_ptr()),
-                                  x.size(0), {x.size(1), y.size(1), x.size(2)}, {ring, step}, kParallel);
+  const bool good = videxplain::kernels().max_pool_chords(
+      static_cast<const float*>(x.data_ptr()), static_cast<const float*>(y.data_ptr()), at,
+      static_cast<const float*>(gradient.data_ptr()), static_cast<float*>(out.data_ptr()), x.size(0),
+      {x.size(1), y.size(1), x.size(2)}, {ring, step}, kParallel);
   require(good, "places must lie among the inputs");
 }
 
@@ -443,7 +445,7 @@ STABLE_TORCH_LIBRARY_IMPL(videxplain, CUDA, m) {
 #endif
 
 // What `videxplain info` tells of the library.
-extern "C" const char* videxplain_instruction_set() { return videxplain::instruction_set(); }
+extern "C" const char* videxplain_instruction_set() { return videxplain::kernels().instruction_set; }
 extern "C" const char* videxplain_cuda_architectures() {
 #ifdef VIDEXPLAIN_CUDA
   return VIDEXPLAIN_CUDA;

@@ -1,8 +1,9 @@
+// sRGB to CIELAB: linear by a table, the rest in vectors.
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "dispatch.h"
+#include "../kernels.h"
 
 namespace videxplain {
 namespace {
@@ -53,7 +54,7 @@ void convert(const Value* rgb, Layout layout, float* lab, int64_t voxels, const 
         for (int64_t i = 0; i < count; ++i) values[c][i] = linear_of(channel[i * layout.voxel_step], table);
         out[c] = lab + c * voxels + first;
       }
-      variants().lab_of_linear(in, out, count);
+      kernels().lab_of_linear(in, out, count);
     }
   });
 }

@@ -1,25 +1,29 @@
-// The functions that are compiled once for each instruction set; dispatch.cpp chooses among them.
+// The kernels that are compiled once for each instruction set; variants.cpp chooses among them.
 #pragma once
+
+#include <type_traits>
 
 #include "../kernels.h"
 
-#define VX_VARIANTS(isa)                                                                                               \
-  namespace isa {                                                                                                      \
-  void lab_of_linear(const float* const linear[3], float* const lab[3], int64_t count);                                \
-  void slic(const float* lab, Shape shape, const SlicSettings& settings, int32_t* labels, float* centres,              \
-            ColourSums* totals, const ParallelFor& parallel);                                                          \
-  void slic_exact(const double* lab, Shape shape, const double* seeds, const ExactSettings& settings, int32_t* labels, \
-                  const ParallelFor& parallel);                                                                        \
-  bool segment_reduce(const int32_t* labels, const float* dense, const float* cam, Shape shape,                        \
-                      const ReduceSettings& settings, float* scores, const ParallelFor& parallel);                     \
-  void clamp_chords(const float* x, const float* gradient, float* out, int64_t rows, int64_t values, Ring ring,        \
-                    float low, float high, const ParallelFor& parallel);                                               \
-  bool max_pool_chords(const float* x, const float* y, const int64_t* places, const float* gradient, float* out,       \
-                       int64_t rows, PoolShape shape, Ring ring, const ParallelFor& parallel);                         \
-  }
+// In the order of the struct.
+#define VX_KERNELS(KERNEL, isa) \
+  KERNEL(isa, lab_of_linear)    \
+  KERNEL(isa, slic)             \
+  KERNEL(isa, slic_exact)       \
+  KERNEL(isa, segment_reduce)   \
+  KERNEL(isa, clamp_chords)     \
+  KERNEL(isa, max_pool_chords)
+
+#define VX_DECLARE(isa, kernel) std::remove_pointer_t<decltype(Kernels::kernel)> kernel;
 
 namespace videxplain {
-VX_VARIANTS(plain)
-VX_VARIANTS(avx2)
-VX_VARIANTS(avx512)
+namespace plain {
+VX_KERNELS(VX_DECLARE, plain)
+}
+namespace avx2 {
+VX_KERNELS(VX_DECLARE, avx2)
+}
+namespace avx512 {
+VX_KERNELS(VX_DECLARE, avx512)
+}
 }  // namespace videxplain

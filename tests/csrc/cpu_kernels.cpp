@@ -52,9 +52,10 @@ void chords(std::mt19937& random, Results& r, const ParallelFor& parallel) {
   for (int64_t& place : places) place = up_to(shape.inputs) - 1;
   const float high = random() % 2 ? 3.0f : std::numeric_limits<float>::infinity();
   r.clamped.resize(large), r.pooled.resize(large);
-  clamp_chords(x.data(), gradient.data(), r.clamped.data(), rows, shape.inputs * shape.channels, ring, 0, high,
-               parallel);
-  max_pool_chords(x.data(), y.data(), places.data(), arriving.data(), r.pooled.data(), rows, shape, ring, parallel);
+  kernels().clamp_chords(x.data(), gradient.data(), r.clamped.data(), rows, shape.inputs * shape.channels, ring, 0,
+                         high, parallel);
+  kernels().max_pool_chords(x.data(), y.data(), places.data(), arriving.data(), r.pooled.data(), rows, shape, ring,
+                            parallel);
   // maxima that are none may change where nothing else does
   for (float& value : r.pooled) value = std::isfinite(value) ? value : 0;
 }
@@ -79,14 +80,14 @@ Results run(unsigned seed, const ParallelFor& parallel) {
   r.lab.resize(3 * voxels), r.centres.resize(6 * clusters), r.scores.resize(clusters);
   r.labels.resize(voxels), r.connected.resize(voxels), r.whole.resize(voxels);
   rgb_to_lab(frames.data(), Layout{1, 3}, r.lab.data(), voxels, parallel);
-  slic(r.lab.data(), shape, settings, r.labels.data(), r.centres.data(), nullptr, parallel);
+  kernels().slic(r.lab.data(), shape, settings, r.labels.data(), r.centres.data(), nullptr, parallel);
   connect_segments(r.labels.data(), r.lab.data(), shape, min_size, nullptr, 0, r.connected.data(), parallel);
   supervoxels(frames.data(), shape, settings, min_size, r.whole.data(), r.centres.data(), parallel);
   const ReduceSettings reduction{
       3, {up_to(4), up_to(9), up_to(9)}, clusters, static_cast<Reduction>(random() % 3), random() % 2 == 0};
   std::vector<float> cam(reduction.cam.voxels());
   for (float& value : cam) value = static_cast<float>(random() % 100) - 50;
-  segment_reduce(r.labels.data(), r.lab.data(), cam.data(), shape, reduction, r.scores.data(), parallel);
+  kernels().segment_reduce(r.labels.data(), r.lab.data(), cam.data(), shape, reduction, r.scores.data(), parallel);
   std::vector<double> lab(3 * voxels), seeds(3 * clusters);
   for (double& value : lab) value = static_cast<double>(random() % levels) / 16;
   ExactSettings exact{clusters, 0.1, {1, 0.7, 1.3}, {}, settings.iterations};
@@ -95,7 +96,7 @@ Results run(unsigned seed, const ParallelFor& parallel) {
     for (int64_t k = 0; k < clusters; ++k) seeds[3 * k + i] = static_cast<double>(up_to(sizes[i]) - 1);
   }
   r.exact.resize(voxels);
-  slic_exact(lab.data(), shape, seeds.data(), exact, r.exact.data(), parallel);
+  kernels().slic_exact(lab.data(), shape, seeds.data(), exact, r.exact.data(), parallel);
   connect_exact(r.exact.data(), shape, min_size, 4 * min_size, r.exact.data());
   chords(random, r, parallel);
   if (r.whole != r.connected) std::puts("supervoxels differ from the operations in turn"), std::exit(1);
@@ -105,7 +106,7 @@ Results run(unsigned seed, const ParallelFor& parallel) {
 }  // namespace
 
 int main() {
-  std::printf("%s\n", instruction_set());
+  std::printf("%s\n", kernels().instruction_set);
   for (unsigned seed = 0; seed < 300; ++seed)
     if (!(run(seed, kAlone) == run(seed, kThree))) return std::printf("threads matter: seed %u\n", seed), 1;
 }

@@ -17,8 +17,9 @@ SANITIZERS = {
     "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
 }
-# compiled once for each variant
-PER_VARIANT = ("chords.cpp", "segment_reduce.cpp", "slic_exact.cpp", "vectorised.cpp")
+SOURCES = sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))
+PER_VARIANT = [path for path in SOURCES if '#include "vectors.h"' in path.read_text()]
+"""Compiled once for each instruction set."""
 VARIANTS: dict[str, tuple[str, ...]] = {"plain": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     VARIANTS["avx2"] = ("-mavx2", "-mfma")
@@ -34,13 +35,12 @@ pytestmark = [
 def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     common = [str(COMPILER), *FLAGS, *SANITIZERS[request.param]]
-    csrc = ROOT / "csrc" / "cpu"
     objects = []
     for name, flags in VARIANTS.items():
         for source in PER_VARIANT:
-            objects.append(str(folder / f"{name}-{source}.o"))
-            subprocess.run([*common, *flags, "-c", str(csrc / source), "-o", objects[-1]], check=True)
-    sources = [str(p) for p in sorted(csrc.glob("*.cpp")) if p.name not in PER_VARIANT]
+            objects.append(str(folder / f"{name}-{source.stem}.o"))
+            subprocess.run([*common, *flags, "-c", str(source), "-o", objects[-1]], check=True)
+    sources = [str(path) for path in SOURCES if path not in PER_VARIANT]
     sources.append(str(ROOT / "tests" / "csrc" / "cpu_kernels.cpp"))
     target = folder / "cpu_kernels"
     define = ["-DVX_X86"] if len(VARIANTS) > 1 else []
