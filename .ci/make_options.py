@@ -11,7 +11,7 @@ from pathlib import Path
 
 from videxplain import settings
 from videxplain.attribution.methods import METHODS
-from videxplain.settings import Settings
+from videxplain.settings import Settings, whole_name
 
 TARGET = Path(__file__).parents[1] / "videxplain" / "options.py"
 HEAD = '''"""Fields of settings as keywords, for type checkers. Made by `python .ci/make_options.py`; do not edit."""
@@ -23,8 +23,19 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
-from videxplain.settings import Fill, Score
+from videxplain.settings import (
+    Encoding,
+    EngineName,
+    Execution,
+    Fill,
+    Picture,
+    Score,
+    Style,
+    VideoSource,
+    Windows,
+)
 '''
+OF_VIDEOS = [settings.Windows, settings.Picture, settings.Encoding, settings.VideoSource, settings.Execution]
 
 
 def typed_dict(name: str, about: str, classes: Iterable[type[Settings]], base: str = "TypedDict") -> str:
@@ -41,6 +52,9 @@ def typed_dict(name: str, about: str, classes: Iterable[type[Settings]], base: s
         f'    """{about}"""',
         "",
     ]
+    if base == "ExplainOptions":  # whole settings as well, and nothing that it has already
+        hints = {field: hint for field, hint in hints.items() if field != "progress"}
+        hints |= {whole_name(cls): [cls.__name__] for cls in classes}
     for field in sorted(hints):
         parts = list(dict.fromkeys(part for hint in hints[field] for part in hint.split(" | ")))
         lines.append(f"    {field}: {' | '.join([p for p in parts if p != 'None'] + ['None'])}")
@@ -54,6 +68,7 @@ def text() -> str:
             HEAD,
             typed_dict("MethodOptions", "Of methods, and of the question.", [*builtin, settings.Question]),
             typed_dict("ExplainOptions", "Of `explain`.", [settings.Segmentation], "MethodOptions"),
+            typed_dict("AnnotateOptions", "Of `annotate`.", OF_VIDEOS, "ExplainOptions"),
         ]
     )
 

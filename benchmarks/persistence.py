@@ -22,7 +22,8 @@ from videxplain.clip import Geometry
 from videxplain.settings import Segmentation
 from videxplain.video import open_video
 
-LENGTH, STRIDE, SIZE, SEGMENTS, COMPACTNESS = 16, 2, (112, 112), 200, 10.0
+LENGTH, STRIDE, SIZE = 16, 2, (112, 112)
+CUT = Segmentation(name="slic", n_segments=200, compactness=10.0)
 
 
 def windows(path: str) -> list:
@@ -45,7 +46,7 @@ def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:
 
 
 def measure(clips: list, warm: bool) -> tuple[float, float, float]:
-    supervoxels = Supervoxels(Segmentation(name="slic", n_segments=SEGMENTS, compactness=COMPACTNESS), warm=warm)
+    supervoxels = Supervoxels(CUT, warm=warm)
     before, kept, variation, counts = None, [], [], []
     for clip in clips:
         labels, numbers = supervoxels(clip)

@@ -26,8 +26,9 @@ import videxplain as vx
 SEGMENT_FRAMES = 16
 _RUN = f"""
 import sys
-from videxplain import annotate as module, cli
-module.SEGMENT_FRAMES = {SEGMENT_FRAMES}
+from videxplain import cli
+from videxplain.annotate import run
+run.SEGMENT_FRAMES = {SEGMENT_FRAMES}
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import videxplain as vx
-from videxplain.annotate.saved import Saver
+from videxplain.annotate.saver import Saver
 from videxplain.own_folder import OwnFolder, checksum
-from videxplain.video.encoder import Encoding
+from videxplain.video.encoder import TrackFormat
 from videxplain.video.segments import ResumableWriter
 
 NAMES = r"piece-\d+|journal"
@@ -25,7 +25,7 @@ def own(path: Path) -> OwnFolder:
 def writer(output: Path) -> ResumableWriter:
     from fractions import Fraction
 
-    return ResumableWriter(output, Encoding(96, 64, Fraction(1, 25), Fraction(25)), source=None, job={})
+    return ResumableWriter(output, TrackFormat(96, 64, Fraction(1, 25), Fraction(25)), source=None, job={})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import videxplain as vx
 from videxplain.clip import Geometry
 from videxplain.render import STYLES, Painter, Timeline, Untouched, render_explanation
-from videxplain.video.encoder import Encoding
+from videxplain.video.encoder import TrackFormat
 from videxplain.video.frames import planes, to_rgb
 
 
@@ -162,15 +162,15 @@ def smooth(height: int, width: int) -> np.ndarray:
 def test_planes_are_drawn_on_like_rgb(style: str, color: dict[str, int]) -> None:
     e = explanation((120, 160))
     twice = 2 if style == "side-by-side" else 1
-    encoding = Encoding(160 * twice, 120, Fraction(1, 25), Fraction(25), color=tuple(color.items()))
+    track = TrackFormat(160 * twice, 120, Fraction(1, 25), Fraction(25), color=tuple(color.items()))
     strip = Timeline((120, 160))
     strip.add(0, 0.5, 3, 0.8)
-    painter = Painter(e, style=style, timeline=strip, convert=encoding.planes)
-    frame = replace(encoding, width=160).picture(smooth(120, 160))
-    assert encoding.takes(frame)
-    picture = encoding.blank()
+    painter = Painter(e, style=style, timeline=strip, convert=track.planes)
+    frame = replace(track, width=160).picture(smooth(120, 160))
+    assert track.takes(frame)
+    picture = track.blank()
     painter.on_planes(planes(frame), planes(picture), 1)
-    expected = encoding.picture(painter(to_rgb(frame), 1))
+    expected = track.picture(painter(to_rgb(frame), 1))
     for n, (found, wanted) in enumerate(zip(planes(picture), planes(expected), strict=True)):
         error = np.abs(found.astype(int) - wanted)
         assert (
@@ -189,10 +189,10 @@ def test_planes_are_drawn_on_like_rgb(style: str, color: dict[str, int]) -> None
 
 @pytest.mark.parametrize("style", STYLES)
 def test_frames_without_explanation_stay_as_they_are(style: str) -> None:
-    frame = Encoding(32, 24, Fraction(1, 25), Fraction(25)).picture(smooth(24, 32))
+    frame = TrackFormat(32, 24, Fraction(1, 25), Fraction(25)).picture(smooth(24, 32))
     twice = 2 if style == "side-by-side" else 1
-    encoding = Encoding(32 * twice, 24, Fraction(1, 25), Fraction(25))
-    picture = encoding.blank()
+    track = TrackFormat(32 * twice, 24, Fraction(1, 25), Fraction(25))
+    picture = track.blank()
     Untouched(style).on_planes(planes(frame), planes(picture), 0)
     assert all(
         np.array_equal(p, np.tile(q, twice)) for p, q in zip(planes(picture), planes(frame), strict=True)
@@ -202,7 +202,7 @@ def test_frames_without_explanation_stay_as_they_are(style: str) -> None:
 
 
 def test_what_means_something_else_in_the_track_is_not_taken_as_it_is() -> None:
-    narrow = Encoding(32, 24, Fraction(1, 25), Fraction(25), color=(("color_range", 1), ("colorspace", 1)))
+    narrow = TrackFormat(32, 24, Fraction(1, 25), Fraction(25), color=(("color_range", 1), ("colorspace", 1)))
     full = replace(narrow, color=(("color_range", 2), ("colorspace", 1)))
     other = replace(narrow, color=(("color_range", 1), ("colorspace", 5)))
     frame = narrow.picture(smooth(24, 32))

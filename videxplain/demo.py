@@ -11,7 +11,7 @@ from tqdm import tqdm
 from videxplain.annotate import annotate
 from videxplain.models import DEFAULT_MODEL, load_model
 from videxplain.synthetic.moving_objects import generate_video
-from videxplain.video import VideoWriter, check_output
+from videxplain.video import TrackFormat, VideoWriter, check_output
 
 RATE = 30
 SIZE = 256
@@ -53,7 +53,8 @@ def write_moving_objects(
     height, width = (size, size) if isinstance(size, int) else size
     shot = generate_video(seed, motions=motions, frames=FRAMES_PER_MOTION, size=size)
     bar = tqdm(total=motions * FRAMES_PER_MOTION, unit="frame", desc="generate", disable=not progress)
-    with bar, VideoWriter(path, width, height, rate=Fraction(RATE)) as writer:
+    track = TrackFormat(width, height, time_base=Fraction(1, RATE), rate=Fraction(RATE))
+    with bar, VideoWriter(path, track) as writer:
         for number, part in enumerate(shot):
             for i, frame in enumerate(part.frames):
                 writer.write(frame, Fraction(number * FRAMES_PER_MOTION + i, RATE))

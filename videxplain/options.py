@@ -7,7 +7,17 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
-from videxplain.settings import Fill, Score
+from videxplain.settings import (
+    Encoding,
+    EngineName,
+    Execution,
+    Fill,
+    Picture,
+    Score,
+    Style,
+    VideoSource,
+    Windows,
+)
 
 
 class MethodOptions(TypedDict, total=False):
@@ -43,3 +53,27 @@ class ExplainOptions(MethodOptions, total=False):
     n_segments: int | None
     scale: int | None
     source: Literal["image", "gradient", "both"] | None
+
+
+class AnnotateOptions(ExplainOptions, total=False):
+    """Of `annotate`."""
+
+    batch: int | None
+    codec: str | None
+    crf: float | None
+    deinterlace: bool | None
+    encoding: Encoding | None
+    engine: EngineName | None
+    execution: Execution | None
+    hop: int | None
+    picture: Picture | None
+    preset: str | None
+    stream: int | None
+    stride: int | None
+    style: Style | None
+    threads: int | None
+    timeline: bool | None
+    top_k: int | None
+    video_source: VideoSource | None
+    windows: Windows | None
+    workers: int | None

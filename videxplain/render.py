@@ -13,12 +13,11 @@ from scipy import ndimage
 
 from videxplain._paint import dim, fade, light, over
 from videxplain.errors import unknown_name
+from videxplain.settings import STYLES
 
 if TYPE_CHECKING:
     from videxplain.clip import Geometry
     from videxplain.explanations.explanation import Explanation
-
-STYLES = ("heat", "outline", "spotlight", "side-by-side")
 
 # viridis at equal steps: readable without colour vision, and growing in lightness
 _ANCHORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))

@@ -10,28 +10,23 @@ import numpy as np
 import pytest
 
 from videxplain.errors import VidexplainError
-from videxplain.video import VideoWriter, open_video
-from videxplain.video.encoder import Encoding, Pictures, SegmentEncoder
+from videxplain.settings import Encoding
+from videxplain.video import TrackFormat, VideoWriter, open_video
+from videxplain.video.encoder import FramePool, SegmentEncoder
 from videxplain.video.frames import planes
 from videxplain.video.writer import join_segments
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
 
-def copy(source: Path, output: Path, **options) -> VideoWriter:
+def track(width: int, height: int, **options) -> TrackFormat:
+    """25 frames a second; options of the encoding."""
+    return TrackFormat(width, height, Fraction(1, 25), Fraction(25), Encoding(**options))
+
+
+def copy(source: Path, output: Path) -> VideoWriter:
     video = open_video(source)
-    with VideoWriter(
-        output,
-        video.width,
-        video.height,
-        source=source,
-        rate=video.rate,
-        time_base=video.time_base,
-        sample_aspect_ratio=video.sample_aspect_ratio,
-        color=video.color,
-        preset="ultrafast",
-        **options,
-    ) as writer:
+    with VideoWriter(output, TrackFormat.like(video, Encoding(preset="ultrafast")), source=source) as writer:
         for frame in video.frames():
             writer.write(frame.image, frame.time, frame.duration)
     return writer
@@ -129,7 +124,8 @@ def test_pixels_survive(tmp_path: Path) -> None:
     images = frames(6)
     for matrix, full in [(2, 0), (1, 1), (6, 1), (1, 2), (9, 1)]:
         out = tmp_path / f"{matrix}{full}.mp4"
-        with VideoWriter(out, 48, 32, crf=1, color={"colorspace": matrix, "color_range": full}) as writer:
+        color = (("colorspace", matrix), ("color_range", full))
+        with VideoWriter(out, replace(track(48, 32, crf=1), color=color)) as writer:
             for n, image in enumerate(images):
                 writer.write(image, Fraction(n, 25))
         back = np.stack([frame.image for frame in open_video(out).frames()]).astype(int)
@@ -139,7 +135,7 @@ def test_pixels_survive(tmp_path: Path) -> None:
 
 
 def test_odd_sizes_are_padded_to_even_ones(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "odd.mp4", 33, 17) as writer:
+    with VideoWriter(tmp_path / "odd.mp4", track(33, 17)) as writer:
         writer.write(np.full((17, 33, 3), 120, np.uint8), Fraction(0))
     video = open_video(tmp_path / "odd.mp4")
     assert (video.width, video.height) == (34, 18)
@@ -160,7 +156,7 @@ def test_sample_aspect_ratio_and_upright(tmp_path: Path) -> None:
 )
 def test_other_codecs(tmp_path: Path, codec: str, suffix: str) -> None:
     out = tmp_path / f"a{suffix}"
-    with VideoWriter(out, 64, 64, codec=codec) as writer:
+    with VideoWriter(out, track(64, 64, codec=codec)) as writer:
         for n, image in enumerate(frames(5, 64, 64)):
             writer.write(image, Fraction(n, 25))
     assert [t for t, _ in oracle.decoded(out)] == [Fraction(n, 25) for n in range(5)]
@@ -168,18 +164,18 @@ def test_other_codecs(tmp_path: Path, codec: str, suffix: str) -> None:
 
 def test_segments_join_without_a_seam(tmp_path: Path) -> None:
     """Three encoders with B-frames and uneven times; the joined track decodes to each one's own pictures."""
-    encoding = Encoding(48, 32, Fraction(1, 1000), Fraction(25), preset="fast").checked()
+    format = replace(track(48, 32, preset="fast"), time_base=Fraction(1, 1000)).checked()
     times = [Fraction(n * 40 + (n % 3) * 9 + (n // 10) * 300, 1000) for n in range(37)]
     paths, alone = [], []
     for part, chunk in enumerate((range(0, 15), range(15, 16), range(16, 37))):
         paths.append(str(tmp_path / f"{part}.mp4"))
-        encoder = SegmentEncoder(paths[-1], encoding)
+        encoder = SegmentEncoder(paths[-1], format)
         images = frames(37)
         for n in chunk:
             encoder.write(images[n], times[n])
         encoder.close()
         alone += [h for _, h in oracle.decoded(paths[-1])]
-    assert join_segments(paths, str(tmp_path / "all.mp4"), encoding, times[-1] + Fraction(1, 2)) == 37
+    assert join_segments(paths, str(tmp_path / "all.mp4"), format, times[-1] + Fraction(1, 2)) == 37
     assert oracle.decoded(tmp_path / "all.mp4") == list(zip(times, alone, strict=True))
     with av.open(str(tmp_path / "all.mp4")) as container:
         stamps = [p.dts for p in container.demux(video=0) if p.dts is not None]
@@ -189,12 +185,15 @@ def test_segments_join_without_a_seam(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="stop"), VideoWriter(tmp_path / "a.mp4", 48, 32) as writer:
+    with pytest.raises(RuntimeError, match="stop"), VideoWriter(tmp_path / "a.mp4", track(48, 32)) as writer:
         writer.write(frames(1)[0], Fraction(0))
         raise RuntimeError("stop")
-    with pytest.raises(VidexplainError, match="no frame"), VideoWriter(tmp_path / "a.mp4", 48, 32):
+    with pytest.raises(VidexplainError, match="no frame"), VideoWriter(tmp_path / "a.mp4", track(48, 32)):
         pass
-    with pytest.raises(ValueError, match="increase"), VideoWriter(tmp_path / "a.mp4", 48, 32) as writer:
+    with (
+        pytest.raises(ValueError, match="increase"),
+        VideoWriter(tmp_path / "a.mp4", track(48, 32)) as writer,
+    ):
         writer.write(frames(1)[0], Fraction(1))
         writer.write(frames(1)[0], Fraction(1))
     assert list(tmp_path.iterdir()) == []
@@ -203,7 +202,7 @@ def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:
 def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     out = tmp_path / "a.mp4"
     out.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), VideoWriter(out, 48, 32) as writer:
+    with pytest.raises(KeyboardInterrupt), VideoWriter(out, track(48, 32)) as writer:
         writer.write(frames(1)[0], Fraction(0))
         raise KeyboardInterrupt
     assert out.read_bytes() == b"old"
@@ -218,34 +217,32 @@ def test_bad_outputs_are_told(tmp_path: Path) -> None:
         source: "is the input itself",
     }.items():
         with pytest.raises(VidexplainError, match=words):
-            VideoWriter(path, 64, 48, source=source)
+            VideoWriter(path, track(64, 48), source=source)
     with pytest.raises(VidexplainError, match="no video encoder 'h26x'"):
-        VideoWriter(tmp_path / "a.mp4", 64, 48, codec="h26x")
+        VideoWriter(tmp_path / "a.mp4", track(64, 48, codec="h26x"))
     with pytest.raises(VidexplainError, match="does not encode video"):
-        VideoWriter(tmp_path / "a.mp4", 64, 48, codec="aac")
+        VideoWriter(tmp_path / "a.mp4", track(64, 48, codec="aac"))
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9", "libsvtav1"])
 def test_pictures_that_are_used_again_are_encoded_as_they_were(tmp_path: Path, codec: str) -> None:
     """Also where an encoder looks ahead, and keeps frames that it was given."""
-    encoding = Encoding(
-        64, 48, Fraction(1, 25), Fraction(25), codec, preset="ultrafast" if codec == "libx264" else None
-    )
+    format = track(64, 48, codec=codec, preset="ultrafast" if codec == "libx264" else None)
     rng = np.random.default_rng(0)
     samples = [rng.integers(16, 235, (48, 64), dtype=np.uint8) for _ in range(40)]
     for name, most in (("anew", 0), ("again", 3)):
-        room = Pictures(encoding, most)
-        encoder = SegmentEncoder(str(tmp_path / name), encoding)
+        pool = FramePool(format, most)
+        encoder = SegmentEncoder(str(tmp_path / name), format)
         seen = set()
         for n, sample in enumerate(samples):
-            picture = room.blank()
+            picture = pool.blank()
             seen.add(id(picture))
             for plane, values in zip(
                 planes(picture), (sample, sample[::2, ::2], sample[1::2, ::2]), strict=True
             ):
                 plane[:] = values
             encoder.write(picture, Fraction(n, 25))
-            room.give_back(picture)
+            pool.give_back(picture)
         assert most == 0 or len(seen) == 1
         encoder.close()
     assert oracle.decoded(tmp_path / "again") == oracle.decoded(tmp_path / "anew")
@@ -253,18 +250,17 @@ def test_pictures_that_are_used_again_are_encoded_as_they_were(tmp_path: Path, c
 
 def test_a_picture_that_somebody_still_holds_is_not_drawn_over() -> None:
     """A filter that hands on what it gets stands for an encoder that keeps frames for a while."""
-    encoding = Encoding(64, 48, Fraction(1, 25), Fraction(25))
-    room = Pictures(encoding, 3)
+    pool = FramePool(track(64, 48), 3)
     graph = av.filter.Graph()
     source = graph.add_buffer(width=64, height=48, format="yuv420p", time_base=Fraction(1, 25))
     source.link_to(graph.add("buffersink"))
     graph.configure()
-    picture = room.blank()
+    picture = pool.blank()
     planes(picture)[0][:] = 50
     picture.pts = 0
     graph.push(picture)
-    room.give_back(picture)
-    again = room.blank()
+    pool.give_back(picture)
+    again = pool.blank()
     planes(again)[0][:] = 200
     assert (planes(graph.pull())[0] == 50).all()
 
@@ -297,14 +293,14 @@ def test_what_cannot_be_encoded_is_refused_before_the_work(
     tmp_path: Path, codec: str, suffix: str, words: str
 ) -> None:
     with pytest.raises(VidexplainError, match=words):
-        VideoWriter(tmp_path / f"a{suffix}", 64, 48, codec=codec)
+        VideoWriter(tmp_path / f"a{suffix}", track(64, 48, codec=codec))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_encoder_that_needs_a_device_is_named(tmp_path: Path) -> None:
     for codec in ("h264_nvenc", "hevc_nvenc"):
         try:
-            VideoWriter(tmp_path / "a.mp4", 256, 256, codec=codec).abort()
+            VideoWriter(tmp_path / "a.mp4", track(256, 256, codec=codec)).abort()
         except VidexplainError as error:
             assert codec in str(error) and str(tmp_path) not in str(error)
 
@@ -317,11 +313,11 @@ def test_settings_of_an_encoder_are_used_or_refused(tmp_path: Path) -> None:
     }.items():
         codec, name, value = options
         with pytest.raises(VidexplainError, match=words):
-            VideoWriter(tmp_path / "a.mp4", 64, 48, codec=codec, **{name: value})
+            VideoWriter(tmp_path / "a.mp4", track(64, 48, codec=codec, **{name: value}))
 
 
 def test_webm_is_vp9_where_nothing_else_is_asked(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "a.webm", 64, 48) as writer:
+    with VideoWriter(tmp_path / "a.webm", track(64, 48)) as writer:
         for n, image in enumerate(frames(3, 48, 64)):
             writer.write(image, Fraction(n, 25))
     with av.open(str(tmp_path / "a.webm")) as container:
@@ -331,14 +327,15 @@ def test_webm_is_vp9_where_nothing_else_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4"])
 def test_a_lone_picture(tmp_path: Path, codec: str) -> None:
     for n in range(4):
-        with VideoWriter(tmp_path / f"{n}.mkv", 64, 48, codec=codec) as writer:
+        with VideoWriter(tmp_path / f"{n}.mkv", track(64, 48, codec=codec)) as writer:
             writer.write(frames(1, 48, 64)[0], Fraction(0))
         assert len(oracle.decoded(tmp_path / f"{n}.mkv")) == 1
 
 
 def test_a_clock_too_fine_for_the_codec(tmp_path: Path) -> None:
     times = [Fraction(3600 * n, 90_000) for n in range(4)]
-    with VideoWriter(tmp_path / "a.mp4", 64, 48, codec="mpeg4", time_base=Fraction(1, 90_000)) as writer:
+    fine = replace(track(64, 48, codec="mpeg4"), time_base=Fraction(1, 90_000))
+    with VideoWriter(tmp_path / "a.mp4", fine) as writer:
         for time, image in zip(times, frames(4, 48, 64), strict=True):
             writer.write(image, time)
     assert [time for time, _ in oracle.decoded(tmp_path / "a.mp4")] == times
@@ -361,15 +358,7 @@ def test_rgb_sources_become_tagged_yuv(tmp_path: Path, name: str, codec: str, si
     color = f"color=c=0x3080D0:size={size}:rate=25:duration=0.12,format=rgb24"
     oracle.run("-f", "lavfi", "-i", color, *RGB[name], source)
     video = open_video(source)
-    with VideoWriter(
-        out,
-        video.width,
-        video.height,
-        rate=video.rate,
-        time_base=video.time_base,
-        color=video.color,
-        codec=codec,
-    ) as writer:
+    with VideoWriter(out, TrackFormat.like(video, Encoding(codec=codec))) as writer:
         for frame in video.frames():
             writer.write(frame.image, frame.time, frame.duration)
     with av.open(str(out)) as container:
@@ -382,8 +371,8 @@ def test_rgb_sources_become_tagged_yuv(tmp_path: Path, name: str, codec: str, si
 
 def test_a_long_tag_is_cut(tmp_path: Path) -> None:
     for name in ("title", "language", "handler_name"):
-        with VideoWriter(tmp_path / "a.mp4", 64, 48) as writer:
-            writer.encoding = replace(writer.encoding, tags=((name, "x" * 200_000),))
+        with VideoWriter(tmp_path / "a.mp4", track(64, 48)) as writer:
+            writer.track = replace(writer.track, tags=((name, "x" * 200_000),))
             writer.write(frames(1, 48, 64)[0], Fraction(0))
         assert any(f"the picture's {name} was cut" in note for note in writer.notes)
         assert len(oracle.decoded(tmp_path / "a.mp4")) == 1

@@ -1,4 +1,4 @@
-"""Overlapping windows: a frame that several have seen is drawn with what all of them found."""
+"""Overlapping windows: a frame that several have seen is drawn with what all of them say."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Blender:
         total = scores[labels] * weights[:, None, None]
         weight = weights.copy()
         for seen in shared:
-            own, other = self._overlap(start - seen.start, length)
-            total[own] += seen.scores[seen.labels[other]] * weights[other, None, None]
-            weight[own] += weights[other]
+            here, there = self._overlap(start - seen.start, length)
+            total[here] += seen.scores[seen.labels[there]] * weights[there, None, None]
+            weight[here] += weights[there]
         total /= weight[:, None, None]
         voxels = np.bincount(labels.ravel(), minlength=len(scores))
         sums = np.bincount(labels.ravel(), total.ravel(), minlength=len(scores))
@@ -69,10 +69,10 @@ class Blender:
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next window depends on."""
-        found: dict[str, np.ndarray] = {"seen": np.array([[s.start, s.target] for s in self._seen])}
+        state: dict[str, np.ndarray] = {"seen": np.array([[s.start, s.target] for s in self._seen])}
         for n, seen in enumerate(self._seen):
-            found |= {f"seen{n}.labels": seen.labels, f"seen{n}.scores": seen.scores}
-        return found
+            state |= {f"seen{n}.labels": seen.labels, f"seen{n}.scores": seen.scores}
+        return state
 
     @staticmethod
     def fits(state: dict[str, np.ndarray], size: tuple[int, int]) -> bool:

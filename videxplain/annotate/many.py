@@ -9,13 +9,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from videxplain.annotate import Summary, annotate
-from videxplain.annotate.cluster import ENGINES, on_ray
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.annotate.job import Summary
+from videxplain.annotate.run import annotate
+from videxplain.cluster import in_processes
+from videxplain.errors import VidexplainError
+from videxplain.settings import Execution, take_settings
 from videxplain.terminal import shown
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from videxplain.models import Classifier
+    from videxplain.options import AnnotateOptions
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -50,11 +55,11 @@ class Outcome:
 
 def find_videos(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The inputs, with each folder that holds videos replaced by those, sorted by name."""
-    found: list[Path] = []
+    videos: list[Path] = []
     for path in map(Path, inputs):
         inside = sorted(filter(_is_video, path.iterdir())) if path.is_dir() else []
-        found += inside or [path]
-    return found
+        videos += inside or [path]
+    return videos
 
 
 def _is_video(path: Path) -> bool:
@@ -68,9 +73,7 @@ def annotate_many(
     folder: str | os.PathLike[str],
     *,
     save: str | os.PathLike[str] | None = None,
-    engine: str = "local",
-    workers: int = 2,
-    **options: Any,
+    **options: Unpack[AnnotateOptions],
 ) -> list[Outcome]:
     """Explains several videos into a folder, each under its own name with the ending .mp4.
 
@@ -82,11 +85,10 @@ def annotate_many(
         Made if there is none.
     save
         A folder for their data, each in a folder of its own in it.
-    engine, workers
-        "local" explains one after the other in this process, "ray" that many at a time over a Ray cluster, whose
-        machines have to share the folders. Of a lone video "ray" explains that many groups of windows at a time.
     **options
-        As for `annotate`.
+        As for `annotate`. The engine "local" explains one after the other in this process, "ray" so many at a time as
+        there are workers over a Ray cluster, whose machines have to share the folders. Of a lone video "ray" explains
+        that many groups of windows at a time.
 
     Returns
     -------
@@ -98,8 +100,8 @@ def annotate_many(
     VidexplainError
         If the folder cannot be made, two videos would get the same name, or the engine cannot work.
     """
-    if engine not in ENGINES:
-        raise unknown_name("engine", engine, ENGINES)
+    rest: dict[str, Any] = dict(options)
+    (execution,) = take_settings(rest, Execution)
     videos = find_videos(inputs)
     outputs = [Path(folder) / f"{video.stem}.mp4" for video in videos]
     for output in outputs:
@@ -117,29 +119,30 @@ def annotate_many(
         (
             Path(os.path.abspath(video)),
             Path(os.path.abspath(output)),
-            options if save is None else options | {"save": Path(os.path.abspath(save)) / video.stem},
+            rest if save is None else rest | {"save": Path(os.path.abspath(save)) / video.stem},
         )
         for video, output in zip(videos, outputs, strict=True)
     ]
-    if engine == "local" or len(jobs) == 1:
-        own = {"engine": engine, "workers": workers}
-        return [_outcome(model, (video, output, given | own)) for video, output, given in jobs]
+    if execution.engine == "local" or len(jobs) == 1:
+        return [_outcome(model, (*job, execution)) for job in jobs]
+    alone = Execution()  # in its process, where no bar shows
     gpu = model.device.type == "cuda"
-    jobs = [(video, output, given | {"progress": False}) for video, output, given in jobs]
-    found: dict[int, Outcome] = {}
-    for index, outcome in on_ray(_outcome, model, jobs, workers=workers, gpu=gpu):
+    outcomes: dict[int, Outcome] = {}
+    for index, outcome in in_processes(
+        _outcome, model, [(*job, alone) for job in jobs], workers=execution.workers, gpu=gpu
+    ):
         lost = isinstance(outcome, str)
-        found[index] = Outcome(*jobs[index][:2], 0.0, error=outcome) if lost else outcome  # type: ignore[arg-type,assignment]
-    return [found[index] for index in range(len(jobs))]
+        outcomes[index] = Outcome(*jobs[index][:2], 0.0, error=outcome) if lost else outcome  # type: ignore[arg-type,assignment]
+    return [outcomes[index] for index in range(len(jobs))]
 
 
-def _outcome(model: Classifier, job: tuple[Path, Path, dict[str, Any]]) -> Outcome:
+def _outcome(model: Classifier, job: tuple[Path, Path, dict[str, Any], Execution]) -> Outcome:
     """Explains one video."""
-    video, output, options = job
+    video, output, options, execution = job
     began = perf_counter()
     outcome = Outcome(video, output, 0.0)
     try:
-        outcome.summary = annotate(model, video, output, **options)
+        outcome.summary = annotate(model, video, output, execution=execution, **options)
     except VidexplainError as error:
         outcome.error = str(error)
     except Exception as error:  # a defect, but not one that the other videos have to suffer for

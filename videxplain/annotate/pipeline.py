@@ -31,7 +31,7 @@ class StageTime:
     starved
         Waiting for the stage before it.
     blocked
-        Waiting for the stage after it to take what it had made, or for room to begin.
+        Waiting for the stage after it to take what it had made, or until it may begin.
     items
         How many it made.
     """
@@ -76,12 +76,12 @@ class Pipeline:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._last: _Stage[Any] | None = None
-        self._room: threading.Semaphore | None = None
+        self._slots: threading.Semaphore | None = None
 
     def done(self) -> None:
         """One item of the stage that has a limit is no longer needed."""
-        assert self._room is not None
-        self._room.release()
+        assert self._slots is not None
+        self._slots.release()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -107,9 +107,9 @@ class Pipeline:
         called for it. So memory has its full size as soon as so many are there, wherever they wait.
         """
         yields = self._first not in (None, name)
-        room = None if limit is None else threading.Semaphore(limit)
-        self._room = room or self._room
-        stage = _Stage(StageTime(name), items, size, self._stop, self._last, yields, room)
+        slots = None if limit is None else threading.Semaphore(limit)
+        self._slots = slots or self._slots
+        stage = _Stage(StageTime(name), items, size, self._stop, self._last, yields, slots)
         self.times.append(stage.time)
         self._last = stage
         thread = threading.Thread(target=stage.run, name=name, daemon=True)
@@ -127,7 +127,7 @@ class _Stage(Generic[T]):
         stop: threading.Event,
         source: _Stage[Any] | None,
         yields: bool,
-        room: threading.Semaphore | None,
+        slots: threading.Semaphore | None,
     ) -> None:
         self.time = time
         self.waited = 0.0  # by the consumer
@@ -136,7 +136,7 @@ class _Stage(Generic[T]):
         self._queue: queue.Queue[Any] = queue.Queue(size)
         self._stop = stop
         self._yields = yields
-        self._room = room
+        self._slots = slots
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -145,7 +145,7 @@ class _Stage(Generic[T]):
         items = iter(self._items)
         try:
             while True:
-                self._wait_for_room()
+                self._wait_for_slot()
                 began = perf_counter()
                 waited = self._source.waited if self._source else 0.0
                 item = next(items, _END)
@@ -168,11 +168,11 @@ class _Stage(Generic[T]):
         except Stopped:
             return
 
-    def _wait_for_room(self) -> None:
-        if self._room is None:
+    def _wait_for_slot(self) -> None:
+        if self._slots is None:
             return
         began = perf_counter()
-        while not self._room.acquire(timeout=_POLL):
+        while not self._slots.acquire(timeout=_POLL):
             if self._stop.is_set():
                 raise Stopped
         self.time.blocked += perf_counter() - began

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
 import numpy as np
 
-from videxplain.annotate.blend import Blender
-from videxplain.annotate.classes import Classes
-from videxplain.annotate.saved import Saver
+from videxplain.annotate.job import History, Job, Summary
+from videxplain.annotate.saver import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.explanations.explain import Request
 from videxplain.passes.memory import give_back
-from videxplain.render import Painter, Timeline, Untouched
-from videxplain.video import Frame, Video
-from videxplain.video.encoder import Encoding, Pictures
+from videxplain.render import Painter, Untouched
+from videxplain.video import Frame, TrackFormat
+from videxplain.video.encoder import FramePool
 from videxplain.video.frames import planes
 from videxplain.video.segments import ResumableWriter, State
 
 if TYPE_CHECKING:
-    from videxplain.annotate import Summary
     from videxplain.explanations.explanation import Explanation
     from videxplain.models import Classifier
 
-Job: TypeAlias = "tuple[list[Clip], list[np.ndarray]]"  # clips, and the labels of each
+Task: TypeAlias = "tuple[list[Clip], list[np.ndarray]]"
+"""Clips, and the labels of each."""
+Drawn: TypeAlias = "tuple[av.VideoFrame, Fraction, Fraction | None]"
+"""A picture as the encoder takes it, its time and its duration."""
 
 
 @dataclass
@@ -53,17 +55,16 @@ class Group:
     explanations: list[Explanation | None] = field(default_factory=list)
 
     def save(self, saver: Saver) -> None:
-        explained = [found for found in self.explanations if found is not None]
-        for clip, explanation, numbers in zip(self.clips, explained, self.numbers, strict=True):
+        explanations = [explanation for explanation in self.explanations if explanation is not None]
+        for clip, explanation, numbers in zip(self.clips, explanations, self.numbers, strict=True):
             saver.add(clip.start, explanation, numbers)
 
 
-def decode(
-    video: Video, span: int, hop: int, batch: int, segment: int, done: int, summary: Summary
-) -> Iterator[Group]:
-    """Groups of `batch` windows, about `segment` frames to a segment; those `done` before are only counted."""
+def decode(job: Job, segment: int, done: int, summary: Summary) -> Iterator[Group]:
+    """Groups of windows, about `segment` frames to a segment; those `done` before are only counted."""
+    batch = job.windows.batch
     end = fresh = 0
-    for windows in _batched(cut(video.frames(), span, hop), batch, 2 * batch * span):
+    for windows in _batched(cut(job.video.frames(), job.span, job.hop), batch, 2 * batch * job.span):
         count = sum(len(window.written) for window in windows)
         end, fresh = end + count, fresh + count
         summary.windows += sum(bool(window.frames) for window in windows)
@@ -77,36 +78,29 @@ def decode(
 def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterator[list[Window[Frame]]]:
     """Lists with `size` windows to explain each, or fewer where about so many `frames` would have to wait for more."""
     group: list[Window[Frame]] = []
-    room, waiting = size, 0
+    left, waiting = size, 0
     for window in windows:
         group.append(window)
-        room -= bool(window.frames)
+        left -= bool(window.frames)
         waiting += len(window.written)
-        if not room or waiting >= frames or room == size:
+        if not left or waiting >= frames or left == size:
             yield group
-            group, room, waiting = [], size, 0
+            group, left, waiting = [], size, 0
     if group:
         yield group
 
 
-def segment(
-    groups: Iterable[Group],
-    model: Classifier,
-    stride: int,
-    video: Video,
-    supervoxels: Supervoxels,
-    scale: int,
-) -> Iterator[Group]:
-    """Brings frames to the network's size and cuts them, `scale` times as fine, into supervoxels."""
-    geometry = model.geometry((video.height, video.width))
-    geometries = [geometry, geometry.refined(scale)][: min(scale, 2)]
+def segment(groups: Iterable[Group], job: Job, supervoxels: Supervoxels) -> Iterator[Group]:
+    """Brings frames to the network's size and cuts them, maybe more finely, into supervoxels."""
+    model, stride, scale = job.model, job.windows.stride, job.segmentation.scale
+    geometries = [job.geometry, job.geometry.refined(scale)][: min(scale, 2)]
     for group in groups:
         for window in group.windows:
             if not window.frames:
                 continue
             clips = [
                 clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
-                for clip in _clips(window, stride, geometries, video.path)
+                for clip in _clips(window, stride, geometries, job.video.path)
             ]
             labels, numbers = supervoxels(clips[-1])
             group.clips.append(clips[0])
@@ -138,96 +132,105 @@ def _clips(window: Window[Frame], stride: int, geometries: list[Geometry], sourc
     ]
 
 
-def explained(shared: tuple[Classifier, Request, dict[str, Any]], job: Job) -> list[Explanation]:
-    """Explains clips by the labels that they come with, and that were cut as the last of what is shared tells."""
-    (model, request, cut), (clips, labels) = shared, job
-    explanations = request.explanations(model, clips, labels)[0] if clips else []
-    return [replace(one, settings=_of_a_window(one.settings) | cut) for one in explanations]
+@dataclass(frozen=True)
+class Explainer:
+    """What the explanations of all windows share; the workers of a cluster get it once.
+
+    Attributes
+    ----------
+    request
+        What is to be explained, over supervoxels that come with the clips.
+    cut
+        How these were cut, to be recorded.
+    """
+
+    model: Classifier
+    request: Request
+    cut: dict[str, Any]
+
+    def explain(self, task: Task) -> list[Explanation]:
+        """Explains clips by the labels that they come with."""
+        clips, labels = task
+        explanations = self.request.explanations(self.model, clips, labels)[0] if clips else []
+        return [replace(one, settings=_of_all_windows(one.settings) | self.cut) for one in explanations]
 
 
-def _of_a_window(settings: dict[str, Any]) -> dict[str, Any]:
+_OF_ONE_WINDOW = ("clip", "start", "frames_sha256", "labels_sha256")
+
+
+def _of_all_windows(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings that all windows of a video share."""
-    own = ("clip", "start", "frames_sha256", "labels_sha256")
-    return {name: value for name, value in settings.items() if name not in own}
+    return {name: value for name, value in settings.items() if name not in _OF_ONE_WINDOW}
 
 
-def jobs(groups: Iterable[Group]) -> Iterator[tuple[Group, Job]]:
+def tasks(groups: Iterable[Group]) -> Iterator[tuple[Group, Task]]:
     """Groups with what is to be explained of each."""
     return ((group, (group.clips, group.labels)) for group in groups)
 
 
 def assign(results: Iterable[tuple[Group, list[Explanation]]]) -> Iterator[Group]:
-    """Groups that hold the explanations found for their clips."""
+    """Groups that hold the explanations of their clips."""
     for group, explanations in results:
-        found = iter(explanations)
-        group.explanations = [next(found) if window.frames else None for window in group.windows]
+        remaining = iter(explanations)
+        group.explanations = [next(remaining) if window.frames else None for window in group.windows]
         yield group
 
 
 def render(
-    groups: Iterable[Group],
-    stride: int,
-    top_k: int,
-    style: str,
-    summary: Summary,
-    timeline: Timeline,
-    classes: Classes,
-    length: int | None,
-    blender: Blender,
-    encoding: Encoding,
-    room: Pictures,
-) -> Iterator[Any]:
+    groups: Iterable[Group], job: Job, history: History, pool: FramePool, summary: Summary
+) -> Iterator[Drawn | Group]:
     """Pictures as the encoder takes them, with their times and durations, and each group behind its own.
 
-    The timeline is filled, and drawn, where the video's `length` in frames is known.
+    The timeline is filled, and drawn, where the video tells how many frames it has.
     """
-    untouched = Untouched(style)
+    track, picture, stride = job.track, job.picture, job.windows.stride
+    length = job.video.expected_frames if picture.timeline else None
+    timeline = history.timeline if length else None
+    untouched = Untouched(picture.style)
     for group in groups:
         clips = iter(group.clips)
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
                 for frame in window.written:
-                    yield _picture(frame, untouched, 0, encoding, room), frame.time, frame.duration
+                    yield _drawn(frame, untouched, 0, track, pool), frame.time, frame.duration
                 continue
             summary.held += explanation.held
+            target, probability = explanation.target, explanation.probability
             first, last = window.written[0], window.written[-1]
-            classes.add(
-                float(first.time),
-                float(last.time + (last.duration or 0)),
-                explanation.target,
-                explanation.probability,
+            history.classes.add(
+                float(first.time), float(last.time + (last.duration or 0)), target, probability
             )
             if length:
-                begin, end = first.index / length, (last.index + 1) / length
-                timeline.add(begin, end, explanation.target, explanation.probability)
-            shown = timeline if length else None
-            blended = blender(next(clips).start, explanation)
-            painter = Painter(blended, top_k=top_k, style=style, timeline=shown, convert=encoding.planes)
+                history.timeline.add(first.index / length, (last.index + 1) / length, target, probability)
+            blended = history.blender(next(clips).start, explanation)
+            painter = Painter(
+                blended, top_k=picture.top_k, style=picture.style, timeline=timeline, convert=track.planes
+            )
             for offset, frame in enumerate(window.written, window.first):
-                yield _picture(frame, painter, offset // stride, encoding, room), frame.time, frame.duration
+                yield _drawn(frame, painter, offset // stride, track, pool), frame.time, frame.duration
         if group.last:
-            group.state |= {"timeline": timeline.strip.copy(), "classes": classes.state(), **blender.state()}
+            group.state |= history.drawn()
         yield group
 
 
-def _picture(
-    frame: Frame, painter: Painter | Untouched, t: int, encoding: Encoding, room: Pictures
+def _drawn(
+    frame: Frame, painter: Painter | Untouched, t: int, track: TrackFormat, pool: FramePool
 ) -> av.VideoFrame:
     """A frame as the encoder takes it, drawn on by the labels of index `t`."""
     stored = frame.stored()
-    if stored is None or not encoding.takes(stored):
-        return encoding.picture(painter(frame.rgb(), t))
-    picture = room.blank()
+    if stored is None or not track.takes(stored):
+        return track.picture(painter(frame.rgb(), t))
+    picture = pool.blank()
     painter.on_planes(planes(stored), planes(picture), t)
     return picture
 
 
 def encode(
-    pictures: Iterable[Any],
+    pictures: Iterable[Drawn | Group],
     writer: ResumableWriter,
     saver: Saver | None,
+    pool: FramePool,
     summary: Summary,
-    room: Pictures,
     done: Callable[[], None],
 ) -> Iterator[int]:
     """Writes what `render` made, and ends a segment where one is full; yields the number of frames so far.
@@ -237,7 +240,7 @@ def encode(
     for item in pictures:
         if not isinstance(item, Group):
             writer.write(*item)
-            room.give_back(item[0])
+            pool.give_back(item[0])
             summary.frames += 1
             yield summary.frames
             continue

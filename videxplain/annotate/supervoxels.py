@@ -144,8 +144,8 @@ class Supervoxels:
                 "iterations": WARM_ITERATIONS,
                 "min_size": max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid))),
             }
-        labels, found = ops.supervoxels(frames, grid, self._segmentation.compactness, self._spacing, **begun)
-        return labels[0].cpu().numpy(), found[0].cpu().numpy()
+        labels, ends = ops.supervoxels(frames, grid, self._segmentation.compactness, self._spacing, **begun)
+        return labels[0].cpu().numpy(), ends[0].cpu().numpy()
 
     def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:
         """Numbers of the regions: the last window's where the first frame's region covers the same place, or new."""
@@ -153,11 +153,11 @@ class Supervoxels:
         numbers = np.full(count, -1, np.int64)
         if place is not None:
             before = self._last["labels"][min(place, len(labels) - 1)]
-            for own, other in matched(before, labels[0]):
-                numbers[other] = self._last["numbers"][own]
-        new = numbers < 0
-        numbers[new] = self._next + np.arange(new.sum())
-        self._next += int(new.sum())
+            for old, new in matched(before, labels[0]):
+                numbers[new] = self._last["numbers"][old]
+        fresh = numbers < 0
+        numbers[fresh] = self._next + np.arange(fresh.sum())
+        self._next += int(fresh.sum())
         return numbers
 
 
@@ -178,9 +178,9 @@ def matched(before: np.ndarray, after: np.ndarray) -> list[tuple[int, int]]:
     union = overlaps(before, after)
     best_after, best_before = union.argmax(axis=1), union.argmax(axis=0)
     return [
-        (own, other)
-        for own, other in enumerate(best_after.tolist())
-        if best_before[other] == own and union[own, other] >= SAME_REGION
+        (old, new)
+        for old, new in enumerate(best_after.tolist())
+        if best_before[new] == old and union[old, new] >= SAME_REGION
     ]
 
 

@@ -31,11 +31,11 @@ def cut(frames: Iterable[F], span: int, hop: int) -> Iterator[Window[F]]:
     fresh = 0  # where in it the frames not yet written begin
     gap = 0  # how many frames are to pass before the next window begins
     passing: list[F] = []
-    found: Window[F] | None = None  # waits until it is known whether it is the last
+    whole: Window[F] | None = None  # waits until it is known whether it is the last
     for frame in frames:
-        if found:
-            yield found
-            found = None
+        if whole:
+            yield whole
+            whole = None
         kept.append(frame)
         if gap:
             gap -= 1
@@ -46,12 +46,12 @@ def cut(frames: Iterable[F], span: int, hop: int) -> Iterator[Window[F]]:
                 yield Window([], 0, passing)
                 passing = []
         elif len(kept) - fresh == span:
-            found = Window(kept[fresh:], 0, kept[fresh : fresh + hop])
+            whole = Window(kept[fresh:], 0, kept[fresh : fresh + hop])
             gap = max(0, hop - span)
             end = fresh + min(hop, span)
             kept, fresh = kept[max(0, end - span) :], min(span, end)
-    if found:
-        yield Window(found.frames, 0, found.frames)
+    if whole:
+        yield Window(whole.frames, 0, whole.frames)
         return
     if passing:
         yield Window([], 0, passing)

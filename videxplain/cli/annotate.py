@@ -16,6 +16,7 @@ from videxplain.cli.arguments import (
 )
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
+from videxplain.settings import ENGINES
 from videxplain.terminal import say, shown
 
 _MOST_STRETCHES = 20  # lines of classes that are printed of a video
@@ -55,7 +56,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--engine",
-        choices=("local", "ray"),
+        choices=ENGINES,
         default="local",
         help="ray spreads several videos, or the windows of one, over a cluster (default: %(default)s)",
     )

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from videxplain.attribution.methods import METHODS, Method, chosen
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.segmentation import SEGMENTATIONS, check_segmentation
-from videxplain.settings import Question, Segmentation, Settings, from_text
+from videxplain.settings import STYLES, Question, Segmentation, Settings, from_text
 from videxplain.terminal import complain
 
 DEFAULT_MODEL = "c3d-motion"
@@ -130,9 +130,7 @@ def add_picture(command: argparse.ArgumentParser) -> None:
         const="heat",
         help="colour supervoxels by score (default)",
     )
-    style.add_argument(
-        "--style", choices=("heat", "outline", "spotlight", "side-by-side"), help="how to draw"
-    )
+    style.add_argument("--style", choices=STYLES, help="how to draw")
     style.add_argument(
         "--outline",
         dest="style",

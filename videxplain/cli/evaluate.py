@@ -10,7 +10,7 @@ from videxplain.cli.arguments import add_model, add_settings, check_files, load
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.segmentation import check_segmentation, without_idle
-from videxplain.settings import Segmentation
+from videxplain.settings import ENGINES, Segmentation
 from videxplain.terminal import say, shown
 
 EXPERIMENTS = ("removal", "agreement", "timing", "localization", "curves", "sanity")
@@ -100,7 +100,7 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
     """What was asked for, checked before anything heavy is loaded."""
     for kind, name, choices in (
         ("experiment", args.experiment, EXPERIMENTS),
-        ("engine", args.engine, ("local", "ray")),
+        ("engine", args.engine, ENGINES),
     ):
         if name not in choices:
             raise unknown_name(kind, name, choices)

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from videxplain import __version__
+from videxplain.cluster import by_actors
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Dataset
 from videxplain.evaluation.experiments import EXPERIMENTS
@@ -17,10 +18,10 @@ from videxplain.evaluation.item import Item, ReferenceCache
 from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.store import Store
 from videxplain.models import Classifier
+from videxplain.settings import ENGINES
 from videxplain.terminal import shown
 
 _COMMON = ("seconds", "probability", "correct")
-ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,9 @@ def evaluate(
     todo = [index for index in indices[part - 1 :: parts] if not worker.store.has(index)]
     bar = tqdm(total=len(indices[part - 1 :: parts]), unit="item", desc=experiment, disable=not progress)
     bar.update(bar.total - len(todo))
-    if engine == "ray":
-        from videxplain.evaluation.ray_engine import work_on_ray
-
-        done = work_on_ray(worker, todo, workers)
+    if engine == "ray":  # into a folder that all machines share
+        gpu = model.device.type == "cuda"
+        done = by_actors(Worker.work, worker, todo, workers=workers, gpu=gpu)
     else:
         done = (worker.work(index) for index in todo)
     with bar:

@@ -180,7 +180,7 @@ class _Leader(Follower):
 
     def _jump(self, shift: Fraction) -> None:
         shifts = self._timeline.shifts
-        near = [n for n, own in enumerate(shifts) if -self._timeline.back <= own - shift <= _SOON]
+        near = [n for n, known in enumerate(shifts) if -self._timeline.back <= known - shift <= _SOON]
         if near:  # back on a clock that was left for a while
             self._epoch = near[-1]
             return

@@ -8,9 +8,9 @@ import io
 import os
 import queue
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -18,8 +18,12 @@ import numpy.typing as npt
 from av.video.reformatter import Colorspace
 
 from videxplain.errors import VidexplainError
+from videxplain.settings import Encoding
 from videxplain.video.frames import planes, reformatter
 from videxplain.video.opening import url
+
+if TYPE_CHECKING:
+    from videxplain.video.reader import Video
 
 DEFAULT_CODEC = "libx264"
 # libx264: "veryfast" at 18 looks like "medium" at 20, in under half of the time and a ninth to a fifth more bytes
@@ -41,7 +45,7 @@ _FINEST_OF = {"mpeg4": 65535}
 
 
 @dataclass(frozen=True)
-class Encoding:
+class TrackFormat:
     """How pictures become a track: everything that has to be equal for segments to fit together.
 
     Attributes
@@ -49,9 +53,14 @@ class Encoding:
     width, height : int
         Of the pictures; the track is one pixel larger where they are odd and the format needs even ones.
     time_base : Fraction
-        Ticks of the track, in seconds.
+        Ticks of the track, in seconds; frame times are multiples of it.
     rate : Fraction
-        Mean frames per second, which guides the encoder.
+        Mean frames per second, which guides the encoder; frame times need not follow it.
+    encoding : Encoding
+    sample_aspect_ratio : Fraction
+        Width over height of a displayed pixel.
+    color : tuple of (str, int)
+        Colour tags, as `Video.color` has them.
     tags : tuple of (str, str)
         Language, title and handler_name, for the finished file.
     default : bool
@@ -62,16 +71,33 @@ class Encoding:
     height: int
     time_base: Fraction
     rate: Fraction
-    codec: str = DEFAULT_CODEC
-    crf: float | None = None
-    preset: str | None = None
-    threads: int = 0
+    encoding: Encoding = field(default_factory=Encoding)
     sample_aspect_ratio: Fraction = Fraction(1)
     color: tuple[tuple[str, int], ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     default: bool = True
 
-    def checked(self) -> Encoding:
+    @classmethod
+    def like(cls, video: Video, encoding: Encoding) -> TrackFormat:
+        """For pictures of a video's size, clock and colours."""
+        return cls(
+            video.width,
+            video.height,
+            video.time_base,
+            video.rate,
+            encoding,
+            video.sample_aspect_ratio,
+            tuple(sorted(video.color.items())),
+            tuple(sorted(video.tags.items())),
+            video.default,
+        )
+
+    @property
+    def codec(self) -> str:
+        """ffmpeg's name of the encoder."""
+        return self.encoding.codec or DEFAULT_CODEC
+
+    def checked(self) -> TrackFormat:
         """The same with ticks that a container can hold; refuses a codec that is missing here."""
         try:
             codec = av.Codec(self.codec, "w")
@@ -88,10 +114,13 @@ class Encoding:
                 f"the encoder {self.codec!r} does not take pictures as {_FORMAT}, which is all that is written here; "
                 "try libx264."
             )
-        for name, value, known in (("crf", self.crf, _CRF), ("preset", self.preset, _PRESET)):
-            if value is not None and self.codec not in known:
+        for name, value, codecs in (
+            ("crf", self.encoding.crf, _CRF),
+            ("preset", self.encoding.preset, _PRESET),
+        ):
+            if value is not None and self.codec not in codecs:
                 raise VidexplainError(
-                    f"{name} is known here for {', '.join(known)} only, not for {self.codec!r}."
+                    f"{name} is known here for {', '.join(codecs)} only, not for {self.codec!r}."
                 )
         finest = _FINEST_OF.get(self.codec, _FINEST)
         ticks = self.time_base.denominator if self.time_base > 0 else finest
@@ -199,8 +228,8 @@ class Encoding:
         return frame
 
 
-class Pictures:
-    """Pictures to be drawn, which are used again when they have been encoded; for several threads.
+class FramePool:
+    """Frames to draw pictures into, which are used again when they have been encoded; for several threads.
 
     Long videos would otherwise take memory for each frame in one thread and free it in another, which leaves holes.
 
@@ -210,17 +239,17 @@ class Pictures:
         How many are kept for later.
     """
 
-    def __init__(self, encoding: Encoding, most: int) -> None:
-        self._encoding = encoding
+    def __init__(self, track: TrackFormat, most: int) -> None:
+        self._track = track
         self._most = most
         self._free: queue.SimpleQueue[av.VideoFrame] = queue.SimpleQueue()
 
     def blank(self) -> av.VideoFrame:
-        """As `Encoding.blank`."""
+        """As `TrackFormat.blank`."""
         try:
             picture = self._free.get_nowait()
         except queue.Empty:
-            return self._encoding.blank()
+            return self._track.blank()
         picture.make_writable()  # some encoders keep a frame for a while: then this one gets memory of its own
         return picture
 
@@ -236,7 +265,7 @@ class SegmentEncoder:
     Parameters
     ----------
     file : path of the file to write, or a file in memory
-    encoding : Encoding
+    track : TrackFormat
 
     Raises
     ------
@@ -244,19 +273,19 @@ class SegmentEncoder:
         If MP4 cannot hold such a track; when the first picture is written, if the encoder does not open.
     """
 
-    def __init__(self, file: str | io.BytesIO, encoding: Encoding) -> None:
+    def __init__(self, file: str | io.BytesIO, track: TrackFormat) -> None:
         self.path = file if isinstance(file, str) else ""
-        self.encoding = encoding
+        self.track = track
         self._written = 0
         self._last: int | None = None
         target: Any = url(file) if isinstance(file, str) else file
-        self._container = av.open(target, "w", format="mp4", options=encoding.clock)
+        self._container = av.open(target, "w", format="mp4", options=track.clock)
         try:
             self._stream = self._configure(self._container)
         except ValueError:
             self.abort()
             raise VidexplainError(
-                f"what the encoder {encoding.codec!r} makes does not go into MP4, through which it is written here; "
+                f"what the encoder {track.codec!r} makes does not go into MP4, through which it is written here; "
                 "try libx264."
             ) from None
         except BaseException:
@@ -264,47 +293,45 @@ class SegmentEncoder:
             raise
 
     def _configure(self, container: Any) -> Any:
-        encoding = self.encoding
+        track, codec, encoding = self.track, self.track.codec, self.track.encoding
         options = {}
-        crf = _CRF.get(encoding.codec) if encoding.crf is None else encoding.crf
-        if crf is not None and encoding.codec in _CRF:
+        crf = _CRF.get(codec) if encoding.crf is None else encoding.crf
+        if crf is not None and codec in _CRF:
             options["crf"] = f"{crf:g}"
-        preset = encoding.preset or _PRESET.get(encoding.codec)
+        preset = encoding.preset or _PRESET.get(codec)
         if preset:
-            options["cpu-used" if encoding.codec == "libvpx-vp9" else "preset"] = preset
-        if encoding.codec == "libvpx-vp9":
+            options["cpu-used" if codec == "libvpx-vp9" else "preset"] = preset
+        if codec == "libvpx-vp9":
             options |= {"deadline": "good", "row-mt": "1", "b": "0"}
-        elif encoding.codec == "libsvtav1":
+        elif codec == "libsvtav1":
             os.environ.setdefault(
                 "SVT_LOG", "1"
             )  # errors only: it prints to the terminal past ffmpeg's own log
-        elif encoding.codec == "libx265":
+        elif codec == "libx265":
             options["x265-params"] = "log-level=none"
-        stream = container.add_stream(
-            encoding.codec, rate=encoding.rate.limit_denominator(100000), options=options
-        )
-        stream.width, stream.height = encoding.padded
+        stream = container.add_stream(codec, rate=track.rate.limit_denominator(100000), options=options)
+        stream.width, stream.height = track.padded
         stream.pix_fmt = _FORMAT
         context = stream.codec_context
-        context.time_base = encoding.time_base
-        stream.time_base = encoding.time_base
+        context.time_base = track.time_base
+        stream.time_base = track.time_base
         context.thread_count = encoding.threads
         context.thread_type = "AUTO"  # by frames as well; PyAV alone would have slices only, which is slower
-        context.sample_aspect_ratio = encoding.sample_aspect_ratio
-        for name, value in encoding.color:
+        context.sample_aspect_ratio = track.sample_aspect_ratio
+        for name, value in track.color:
             setattr(context, name, value)
         return stream
 
     def write(self, image: npt.NDArray[np.uint8] | av.VideoFrame, time: Fraction) -> None:
-        """Add a frame, RGB or made by `Encoding.picture`, shown from `time` (seconds, later than the frame before)."""
-        encoding = self.encoding
-        ticks = encoding.ticks(time)
+        """Add a frame, RGB or made by `TrackFormat.picture`, shown from `time` (in seconds; it has to grow)."""
+        track = self.track
+        ticks = track.ticks(time)
         if self._last is not None and ticks <= self._last:
             raise ValueError(
                 f"frame times must increase: {float(time):.6f} s does not come after the frame before"
             )
-        frame = image if isinstance(image, av.VideoFrame) else encoding.picture(image)
-        frame.pts, frame.time_base = ticks, encoding.time_base
+        frame = image if isinstance(image, av.VideoFrame) else track.picture(image)
+        frame.pts, frame.time_base = ticks, track.time_base
         self._last = ticks
         self._written += 1
         self._mux(self._encode(frame))
@@ -336,7 +363,7 @@ class SegmentEncoder:
             what = "does not work here with these settings" if self._written < 2 else "failed"
             reason = getattr(error, "strerror", None) or error
             raise VidexplainError(
-                f"the encoder {self.encoding.codec!r} {what} ({reason}); try another, such as libx264."
+                f"the encoder {self.track.codec!r} {what} ({reason}); try another, such as libx264."
             ) from error
 
     def _mux(self, packets: Iterable[Any]) -> None:

@@ -46,9 +46,9 @@ def ffmpeg_executable() -> str:
     VidexplainError
         If there is neither.
     """
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
+    on_path = shutil.which("ffmpeg")
+    if on_path:
+        return on_path
     try:
         import imageio_ffmpeg
 

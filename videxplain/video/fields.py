@@ -21,13 +21,13 @@ def deinterlaced(frames: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]
     shape: tuple[Any, ...] = ()
     number = 0
     waiting: deque[tuple[Any, Any, Any, Any]] = deque()
-    for frame, own in frames:
+    for frame, companion in frames:
         if shape != (frame.format.name, frame.width, frame.height):
             if graph is not None:
                 yield from _taken(graph, waiting, last=True)
             graph = _graph(frame)
             shape = (frame.format.name, frame.width, frame.height)
-        waiting.append((frame.pts, frame.dts, frame.duration, own))
+        waiting.append((frame.pts, frame.dts, frame.duration, companion))
         frame.pts = number = number + 1  # its own may be missing, or go back
         graph.push(frame)
         yield from _taken(graph, waiting)
@@ -56,5 +56,5 @@ def _taken(graph: Any, waiting: deque[Any], last: bool = False) -> Iterator[tupl
             frame = graph.pull()
         except (BlockingIOError, EOFError):
             return
-        frame.pts, frame.dts, frame.duration, own = waiting.popleft()
-        yield frame, own
+        frame.pts, frame.dts, frame.duration, companion = waiting.popleft()
+        yield frame, companion

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from videxplain.errors import VidexplainError
 from videxplain.own_folder import OwnFolder, checksum, sync
 from videxplain.reading import fraction, read_arrays, read_json
-from videxplain.video.encoder import Encoding, SegmentEncoder, disk_error
+from videxplain.video.encoder import SegmentEncoder, TrackFormat, disk_error
 from videxplain.video.opening import Source
-from videxplain.video.writer import check_encoding, check_output, finish_video
+from videxplain.video.writer import check_output, check_track, finish_video
 
 State = dict[str, np.ndarray]
 _JOURNAL, _PIECE = "journal.json", "unfinished.mp4"
@@ -46,7 +46,7 @@ class ResumableWriter:
     ----------
     path
         The output; it appears when `finish` is called, whole.
-    encoding
+    track
         As for `SegmentEncoder`.
     source
         A file whose audio, subtitles, chapters and metadata are carried over.
@@ -72,7 +72,7 @@ class ResumableWriter:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        encoding: Encoding,
+        track: TrackFormat,
         *,
         source: str | os.PathLike[str] | Source | None,
         job: dict[str, Any],
@@ -81,7 +81,7 @@ class ResumableWriter:
         self.path = os.fspath(path)
         self.source = Source.of(source)
         check_output(self.path, self.source)
-        self.encoding = check_encoding(self.path, encoding)
+        self.track = check_track(self.path, track)
         self.folder = _hidden(Path(os.path.abspath(self.path)))
         self._encoder: SegmentEncoder | None = None
         self._job = json.dumps(job, sort_keys=True, default=str)
@@ -116,9 +116,9 @@ class ResumableWriter:
         """Add a frame, uint8 RGB (H, W, 3), shown from `time` on; `duration` counts if it is the last."""
         with self._told():
             if self._encoder is None:
-                self._encoder = SegmentEncoder(str(self.folder / _PIECE), self.encoding)
+                self._encoder = SegmentEncoder(str(self.folder / _PIECE), self.track)
             self._encoder.write(image, time)
-        self._end = time + (duration or 1 / self.encoding.rate)
+        self._end = time + (duration or 1 / self.track.rate)
 
     def commit(self, frames: int, state: State) -> None:
         """End a segment, behind `frames` frames of the video in all; from here a later run can go on."""
@@ -146,9 +146,7 @@ class ResumableWriter:
             raise VidexplainError(f"no frame was written to {self.path!r}.")
         self._finishing = True
         with self._told(), self._own.scratch() as scratch:
-            notes = finish_video(
-                self._paths(), self.path, self.encoding, self._end, self.source, folder=scratch
-            )
+            notes = finish_video(self._paths(), self.path, self.track, self._end, self.source, folder=scratch)
             sync(self.folder.parent)
         with contextlib.suppress(OSError):
             if place := self._own_partial():
@@ -184,7 +182,7 @@ class ResumableWriter:
     def _place_partial(self, paths: list[str]) -> Path:
         with self._own.scratch() as scratch:
             whole = os.path.join(scratch, f"partial{Path(self.path).suffix}")
-            finish_video(paths, whole, self.encoding, self._end, self.source, folder=scratch)
+            finish_video(paths, whole, self.track, self._end, self.source, folder=scratch)
             if place := self._own_partial():
                 os.replace(whole, place)
             else:

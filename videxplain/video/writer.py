@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from videxplain.errors import VidexplainError
+from videxplain.settings import Encoding
 from videxplain.video import ffmpeg as program
-from videxplain.video.encoder import DEFAULT_CODEC, Encoding, SegmentEncoder, disk_error
+from videxplain.video.encoder import DEFAULT_CODEC, SegmentEncoder, TrackFormat, disk_error
 from videxplain.video.opening import Source, url
 
 
@@ -52,22 +54,26 @@ def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         raise told from error
 
 
-def default_codec(path: str | os.PathLike[str]) -> str:
-    """ffmpeg's name of the encoder for an output of which nothing else is asked."""
-    return "libvpx-vp9" if program.container_format(path) == "webm" else DEFAULT_CODEC
+def with_codec(encoding: Encoding, path: str | os.PathLike[str]) -> Encoding:
+    """The encoding with an encoder for that output, where none was asked for."""
+    if encoding.codec:
+        return encoding
+    return replace(
+        encoding, codec="libvpx-vp9" if program.container_format(path) == "webm" else DEFAULT_CODEC
+    )
 
 
-def check_encoding(path: str | os.PathLike[str], encoding: Encoding) -> Encoding:
-    """The encoding with ticks that a container can hold, once it has been tried; nothing is written.
+def check_track(path: str | os.PathLike[str], track: TrackFormat) -> TrackFormat:
+    """The track with an encoder and with ticks that a container can hold, once tried; nothing is written.
 
     Raises
     ------
     VidexplainError
         If the encoder is missing, does not work here, or makes what the output's container cannot hold.
     """
-    encoding = encoding.checked()
-    encoding.try_out(program.container_format(path))
-    return encoding
+    track = replace(track, encoding=with_codec(track.encoding, path)).checked()
+    track.try_out(program.container_format(path))
+    return track
 
 
 class VideoWriter:
@@ -77,17 +83,10 @@ class VideoWriter:
     ----------
     path : path
         Ends in .mp4, .m4v, .mov, .mkv or .webm.
-    width, height : int
-        Of the frames. Odd sizes are padded by repeating the last row or column: 4:2:0 sampling needs even
-        ones.
+    track : TrackFormat
+        Of the frames. Odd sizes are padded by repeating the last row or column: 4:2:0 sampling needs even ones.
     source : path or Source, optional
         A file whose audio, subtitles, chapters and metadata are carried over. `Video.source` knows how its clock jumps.
-    rate : Fraction
-        Mean frames per second; frame times need not follow it.
-    time_base : Fraction, optional
-        Ticks in seconds; frame times are multiples of it. By default fine enough for `rate`.
-    codec, crf, preset
-        ffmpeg's name of the encoder (by default libx264, in WebM libvpx-vp9), its quality (lower is better), its speed.
 
     Raises
     ------
@@ -96,44 +95,23 @@ class VideoWriter:
 
     Examples
     --------
-    >>> with VideoWriter("out.mp4", 640, 360, rate=Fraction(25)) as writer:  # doctest: +SKIP
+    >>> track = TrackFormat(640, 360, time_base=Fraction(1, 25), rate=Fraction(25))
+    >>> with VideoWriter("out.mp4", track) as writer:  # doctest: +SKIP
     ...     writer.write(image, Fraction(0))
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        width: int,
-        height: int,
+        track: TrackFormat,
         *,
         source: str | os.PathLike[str] | Source | None = None,
-        rate: Fraction = Fraction(25),
-        time_base: Fraction | None = None,
-        codec: str | None = None,
-        crf: float | None = None,
-        preset: str | None = None,
-        threads: int = 0,
-        sample_aspect_ratio: Fraction = Fraction(1),
-        color: dict[str, int] | None = None,
     ) -> None:
         self.path = os.fsdecode(path)
         self.source = Source.of(source)
         self.notes: list[str] = []
         check_output(self.path, self.source)
-        rate = Fraction(rate).limit_denominator(100000)
-        encoding = Encoding(
-            width,
-            height,
-            time_base or 1 / rate,
-            rate,
-            codec or default_codec(self.path),
-            crf,
-            preset,
-            threads,
-            sample_aspect_ratio,
-            tuple(sorted((color or {}).items())),
-        )
-        self.encoding = check_encoding(self.path, encoding)
+        self.track = check_track(self.path, track)
         self._folder = tempfile.TemporaryDirectory(
             dir=os.path.dirname(os.path.abspath(self.path)),
             prefix=f".{Path(self.path).stem}-",
@@ -158,9 +136,9 @@ class VideoWriter:
         """Add a frame, uint8 RGB (H, W, 3), shown from `time` on; `duration` counts if it is the last."""
         with self._told():
             if self._encoder is None:
-                self._encoder = SegmentEncoder(self._segment, self.encoding)
+                self._encoder = SegmentEncoder(self._segment, self.track)
             self._encoder.write(image, time)
-        self._end = time + (duration or 1 / self.encoding.rate)
+        self._end = time + (duration or 1 / self.track.rate)
 
     def close(self) -> None:
         """Finish the file and give it its name.
@@ -177,7 +155,7 @@ class VideoWriter:
             encoder, self._encoder = self._encoder, None
             encoder.close()
             self.notes += finish_video(
-                [self._segment], self.path, self.encoding, self._end, self.source, folder=self._folder.name
+                [self._segment], self.path, self.track, self._end, self.source, folder=self._folder.name
             )
         self._folder.cleanup()
 
@@ -203,7 +181,7 @@ class VideoWriter:
             raise
 
 
-def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fraction | None) -> int:
+def join_segments(paths: Iterable[str], output: str, track: TrackFormat, end: Fraction | None) -> int:
     """Join segments, in order, into one MP4 file of one track, without touching a frame.
 
     Decoding times are laid anew, from the sorted presentation times of all segments, because each encoder
@@ -223,21 +201,21 @@ def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fr
     times: list[int] = []
     delay = 0
     for path in paths:
-        stamps = [packet.pts for packet, _ in _packets(path, encoding)]
+        stamps = [packet.pts for packet, _ in _packets(path, track)]
         order = {stamp: rank for rank, stamp in enumerate(sorted(stamps))}
         delay = max([delay, *(place - order[stamp] for place, stamp in enumerate(stamps))])
         times += sorted(stamps)
-    step = times[1] - times[0] if len(times) > 1 else max(1, encoding.ticks(1 / encoding.rate))
-    last = times[-1] + step if end is None else encoding.ticks(end)
+    step = times[1] - times[0] if len(times) > 1 else max(1, track.ticks(1 / track.rate))
+    last = times[-1] + step if end is None else track.ticks(end)
     places = {stamp: rank for rank, stamp in enumerate(times)}
     written = 0
-    with av.open(url(output), "w", format="mp4", options=encoding.clock) as container:
+    with av.open(url(output), "w", format="mp4", options=track.clock) as container:
         stream = None
         for path in paths:
-            for packet, template in _packets(path, encoding):
+            for packet, template in _packets(path, track):
                 if stream is None:
                     stream = container.add_stream_from_template(template, opaque=True)
-                    stream.time_base = encoding.time_base
+                    stream.time_base = track.time_base
                 rank = places[packet.pts]
                 following = times[rank + 1] if rank + 1 < len(times) else max(last, packet.pts + 1)
                 packet.duration = following - packet.pts
@@ -249,22 +227,22 @@ def join_segments(paths: Iterable[str], output: str, encoding: Encoding, end: Fr
     return written
 
 
-def _packets(path: str, encoding: Encoding) -> Iterator[tuple[Any, Any]]:
+def _packets(path: str, track: TrackFormat) -> Iterator[tuple[Any, Any]]:
     with av.open(url(path)) as container:
         stream = container.streams.video[0]
         for packet in container.demux(stream):
             if packet.pts is None:
                 continue
-            if packet.time_base != encoding.time_base:
-                packet.pts = encoding.ticks(packet.pts * packet.time_base)
-                packet.time_base = encoding.time_base
+            if packet.time_base != track.time_base:
+                packet.pts = track.ticks(packet.pts * packet.time_base)
+                packet.time_base = track.time_base
             yield packet, stream
 
 
 def finish_video(
     segments: list[str],
     output: str,
-    encoding: Encoding,
+    track: TrackFormat,
     end: Fraction | None,
     source: Source | None,
     *,
@@ -282,23 +260,23 @@ def finish_video(
     list of str
         Sentences on what could not be carried over as it was.
     """
-    track = os.path.join(folder, "track.mp4")
+    picture = os.path.join(folder, "track.mp4")
     whole = os.path.join(folder, f"whole{Path(output).suffix.lower()}")
     try:
-        join_segments(segments, track, encoding, end)
+        join_segments(segments, picture, track, end)
         notes = program.finish(
-            track,
+            picture,
             whole,
             source,
-            timescale=encoding.time_base.denominator,
-            tags=dict(encoding.tags),
-            default=encoding.default,
+            timescale=track.time_base.denominator,
+            tags=dict(track.tags),
+            default=track.default,
         )
         with open(whole, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(whole, output)
     finally:
-        for path in (track, whole):
+        for path in (picture, whole):
             with contextlib.suppress(OSError):
                 os.unlink(path)
     return notes

@@ -16,6 +16,8 @@ from videxplain.annotate.supervoxels import Supervoxels, matched, moved_on, over
 from videxplain.clip import Clip, Geometry
 from videxplain.settings import Segmentation
 
+SLIC = Segmentation(name="slic", n_segments=40, compactness=10.0)
+
 
 def shot(frames: int, seed: int = 0, shift: float = 0.5) -> np.ndarray:
     """Smooth coloured blobs that drift to the right: (frames, 48, 48, 3) uint8."""
@@ -40,7 +42,7 @@ def clip(frames: np.ndarray, start: int) -> Clip:
 
 
 def new() -> Supervoxels:
-    return Supervoxels(Segmentation(name="slic", n_segments=40))
+    return Supervoxels(SLIC)
 
 
 def persistence(last: np.ndarray, own: np.ndarray, first: np.ndarray, numbers: np.ndarray) -> float:
@@ -63,7 +65,7 @@ def test_the_warm_start_persists_better_than_a_cold_one() -> None:
         values = []
         for seed in range(4):
             frames = shot(32, seed)
-            supervoxels = Supervoxels(Segmentation(name="slic", n_segments=40), warm=warm)
+            supervoxels = Supervoxels(SLIC, warm=warm)
             before, own = supervoxels(clip(frames[:8], 0))
             for start in (8, 16, 24):
                 after, numbers = supervoxels(clip(frames[start : start + 8], start))
@@ -93,7 +95,7 @@ def test_the_warm_start_explains_as_much_of_the_colours(name: str, request: pyte
         ]
     explained, kept = {}, {}
     for warm in (False, True):
-        supervoxels = Supervoxels(Segmentation(name="slic"), warm=warm)
+        supervoxels = Supervoxels(replace(SLIC, n_segments=200), warm=warm)
         found = [supervoxels(window) for window in clips]
         explained[warm] = np.mean(
             [

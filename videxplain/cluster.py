@@ -1,4 +1,4 @@
-"""A Ray cluster: several videos, each on one machine, or the windows of one video, whose results come back in order."""
+"""A Ray cluster: work whose results come as they are ready, or in order; workers that are lost are replaced."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Generic, TypeVar
 
 from videxplain.errors import VidexplainError
 
-ENGINES = ("local", "ray")
 _AHEAD = 2  # jobs that a worker has: one in work, and one that waits for it
-_RETRIES = 2  # how often a job is done again after its worker was lost
+_RETRIES = 2  # how often a job is done again after its worker was lost, where results come in order
 _POLL = 0.1  # seconds after which whoever waits looks whether all is to stop
 J = TypeVar("J")
 R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -27,14 +27,7 @@ def cluster(workers: int) -> Iterator[Any]:
     ------
     VidexplainError : Ray is not installed, or too few workers are asked for.
     """
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise VidexplainError(
-            "the Ray engine needs Ray; install it with pip install 'videxplain[ray]'."
-        ) from None
-    if workers < 1:
-        raise VidexplainError(f"the Ray engine cannot work with {workers} workers.")
+    ray = _ray_for(workers)
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -45,8 +38,20 @@ def cluster(workers: int) -> Iterator[Any]:
             ray.shutdown()
 
 
-def on_ray(
-    work: Callable[..., R], shared: Any, jobs: Sequence[Any], *, workers: int, gpu: bool
+def _ray_for(workers: int) -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise VidexplainError(
+            "the Ray engine needs Ray; install it with pip install 'videxplain[ray]'."
+        ) from None
+    if workers < 1:
+        raise VidexplainError(f"the Ray engine cannot work with {workers} workers.")
+    return ray
+
+
+def in_processes(
+    work: Callable[[S, J], R], shared: S, jobs: Sequence[J], *, workers: int, gpu: bool
 ) -> Iterator[tuple[int, R | str]]:
     """Does `work(shared, job)` for each job, `workers` at a time; yields (index, result) as they come.
 
@@ -57,13 +62,13 @@ def on_ray(
     VidexplainError : as `cluster`.
     """
     with cluster(workers) as ray:
-        task = ray.remote(num_cpus=0 if gpu else 1, num_gpus=1 if gpu else 0, max_retries=1)(work)
+        task = ray.remote(**_units(gpu), max_retries=1)(work)
         everywhere = ray.put(shared)
-        waiting = list(enumerate(jobs))
+        waiting = deque(enumerate(jobs))
         running: dict[Any, int] = {}
         while waiting or running:
             while waiting and len(running) < workers:
-                index, job = waiting.pop(0)
+                index, job = waiting.popleft()
                 running[task.remote(everywhere, job)] = index
             (done, *_), _ = ray.wait(list(running))
             index = running.pop(done)
@@ -73,15 +78,38 @@ def on_ray(
                 yield index, f"its process was lost twice ({type(error).__name__})."
 
 
-class Workers(Generic[J, R]):
-    """Processes of a cluster that hold `shared`, and do `work(shared, job)`.
+def by_actors(
+    work: Callable[[S, J], R], shared: S, jobs: Sequence[J], *, workers: int, gpu: bool
+) -> Iterator[R]:
+    """Does `work(shared, job)` for each job on `workers` actors that hold `shared`; yields results as they come.
 
-    A job whose process is lost is done again, by the one that takes its place.
+    A job whose actor is lost is done again by its successor, however often that is.
+
+    Raises
+    ------
+    VidexplainError : as `cluster`.
+    """
+    if not jobs:
+        _ray_for(workers)
+        return
+    with cluster(workers) as ray:
+        from ray.util import ActorPool
+
+        actor = ray.remote(**_units(gpu), max_restarts=-1, max_task_retries=-1)(_Actor)
+        everywhere = [ray.put(shared)]
+        pool = ActorPool([actor.remote(work) for _ in range(min(workers, len(jobs)))])
+        yield from pool.map_unordered(lambda one, job: one.work.remote(everywhere, job), list(jobs))
+
+
+class Workers(Generic[S, J, R]):
+    """Actors of a cluster that hold `shared`, and do `work(shared, job)`.
+
+    A job whose actor is lost is done again, by the one that takes its place.
 
     Parameters
     ----------
     ray
-        What `cluster` gave.
+        What `cluster` yields.
     workers
         How many; fewer where the cluster has fewer processors, or GPUs.
     gpu
@@ -92,23 +120,16 @@ class Workers(Generic[J, R]):
     VidexplainError : the cluster has no GPU, and one is needed.
     """
 
-    def __init__(
-        self, ray: Any, work: Callable[[Any, J], R], shared: Any, *, workers: int, gpu: bool
-    ) -> None:
+    def __init__(self, ray: Any, work: Callable[[S, J], R], shared: S, *, workers: int, gpu: bool) -> None:
         self._ray = ray
         unit = "GPU" if gpu else "CPU"
         machines = [node["Resources"].get(unit, 0) for node in ray.nodes() if node["Alive"]]
-        each, workers = shares([int(has) for has in machines], workers)
+        each, workers = shares([int(units) for units in machines], workers)
         if not workers:
             raise VidexplainError(f"the Ray cluster has no {unit} to work with.")
-        actor = ray.remote(
-            num_cpus=0 if gpu else each,
-            num_gpus=1 if gpu else 0,
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
-        )(_Worker)
-        self._shared = [ray.put(shared)]  # in a list Ray leaves it to the worker to fetch it
-        self._workers = [actor.remote(work) for _ in range(workers)]
+        actor = ray.remote(**_units(gpu, each), max_restarts=-1, max_task_retries=_RETRIES)(_Actor)
+        self._shared = [ray.put(shared)]
+        self._actors = [actor.remote(work) for _ in range(workers)]
 
     def in_order(
         self, jobs: Iterable[tuple[T, J]], check: Callable[[], None] = lambda: None
@@ -124,8 +145,8 @@ class Workers(Generic[J, R]):
         ------
         VidexplainError : a worker could not start, or was lost again and again. What `work` raises comes through.
         """
-        load = dict.fromkeys(self._workers, _AHEAD)  # who has not started yet gets no job
-        running = {worker.start.remote(self._shared): (worker, _AHEAD) for worker in self._workers}
+        load = dict.fromkeys(self._actors, _AHEAD)  # who has not started yet gets no job
+        running = {actor.start.remote(self._shared): (actor, _AHEAD) for actor in self._actors}
         waiting: deque[tuple[T, Any]] = deque()
 
         def settle(wanted: Callable[[], bool]) -> None:
@@ -133,8 +154,8 @@ class Workers(Generic[J, R]):
             while True:
                 ended, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
                 for reference in ended:
-                    worker, freed = running.pop(reference)
-                    load[worker] -= freed
+                    actor, freed = running.pop(reference)
+                    load[actor] -= freed
                     if freed == _AHEAD:
                         self._get(reference)  # a worker that cannot start says so here
                 if wanted():
@@ -142,20 +163,20 @@ class Workers(Generic[J, R]):
                 check()
                 self._ray.wait(list(running), timeout=_POLL)
 
-        def has_room() -> bool:
+        def one_is_free() -> bool:
             return min(load.values()) < _AHEAD
 
         def has_first() -> bool:
             return waiting[0][1] not in running
 
         for tag, job in jobs:
-            settle(has_room)
-            worker = min(self._workers, key=load.__getitem__)
-            reference = worker.work.remote(self._shared, job)
-            load[worker] += 1
-            running[reference] = (worker, 1)
+            settle(one_is_free)
+            actor = min(self._actors, key=load.__getitem__)
+            reference = actor.work.remote(self._shared, job)
+            load[actor] += 1
+            running[reference] = (actor, 1)
             waiting.append((tag, reference))
-            while waiting and (has_first() or len(waiting) >= _AHEAD * len(self._workers)):
+            while waiting and (has_first() or len(waiting) >= _AHEAD * len(self._actors)):
                 settle(has_first)
                 first, reference = waiting.popleft()
                 yield first, self._get(reference)
@@ -177,8 +198,11 @@ class Workers(Generic[J, R]):
             ) from error
 
 
-class _Worker:
-    """What runs in a process of its own. `shared` holds a reference to what is fetched once in its life."""
+class _Actor:
+    """What runs in a process of its own.
+
+    It gets a list with the reference to what is shared, which in a list Ray leaves it to the actor to fetch: once.
+    """
 
     def __init__(self, work: Callable[[Any, Any], Any]) -> None:
         self._work = work
@@ -190,13 +214,18 @@ class _Worker:
         self._shared = ray.get(shared[0])
 
     def work(self, shared: list[Any], job: Any) -> Any:
-        if self._shared is None:  # this one took the place of one that was lost
+        if self._shared is None:  # not started, or in the place of one that was lost
             self.start(shared)
         return self._work(self._shared, job)
 
 
+def _units(gpu: bool, processors: int = 1) -> dict[str, int]:
+    """What Ray sets aside for a process."""
+    return {"num_cpus": 0 if gpu else processors, "num_gpus": 1 if gpu else 0}
+
+
 def shares(machines: Sequence[int], workers: int) -> tuple[int, int]:
-    """How many units each of at most `workers` gets, and how many workers there is room for.
+    """How many units each of at most `workers` gets, and for how many workers there are units.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain import annotate as module
 from videxplain.annotate import annotate
+from videxplain.annotate import run as module
 from videxplain.video.segments import ResumableWriter
 
 SETTINGS: dict[str, Any] = {"n_segments": 12, "preset": "ultrafast"}

@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 import videxplain as vx
-from videxplain.annotate import _GROUPS, annotate
+from videxplain.annotate import annotate
+from videxplain.annotate.run import GROUPS
 from videxplain.annotate.windows import cut
 from videxplain.cli import main
+from videxplain.settings import Encoding, Execution, Picture, VideoSource, Windows
 from videxplain.video import Video
 from videxplain.video.segments import ResumableWriter
 
@@ -73,7 +75,7 @@ def test_frames_wait_in_bounded_number(
     monkeypatch.setattr(ResumableWriter, "write", slow)
     annotate(model, source, tmp_path / "out.mp4", segmentation="grid", n_segments=12)
     assert written == 320
-    assert max(waiting) <= (_GROUPS + 1) * 16, "and the frames of the window that is being cut"
+    assert max(waiting) <= (GROUPS + 1) * 16, "and the frames of the window that is being cut"
 
 
 @pytest.mark.parametrize("length", range(1, 60))
@@ -232,3 +234,46 @@ def test_notes_on_interlaced_video(tmp_path: Path, model: vx.Classifier, capsys)
     assert main(command) == 0 and "are interlaced" in capsys.readouterr().out
     assert main([*command, "--deinterlace"]) == 0 and "are interlaced" not in capsys.readouterr().out
     assert len(times(out)) == 25
+
+
+def test_whole_settings_are_the_short_form(tmp_path: Path, model: vx.Classifier) -> None:
+    source = tmp_path / "in.mp4"
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 40, *X264, source)
+    short = {"stride": 2, "hop": 8, "style": "outline", "top_k": 2, "preset": "ultrafast", "crf": 30}
+    whole = {
+        "windows": Windows(stride=2, hop=8),
+        "picture": Picture(style="outline", top_k=2),
+        "encoding": Encoding(preset="ultrafast", crf=30),
+        "video_source": VideoSource(),
+        "execution": Execution(),
+    }
+    mixed = {**whole, "windows": Windows(stride=3, hop=8), "stride": 2, "crf": None}
+    files = []
+    for options in (short, whole, mixed, {**short, "top_k": 3}):
+        annotate(model, source, tmp_path / "out.mp4", n_segments=12, **options)
+        files.append((tmp_path / "out.mp4").read_bytes())
+    assert files[0] == files[1] == files[2] != files[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stile": "heat"}, "option 'stile' means nothing"),
+        ({"style": "haet"}, "unknown style 'haet'; did you mean 'heat'"),
+        ({"engine": "rya"}, "unknown engine 'rya'; did you mean 'ray'"),
+        ({"stride": 0}, "stride must be at least 1, not 0"),
+        ({"hop": 2.5}, "hop has to be a whole number or None, not 2.5"),
+        ({"windows": {"stride": 2}}, r"windows has to be a Windows\(...\), not"),
+        ({"video_source": Windows()}, r"video_source has to be a VideoSource\(...\), not"),
+        ({"samples": 5}, "option 'samples' means nothing to method 'guided'"),
+        (
+            {"segmentation": "grid", "compactness": 1.0},
+            "compactness means nothing to the segmentation 'grid'",
+        ),
+    ],
+)
+def test_options_are_checked_before_anything_is_opened(
+    tmp_path: Path, model: vx.Classifier, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(vx.VidexplainError, match=message):
+        annotate(model, tmp_path / "nowhere.mp4", tmp_path / "out.mp4", **options)

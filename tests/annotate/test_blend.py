@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain import annotate as module
 from videxplain.annotate import annotate, stages
+from videxplain.annotate import run as module
 from videxplain.annotate.blend import Blender
 from videxplain.clip import Geometry
 
@@ -81,16 +81,16 @@ def test_a_run_that_goes_on_blends_the_same(tmp_path: Path, source: Path, monkey
     settings: dict[str, Any] = {"n_segments": 12, "preset": "ultrafast", "hop": 6}
     whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
     annotate(model, source, whole, **settings)
-    explain, calls = stages.explain, 0
+    explain, calls = stages.Explainer.explain, 0
 
-    def failing(*args: Any, **kwargs: Any) -> Any:
+    def failing(*args: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 7:
             raise RuntimeError("out of memory")
-        return explain(*args, **kwargs)
+        return explain(*args)
 
-    monkeypatch.setattr(stages, "explain", failing)
+    monkeypatch.setattr(stages.Explainer, "explain", failing)
     with pytest.raises(vx.VidexplainError, match="out of memory"):
         annotate(model, source, out, **settings)
     assert annotate(model, source, out, **settings).resumed > 0
@@ -101,13 +101,13 @@ def test_a_run_that_goes_on_blends_the_same(tmp_path: Path, source: Path, monkey
 def test_batches_with_and_without_gaps(
     tmp_path: Path, source: Path, monkeypatch: Any, hop: int, sizes: list[int]
 ) -> None:
-    explain, seen = stages.explain, []
+    explain, seen = stages.Explainer.explain, []
 
-    def counting(model: Any, clips: list[vx.Clip], **settings: Any) -> Any:
-        seen.append(len(clips))
-        return explain(model, clips, **settings)
+    def counting(explainer: stages.Explainer, task: stages.Task) -> Any:
+        seen.extend([len(task[0])] if task[0] else [])
+        return explain(explainer, task)
 
-    monkeypatch.setattr(stages, "explain", counting)
+    monkeypatch.setattr(stages.Explainer, "explain", counting)
     model, out = vx.load_model("c3d-motion"), tmp_path / "out.mp4"
     annotate(model, source, out, hop=hop, batch=2, n_segments=8, preset="ultrafast")
     assert [t for t, _ in oracle.decoded(out)] == [t for t, _ in oracle.decoded(source)]

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import videxplain as vx
-from videxplain import annotate as module
 from videxplain.annotate import annotate
+from videxplain.annotate import run as module
+from videxplain.video import TrackFormat
 from videxplain.video.segments import ResumableWriter
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
@@ -234,22 +235,21 @@ def test_what_is_said_of_going_on_is_true(tmp_path: Path, model: vx.Classifier, 
 
 
 def test_two_writers_of_one_file(tmp_path: Path, source: Path) -> None:
-    from videxplain.video.encoder import Encoding
-
     video = vx.open_video(source)
-    encoding = Encoding(96, 64, video.time_base, video.rate)
-    first = ResumableWriter(tmp_path / "out.mp4", encoding, source=None, job={})
+    track = TrackFormat(96, 64, video.time_base, video.rate)
+    first = ResumableWriter(tmp_path / "out.mp4", track, source=None, job={})
     with pytest.raises(vx.VidexplainError, match="right now"):
-        ResumableWriter(tmp_path / "out.mp4", encoding, source=None, job={})
+        ResumableWriter(tmp_path / "out.mp4", track, source=None, job={})
     first.close()
-    ResumableWriter(tmp_path / "out.mp4", encoding, source=None, job={}).close()
+    ResumableWriter(tmp_path / "out.mp4", track, source=None, job={}).close()
     assert not list(tmp_path.iterdir())
 
 
 _RUN = """
 import sys
-from videxplain import annotate as module, cli
-module.SEGMENT_FRAMES = 16
+from videxplain import cli
+from videxplain.annotate import run
+run.SEGMENT_FRAMES = 16
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -1,0 +1,179 @@
+"""Long videos: decode | segment | explain | render | encode, in memory that does not grow with the length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from videxplain.annotate import stages
+from videxplain.annotate.job import History, Job, Summary, broken_off, requested
+from videxplain.annotate.pipeline import Pipeline
+from videxplain.annotate.saver import Saver
+from videxplain.cluster import Workers, cluster
+from videxplain.segmentation import used_options
+from videxplain.settings import Encoding, Execution, Picture, VideoSource, Windows, take_settings
+from videxplain.terminal import shown
+from videxplain.video import check_output, open_video
+from videxplain.video.encoder import FramePool
+from videxplain.video.segments import ResumableWriter, State
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from videxplain.attribution.methods import Method
+    from videxplain.explanations.explanation import Explanation
+    from videxplain.models import Classifier
+    from videxplain.options import AnnotateOptions
+    from videxplain.settings import Question, Segmentation
+
+SEGMENT_FRAMES = 240
+"""About how many frames a fault can cost: so long are the segments that a later run need not make again."""
+PICTURES_AHEAD = 8
+GROUPS = 5
+"""Of windows, that are in memory at a time: one for each stage that works on whole ones, and one more."""
+
+
+def annotate(
+    model: Classifier,
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    /,
+    method: str | Method = "guided",
+    target: int | str | Question | None = None,
+    *,
+    segmentation: str | Segmentation | None = None,
+    save: str | os.PathLike[str] | None = None,
+    **options: Unpack[AnnotateOptions],
+) -> Summary:
+    """Explains a video from its first frame to its last.
+
+    Whole segments of the output are kept beside it until it is done: after a crash, a full disk or Ctrl-C the same call
+    goes on behind them, to the same result.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    input, output
+        The video, and where the explained one goes; it keeps size, frame times, sound, subtitles and metadata, and
+        appears under its name only when it is whole.
+    method, target, segmentation
+        As for `explain`.
+    save
+        A folder for the data behind the picture: classes, scores, supervoxels and labels of every window, to be read
+        by `videxplain.open_explanations`.
+    **options
+        Fields of the method, the segmentation and the question, as for `explain`; of `Windows` (stride, hop, batch),
+        `Picture` (style, top_k, timeline), `Encoding` (codec, crf, preset, threads), `VideoSource` (stream,
+        deinterlace) and `Execution` (engine, workers, progress) of `videxplain.settings`. Or such objects as
+        `windows`, `picture`, `encoding`, `video_source` and `execution`: `windows=Windows(stride=2)` is `stride=2`.
+        A run may go on behind what another engine did.
+
+    Raises
+    ------
+    VidexplainError
+        If a file cannot be read or written, or `explain` refuses. Where frames had been written, the sentence tells
+        where they are; so does the KeyboardInterrupt that Ctrl-C raises.
+    """
+    rest: dict[str, Any] = dict(options)
+    execution, windows, picture, encoding, video_source = take_settings(
+        rest, Execution, Windows, Picture, Encoding, VideoSource
+    )
+    request, cut = requested(method, target, segmentation, rest)
+    input, output = os.fsdecode(input), os.fsdecode(output)
+    check_output(output, input)
+    video = open_video(input, video_source.stream, deinterlace=video_source.deinterlace)
+    cut = replace(cut, scale=model.geometry((video.height, video.width)).finest(cut.scale))
+    model.check_target(request.question.target)
+    for asked in request.methods:
+        asked.require_network_grid(cut.scale)
+    job = Job(
+        model=model,
+        video=video,
+        output=output,
+        save=save,
+        request=request,
+        segmentation=cut,
+        windows=windows,
+        picture=picture,
+        encoding=encoding,
+        video_source=video_source,
+    )
+    return _run(job, execution)
+
+
+def _run(job: Job, execution: Execution) -> Summary:
+    history = History(job)
+    saver = None if job.save is None else Saver(job.save, job.identity)
+
+    def accept(ends: list[int], state: State) -> bool:
+        """Whether what an earlier run has left fits together."""
+        return (saver is None or saver.covers(ends)) and history.fits(state)
+
+    try:
+        writer = ResumableWriter(
+            job.output, job.track, source=job.video.source, job=job.identity, accept=accept
+        )
+        if saver is not None:
+            saver.go_on(writer.ends)
+    except BaseException:
+        if saver is not None:
+            saver.close()
+        raise
+    history.restore(writer.state)
+    summary = Summary(frames=writer.frames, resumed=writer.frames)
+    pipeline = Pipeline(first="explain" if job.model.device.type == "cpu" else None)
+    bar = tqdm(
+        total=job.video.expected_frames,
+        initial=summary.resumed,
+        unit="frame",
+        desc=shown(os.path.basename(job.output)),
+        disable=not execution.progress,
+    )
+    over = cluster(execution.workers) if execution.engine == "ray" else nullcontext()
+    try:
+        with bar, over as ray, pipeline:
+            ahead = GROUPS + (2 * execution.workers if ray else 0)
+            groups = stages.decode(job, SEGMENT_FRAMES, writer.frames, summary)
+            groups = pipeline.stage("decode", groups, 1, limit=ahead)
+            groups = pipeline.stage("segment", stages.segment(groups, job, history.supervoxels), 1)
+            results = _explained(groups, job, ray, execution.workers, pipeline)
+            groups = pipeline.stage("explain", stages.assign(results), 1)
+            pool = FramePool(job.track, PICTURES_AHEAD)
+            pictures = stages.render(groups, job, history, pool, summary)
+            pictures = pipeline.stage("render", pictures, PICTURES_AHEAD)
+            frames = stages.encode(pictures, writer, saver, pool, summary, pipeline.done)
+            for _ in pipeline.stage("encode", frames, 1):
+                bar.update()
+            summary.times = pipeline.times
+        if saver is not None:
+            saver.finish(job.manifest(summary))
+        writer_notes = writer.finish()
+        if saver is not None:
+            saver.discard_parts()
+    except BaseException as error:
+        raise broken_off(error, job, writer, saver, pipeline, summary.frames) from error
+    summary.classes = history.classes.named(job.model.labels)
+    summary.notes = [*job.video.report.sentences(), *writer_notes]
+    if summary.held:
+        summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
+    return summary
+
+
+def _explained(
+    groups: Iterator[stages.Group], job: Job, ray: Any, workers: int, pipeline: Pipeline
+) -> Iterator[tuple[stages.Group, list[Explanation]]]:
+    """Each group with its windows' explanations: made in this thread, or, where there is Ray, by its workers."""
+    explainer = stages.Explainer(job.model, job.request, used_options(job.segmentation))
+    tasks = stages.tasks(groups)
+    if ray is None:
+        yield from ((group, explainer.explain(task)) for group, task in tasks)
+        return
+    gpu = job.model.device.type == "cuda"
+    team = Workers(ray, stages.Explainer.explain, explainer, workers=workers, gpu=gpu)
+    yield from team.in_order(tasks, pipeline.check)
