@@ -35,7 +35,6 @@ from videxplain.settings import (
     Windows,
 )
 '''
-OF_VIDEOS = [settings.Windows, settings.Picture, settings.Encoding, settings.VideoSource, settings.Execution]
 
 
 def typed_dict(name: str, about: str, classes: Iterable[type[Settings]], base: str = "TypedDict") -> str:
@@ -68,7 +67,7 @@ def text() -> str:
             HEAD,
             typed_dict("MethodOptions", "Of methods, and of the question.", [*builtin, settings.Question]),
             typed_dict("ExplainOptions", "Of `explain`.", [settings.Segmentation], "MethodOptions"),
-            typed_dict("AnnotateOptions", "Of `annotate`.", OF_VIDEOS, "ExplainOptions"),
+            typed_dict("AnnotateOptions", "Of `annotate`.", settings.OF_VIDEOS, "ExplainOptions"),
         ]
     )
 

@@ -375,9 +375,19 @@ class Execution(Settings):
     """
 
     kind: ClassVar[str] = "the execution"
-    engine: EngineName = option("local", "local, or ray: over a cluster", recorded=False)
-    workers: int = option(2, "how many processes of a Ray cluster", least=1, recorded=False)
+    engine: EngineName = option(
+        "local",
+        "local, or ray, which spreads several videos, or the windows of one, over a cluster",
+        recorded=False,
+    )
+    workers: int = option(
+        2, "with ray, so many videos at a time, or processes for the windows of one", least=1, recorded=False
+    )
     progress: bool = option(False, "show a progress bar", flag="", recorded=False)
+
+
+OF_VIDEOS: tuple[type[Settings], ...] = (Windows, Picture, Encoding, VideoSource, Execution)
+"""What `annotate` takes beside what `explain` does."""
 
 
 def whole_name(kind: type[Settings]) -> str:

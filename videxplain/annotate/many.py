@@ -19,8 +19,10 @@ from videxplain.terminal import shown
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from videxplain.attribution.methods import Method
     from videxplain.models import Classifier
     from videxplain.options import AnnotateOptions
+    from videxplain.settings import Question, Segmentation
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -71,7 +73,10 @@ def annotate_many(
     model: Classifier,
     inputs: Sequence[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
+    method: str | Method = "guided",
+    target: int | str | Question | None = None,
     *,
+    segmentation: str | Segmentation | None = None,
     save: str | os.PathLike[str] | None = None,
     **options: Unpack[AnnotateOptions],
 ) -> list[Outcome]:
@@ -85,7 +90,7 @@ def annotate_many(
         Made if there is none.
     save
         A folder for their data, each in a folder of its own in it.
-    **options
+    method, target, segmentation, **options
         As for `annotate`. The engine "local" explains one after the other in this process, "ray" so many at a time as
         there are workers over a Ray cluster, whose machines have to share the folders. Of a lone video "ray" explains
         that many groups of windows at a time.
@@ -100,7 +105,7 @@ def annotate_many(
     VidexplainError
         If the folder cannot be made, two videos would get the same name, or the engine cannot work.
     """
-    rest: dict[str, Any] = dict(options)
+    rest = {"method": method, "target": target, "segmentation": segmentation, **options}
     (execution,) = take_settings(rest, Execution)
     videos = find_videos(inputs)
     outputs = [Path(folder) / f"{video.stem}.mp4" for video in videos]

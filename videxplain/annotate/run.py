@@ -16,7 +16,7 @@ from videxplain.annotate.pipeline import Pipeline
 from videxplain.annotate.saver import Saver
 from videxplain.cluster import Workers, cluster
 from videxplain.segmentation import used_options
-from videxplain.settings import Encoding, Execution, Picture, VideoSource, Windows, take_settings
+from videxplain.settings import OF_VIDEOS, Execution, take_settings
 from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
 from videxplain.video.encoder import FramePool
@@ -81,9 +81,7 @@ def annotate(
         where they are; so does the KeyboardInterrupt that Ctrl-C raises.
     """
     rest: dict[str, Any] = dict(options)
-    execution, windows, picture, encoding, video_source = take_settings(
-        rest, Execution, Windows, Picture, Encoding, VideoSource
-    )
+    windows, picture, encoding, video_source, execution = take_settings(rest, *OF_VIDEOS)
     request, cut = requested(method, target, segmentation, rest)
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from videxplain.cli.arguments import (
     add_explanation,
     add_model,
     add_picture,
+    add_settings,
     check_files,
     explanation_settings,
     load,
-    positive,
 )
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
-from videxplain.settings import ENGINES
+from videxplain.settings import (
+    OF_VIDEOS,
+    Encoding,
+    Execution,
+    VideoSource,
+    Windows,
+    take_settings,
+    whole_name,
+)
 from videxplain.terminal import say, shown
 
 _MOST_STRETCHES = 20  # lines of classes that are printed of a video
@@ -36,50 +45,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave out the strip of the classes so far",
     )
-    command.add_argument(
-        "--stride", type=positive, default=1, help="take every N-th frame into a clip (default: %(default)s)"
-    )
-    command.add_argument(
-        "--hop", type=positive, help="frames from one clip to the next (default: a clip's span)"
-    )
-    command.add_argument(
-        "--batch", type=positive, default=1, help="clips per forward pass (default: %(default)s)"
-    )
-    command.add_argument(
-        "--stream", type=int, help="which video stream, counted from 0, where there are several"
-    )
-    command.add_argument(
-        "--deinterlace", action="store_true", help="make interlaced frames whole before they are explained"
-    )
+    add_settings(command, Windows, VideoSource, Execution)
     command.add_argument(
         "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
-    )
-    command.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default="local",
-        help="ray spreads several videos, or the windows of one, over a cluster (default: %(default)s)",
-    )
-    command.add_argument(
-        "--workers",
-        type=positive,
-        default=2,
-        help="with --engine ray, so many videos at a time, or processes for the windows of one "
-        "(default: %(default)s)",
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument(
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
     )
-    coding = command.add_argument_group("encoding")
-    coding.add_argument("--codec", help="ffmpeg's name (default: libx264; libvpx-vp9 for .webm)")
-    coding.add_argument("--crf", type=float, help="quality; lower is better (default: the codec's own)")
-    coding.add_argument("--preset", help="speed against size (default: the codec's own)")
+    add_settings(command.add_argument_group("encoding"), Encoding)
 
 
 def run(args: argparse.Namespace) -> int:
     check_files(args)
     method, question, segmentation = explanation_settings(args, "slic")
+    of_video = _of_video(args)
     if args.save:
         _need_pyarrow()
     from videxplain.video import check_output, check_source
@@ -91,31 +71,13 @@ def run(args: argparse.Namespace) -> int:
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
 
-    same = (
-        "top_k",
-        "style",
-        "timeline",
-        "stride",
-        "hop",
-        "batch",
-        "stream",
-        "deinterlace",
-        "codec",
-        "crf",
-        "preset",
-        "save",
-        "engine",
-        "workers",
-    )
-    options = {name: getattr(args, name) for name in same}
-    options["progress"] = not args.quiet
-    options |= {"method": method, "target": question, "segmentation": segmentation}
+    settings = {"segmentation": segmentation, "save": args.save, **of_video}
     if find_videos(args.input) != args.input or len(args.input) > 1:
-        outcomes = annotate_many(load(args), args.input, args.output, **options)
+        outcomes = annotate_many(load(args), args.input, args.output, method, question, **settings)
         say(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))
     model = load(args)
-    summary = annotate(model, args.input[0], args.output, **options)
+    summary = annotate(model, args.input[0], args.output, method, question, **settings)
     resumed = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
     say(
         f"{shown(args.output)}: {_counted(summary.frames, 'frame')}{resumed}, "
@@ -137,6 +99,13 @@ def run(args: argparse.Namespace) -> int:
     if args.profile:
         say(profile_table(summary.times, summary.frames - summary.resumed))
     return 0
+
+
+def _of_video(args: argparse.Namespace) -> dict[str, Any]:
+    """Settings besides those of explanations, whole, by the names that `annotate` has for them."""
+    options = {name: getattr(args, name, None) for kind in OF_VIDEOS for name in kind.options()}
+    options["progress"] = not args.quiet
+    return dict(zip(map(whole_name, OF_VIDEOS), take_settings(options, *OF_VIDEOS), strict=True))
 
 
 def _counted(number: int, thing: str) -> str:
