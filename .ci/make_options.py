@@ -18,12 +18,13 @@ HEAD = '''"""Fields of settings as keywords, for type checkers. Made by `python 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
-from videxplain.settings import Fill, Score
+from videxplain.settings import Fill, Framing, Layout, Precision, Score, TokenGrid
 '''
 
 
@@ -54,6 +55,7 @@ def text() -> str:
             HEAD,
             typed_dict("MethodOptions", "Of methods, and of the question.", [*builtin, settings.Question]),
             typed_dict("ExplainOptions", "Of `explain`.", [settings.Segmentation], "MethodOptions"),
+            typed_dict("NetworkOptions", "Of `Classifier`.", [settings.NetworkSettings]),
         ]
     )
 

@@ -45,7 +45,9 @@ def explained_variation(frames: np.ndarray, labels: np.ndarray) -> float:
 
 
 def measure(clips: list, warm: bool) -> tuple[float, float, float]:
-    supervoxels = Supervoxels(Segmentation(name="slic", n_segments=SEGMENTS, compactness=COMPACTNESS), warm=warm)
+    supervoxels = Supervoxels(
+        Segmentation(name="slic", n_segments=SEGMENTS, compactness=COMPACTNESS), warm=warm
+    )
     before, kept, variation, counts = None, [], [], []
     for clip in clips:
         labels, numbers = supervoxels(clip)

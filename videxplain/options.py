@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
-from videxplain.settings import Fill, Score
+from videxplain.settings import Fill, Framing, Layout, Precision, Score, TokenGrid
 
 
 class MethodOptions(TypedDict, total=False):
@@ -43,3 +44,20 @@ class ExplainOptions(MethodOptions, total=False):
     n_segments: int | None
     scale: int | None
     source: Literal["image", "gradient", "both"] | None
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Of `Classifier`."""
+
+    cam_layer: str | None
+    class_names: Sequence[str] | None
+    clip_length: int | None
+    framing: Framing | None
+    layout: Layout | None
+    mean: Sequence[float] | None
+    name: str | None
+    precision: Precision | None
+    short_side: int | None
+    size: tuple[int, int] | None
+    std: Sequence[float] | None
+    token_grid: TokenGrid | tuple[int, int, int] | None

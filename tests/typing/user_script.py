@@ -54,7 +54,9 @@ def explain_everything(net: torch.nn.Module, frames: Frames, x: torch.Tensor, pa
         for clip in video.clips(length=16, stride=2):
             assert_type(clip, vx.Clip)
     assert_type(vx.Clip.from_image(path), vx.Clip)
-    summary = annotate(model, path, "out.mp4", "guided", n_segments=100, stride=2, style="outline", save="data")
+    summary = annotate(
+        model, path, "out.mp4", "guided", n_segments=100, stride=2, style="outline", save="data"
+    )
     assert_type(summary, Summary)
     for window in vx.open_explanations("data"):
         assert_type(window.probability, float)

@@ -274,7 +274,7 @@ def annotate(
             saver.discard_parts()
     except BaseException as error:
         raise _advised(error, writer, saver, pipeline, job, summary.frames) from error
-    summary.classes = classes.named(model.labels)
+    summary.classes = classes.named(model.class_names)
     summary.notes = [*video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")

@@ -12,29 +12,11 @@ from typing import TYPE_CHECKING, Any
 from videxplain.annotate import Summary, annotate
 from videxplain.annotate.cluster import ENGINES, on_ray
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.files import VIDEO_SUFFIXES
 from videxplain.terminal import shown
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".wmv",
-        ".flv",
-        ".ogv",
-        ".gif",
-    }
-)
 
 
 @dataclass
