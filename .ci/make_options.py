@@ -18,6 +18,7 @@ HEAD = '''"""Fields of settings as keywords, for type checkers. Made by `python 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -28,9 +29,13 @@ from videxplain.settings import (
     EngineName,
     Execution,
     Fill,
+    Framing,
+    Layout,
     Picture,
+    Precision,
     Score,
     Style,
+    TokenGrid,
     VideoSource,
     Windows,
 )
@@ -68,6 +73,7 @@ def text() -> str:
             typed_dict("MethodOptions", "Of methods, and of the question.", [*builtin, settings.Question]),
             typed_dict("ExplainOptions", "Of `explain`.", [settings.Segmentation], "MethodOptions"),
             typed_dict("AnnotateOptions", "Of `annotate`.", settings.OF_VIDEOS, "ExplainOptions"),
+            typed_dict("NetworkOptions", "Of `Classifier`.", [settings.NetworkSettings]),
         ]
     )
 

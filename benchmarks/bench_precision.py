@@ -38,7 +38,7 @@ def test_precision(benchmark, capsys, name: str) -> None:
         scores = {}
         for round_ in range(ROUNDS + 1):
             for precision, times in seconds.items():
-                model.adapted(precision=precision)
+                model.configure(precision=precision)
                 start = time.perf_counter()
                 scores[precision] = vx.explain(model, clip, method, labels=labels, score="logit").scores
                 if round_ > 0:  # the first one does not count

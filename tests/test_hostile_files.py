@@ -341,7 +341,7 @@ def test_what_is_right_is_read(tmp_path: Path, folder: Path) -> None:
             torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
             found, _ = read_weights(tmp_path / "w.pt")
             assert all(torch.equal(found[name], state[name]) for name in state)
-    assert vx.load_model("c3d", weights=str(tmp_path / "w.pt")).labels
+    assert vx.load_model("c3d", weights=str(tmp_path / "w.pt")).class_names
     assert vx.Explanation.load(folder).num_segments
 
 

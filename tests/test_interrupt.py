@@ -89,7 +89,8 @@ def annotate(video: Path, out: Path) -> list[str]:
     return ["annotate", str(video), "-o", str(out), "--model", "hanging:make", "--quiet", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("how", ["Python", pytest.param("C", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["Python", "C"])
 def test_a_network_that_hangs(tmp_path: Path, video: Path, how: str) -> None:
     out = tmp_path / "out.mp4"
     command = Command(tmp_path, how, *annotate(video, out))

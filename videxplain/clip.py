@@ -14,11 +14,11 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.settings import FRAMINGS, Framing
 
 _LARGEST = 1 << 20  # side of a picture, in pixels
 _HAIR = 1e-6
 """Of a pixel: more than rounding of a map's numbers makes of whole pixels, and less than can be seen."""
-MODES = ("crop", "resize", "letterbox")
 IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 """Pillow's names of the formats in which images are read."""
 
@@ -198,14 +198,14 @@ class Geometry:
         cls,
         source: tuple[int, int],
         network: tuple[int, int],
-        mode: str = "crop",
+        framing: Framing = "crop",
         short_side: int | None = None,
     ) -> Geometry:
         """The map that brings frames of size `source` to the input size `network`, both (height, width).
 
         Parameters
         ----------
-        mode : "crop", "resize" or "letterbox"
+        framing : "crop", "resize" or "letterbox"
             crop keeps the aspect ratio and cuts out the centre, resize stretches each axis on its own,
             letterbox keeps the aspect ratio and pads with black.
         short_side : int, optional
@@ -215,17 +215,17 @@ class Geometry:
         Raises
         ------
         VidexplainError
-            If the mode is unknown. ValueError if a size is not positive.
+            If the framing is unknown. ValueError if a size is not positive.
         """
-        if mode not in MODES:
-            raise unknown_name("framing", mode, MODES)
+        if framing not in FRAMINGS:
+            raise unknown_name("framing", framing, FRAMINGS)
         if min(*source, *network) < 1 or (short_side is not None and short_side < 1):
             raise ValueError(f"sizes must be positive, got {source}, {network}, short side {short_side}")
         ratios = [n / s for n, s in zip(network, source, strict=True)]
-        if mode == "crop":
+        if framing == "crop":
             scale = max(ratios) if short_side is None else short_side / min(source)
             ratios = [scale, scale]
-        elif mode == "letterbox":
+        elif framing == "letterbox":
             ratios = [min(ratios)] * 2
         fitted = (_fit_axis(s, n, r) for s, n, r in zip(source, network, ratios, strict=True))
         y, x = fitted

@@ -1,15 +1,51 @@
-"""Files that appear under their final name only when they are whole."""
+"""Files: which are images and videos, whether they are still the same, and writing them whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from videxplain.errors import VidexplainError
 from videxplain.interrupt import undone_by
+
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"),
+        *(".ogv", ".gif"),
+    )
+)
+"""By these names files in folders are taken for images and videos."""
+
+
+def file_state(path: str | os.PathLike[str]) -> list[str | int]:
+    """Where a file is, its size and its time of change: equal as long as it is the same.
+
+    Of a file that is gone, only where it was.
+    """
+    place = os.path.abspath(path)
+    try:
+        status = os.stat(place)
+    except OSError:
+        return [place]
+    return [place, status.st_size, status.st_mtime_ns]
+
+
+def sha256_of(paths: Iterable[str | os.PathLike[str]]) -> str | None:
+    """Hash of files, one after the other; None if one is gone."""
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            with open(path, "rb") as file:
+                while part := file.read(1 << 20):
+                    digest.update(part)
+    except OSError:
+        return None
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -12,9 +13,13 @@ from videxplain.settings import (
     EngineName,
     Execution,
     Fill,
+    Framing,
+    Layout,
     Picture,
+    Precision,
     Score,
     Style,
+    TokenGrid,
     VideoSource,
     Windows,
 )
@@ -77,3 +82,20 @@ class AnnotateOptions(ExplainOptions, total=False):
     video_source: VideoSource | None
     windows: Windows | None
     workers: int | None
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Of `Classifier`."""
+
+    cam_layer: str | None
+    class_names: Sequence[str] | None
+    clip_length: int | None
+    framing: Framing | None
+    layout: Layout | None
+    mean: Sequence[float] | None
+    name: str | None
+    precision: Precision | None
+    short_side: int | None
+    size: tuple[int, int] | None
+    std: Sequence[float] | None
+    token_grid: TokenGrid | tuple[int, int, int] | None

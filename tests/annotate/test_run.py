@@ -54,7 +54,7 @@ def test_frames_wait_in_bounded_number(
 ) -> None:
     """However slow the encoder is, the rest does not run ahead of it by more than a few windows."""
     source = tmp_path / "in.mp4"
-    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 320, *X264, source)
+    oracle.run("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 160, *X264, source)
     decoded, written, waiting = 0, 0, []
     frames, write = Video.frames, ResumableWriter.write
 
@@ -74,7 +74,7 @@ def test_frames_wait_in_bounded_number(
     monkeypatch.setattr(Video, "frames", counted)
     monkeypatch.setattr(ResumableWriter, "write", slow)
     annotate(model, source, tmp_path / "out.mp4", segmentation="grid", n_segments=12)
-    assert written == 320
+    assert written == 160
     assert max(waiting) <= (GROUPS + 1) * 16, "and the frames of the window that is being cut"
 
 
@@ -182,6 +182,7 @@ def test_wrong_names_leave_no_file(tmp_path: Path, capfd, arguments: list[str]) 
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 def test_full_disk(tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk."""

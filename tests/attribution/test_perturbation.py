@@ -56,7 +56,7 @@ class Bright(nn.Module):
 
 @pytest.fixture
 def model() -> vx.Classifier:
-    return vx.Classifier(Bright(), clip_length=3, size=SIZE[1:], labels=["yes", "no"], name="bright")
+    return vx.Classifier(Bright(), clip_length=3, size=SIZE[1:], class_names=["yes", "no"], name="bright")
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_batched_lime_agrees_with_the_package_end_to_end(
 def test_lime_package_explains_an_image(x: torch.Tensor) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 16, 2))
     image_model = vx.Classifier(
-        net, layout="BCHW", clip_length=1, size=SIZE[1:], cam_layer="0", labels=["a", "b"], name="i"
+        net, layout="BCHW", clip_length=1, size=SIZE[1:], cam_layer="0", class_names=["a", "b"], name="i"
     )
     scores = scores_of(Lime(samples=50, batched=False), image_model, x[:, :, :1], blocks()[None, :1], 1)
     assert scores.shape == (1, K) and scores.abs().max() > 0

@@ -18,6 +18,7 @@ from videxplain.attribution.query import VoxelQuery, joined
 from videxplain.settings import Question
 
 PIXEL_METHODS = [name for name in METHODS if issubclass(METHODS[name], OnePass)]
+QUICK = [("resnet50", "guided"), ("resnet50", "act-grad-cam")]
 PAPER_METHODS = {
     "vanilla",
     "guided",
@@ -56,7 +57,7 @@ def tiny(net: nn.Module | None = None, **options: object) -> vx.Classifier:
         "clip_length": 4,
         "size": (16, 16),
         "cam_layer": "conv2",
-        "labels": list("abcde"),
+        "class_names": list("abcde"),
         "name": "tiny",
         **options,
     }
@@ -74,8 +75,14 @@ def in_double(name: str) -> vx.Classifier:
     return model
 
 
-@pytest.mark.parametrize("method", PIXEL_METHODS)
-@pytest.mark.parametrize("name", [pytest.param("c3d", marks=pytest.mark.slow), "resnet50"])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        pytest.param(name, method, marks=[] if (name, method) in QUICK else pytest.mark.slow)
+        for name in ("c3d", "resnet50")
+        for method in PIXEL_METHODS
+    ],
+)
 def test_batch_equals_single_samples(name: str, method: str) -> None:
     """In float64, for in float32 another order of summation may flip which of two near equal values a pool passes."""
     model, x = in_double(name), clips(name, batch=3).double()
@@ -249,7 +256,7 @@ def test_wrong_names_suggest_the_right_ones() -> None:
     with pytest.raises(vx.VidexplainError, match=r"'vanila'.*did you mean 'vanilla'"):
         vx.pixel_scores(tiny(), x, "vanila")
     with pytest.raises(vx.VidexplainError, match="javelin"):
-        vx.pixel_scores(tiny(labels=["javelin throw", "b", "c", "d", "e"]), x, "vanilla", "javelin trow")
+        vx.pixel_scores(tiny(class_names=["javelin throw", "b", "c", "d", "e"]), x, "vanilla", "javelin trow")
     with pytest.raises(vx.VidexplainError, match="regions"):
         vx.pixel_scores(tiny(), x, "lime")
     with pytest.raises(vx.VidexplainError, match=r"layer of tiny 'conv9'.*did you mean 'conv'"):

@@ -57,7 +57,7 @@ def masked(output_seed: int = 0, batch_size: int = 512, net: nn.Module | None = 
         size=(4, K),
         mean=(0,) * 3,
         std=(1,) * 3,
-        labels=["yes", "no"],
+        class_names=["yes", "no"],
     )
     x = (torch.ones(K) if net else torch.rand(K)).expand(3, 2, 4, K).contiguous()
     labels = torch.arange(K).expand(2, 4, K).contiguous()
@@ -187,7 +187,7 @@ class Pixels(nn.Module):
 def test_slopes_of_a_ring_add_up_to_what_changes_from_mask_to_mask() -> None:
     """Over the supervoxels that change, of a network with rectifiers and max pools."""
     model = vx.Classifier(
-        Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"]
+        Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, class_names=["yes", "no"]
     )
     x = torch.randn(3, 2, 4, K, generator=torch.Generator().manual_seed(2))
     clip = MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=5)
@@ -206,7 +206,7 @@ def test_slopes_of_a_ring_add_up_to_what_changes_from_mask_to_mask() -> None:
 
 def pixels() -> MaskedClip:
     model = vx.Classifier(
-        Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"]
+        Pixels(), clip_length=2, size=(4, K), mean=(0,) * 3, std=(1,) * 3, class_names=["yes", "no"]
     )
     x = torch.randn(3, 2, 4, K, generator=torch.Generator().manual_seed(2))
     return MaskedClip(model, x, torch.arange(K).expand(2, 4, K), K, 0, fill="black", batch_size=512)
@@ -302,7 +302,9 @@ def test_leaders_are_measured_by_forward_passes_after_each_ring(
     assert seen == [2 * K], "of a video model"
     seen.clear()
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * K, 2))
-    model = vx.Classifier(net, layout="BCHW", size=(4, K), mean=(0,) * 3, std=(1,) * 3, labels=["yes", "no"])
+    model = vx.Classifier(
+        net, layout="BCHW", size=(4, K), mean=(0,) * 3, std=(1,) * 3, class_names=["yes", "no"]
+    )
     image = MaskedClip(model, torch.rand(3, 1, 4, K), torch.arange(K).expand(1, 4, K), K, 0, fill="black")
     assert last(image, 8).measurements == 0 and seen == []
 

@@ -93,18 +93,21 @@ def test_explain_writes_a_picture_and_data(
     ],
 )
 def test_bad_input_gets_one_sentence_and_no_file(
-    arguments: list[str], message: str, photo: Path, tmp_path: Path
+    arguments: list[str], message: str, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path(f"{photo}.txt").write_text("not a video")
     before = sorted(p.name for p in tmp_path.iterdir())
-    done = videxplain(*[a.format(photo=photo, tmp=tmp_path) for a in arguments])
-    assert done.returncode == 1
-    assert message.format(tmp=tmp_path) in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()[-1:]) == 1 and done.stderr.strip().splitlines()[
-        -1
-    ].startswith("videxplain: ")
+    assert main([a.format(photo=photo, tmp=tmp_path) for a in arguments]) == 1
+    said = capfd.readouterr().err
+    assert message.format(tmp=tmp_path) in said
+    assert said.strip().splitlines()[-1].startswith("videxplain: ")
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_process_says_one_sentence_too(tmp_path: Path) -> None:
+    done = videxplain("explain", "nowhere.png", "-o", tmp_path / "o.png")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith("videxplain: ") and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["explain", "annotate"])

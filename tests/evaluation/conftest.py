@@ -42,7 +42,7 @@ class Quadrants(nn.Module):
 def model() -> Classifier:
     return Classifier(
         Quadrants(),
-        labels=["top left", "top right", "bottom left", "bottom right"],
+        class_names=["top left", "top right", "bottom left", "bottom right"],
         clip_length=LENGTH,
         size=SIZE,
         mean=(0.5,) * 3,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from PIL import Image
 
 from videxplain.errors import VidexplainError
-from videxplain.evaluation.datasets import class_index, open_dataset
+from videxplain.evaluation.datasets import check_data, class_index, open_dataset
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (20, 30)) -> Path:
@@ -137,3 +140,20 @@ def test_photographs_of_dependencies() -> None:
     names = [data.name(i) for i in range(len(data))]
     assert {"chelsea", "astronaut", "coffee", "china"} <= set(names) and len(set(names)) == len(names)
     assert data.load(names.index("chelsea"), clip_length=1).clip.frames.shape == (1, 300, 451, 3)
+
+
+def test_data_sets_that_packages_add(installed: Callable[..., None]) -> None:
+    code = "from videxplain.evaluation.datasets import GeneratedClips\n"
+    code += "def three():\n    return GeneratedClips(3, first=7)\n"
+    installed("videxplain.datasets", {"three": "three"}, code)
+    data = open_dataset("three")
+    assert len(data) == 3 and data.name(0) == "seed 7"
+    with pytest.raises(VidexplainError, match="generated or photographs or three"):
+        check_data("four")
+
+
+def test_names_are_there_without_torch() -> None:
+    """So that a wrong one is answered at once."""
+    modules = "videxplain.cli.evaluate, videxplain.evaluation.datasets, videxplain.evaluation.experiments"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,14 +20,16 @@ from videxplain.attribution.methods import METHODS, Occlusion, PixelMethod, Regi
 from videxplain.attribution.query import Query, VoxelMaps, VoxelQuery
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import open_dataset
-from videxplain.evaluation.experiments import EXPERIMENTS, randomized
+from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.item import Item
+from videxplain.evaluation.randomized import randomized
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
 from videxplain.explanations.explain import explain
 from videxplain.models import Classifier
+from videxplain.settings import Run
 
 
 def settings(*rows: str, **others: object) -> EvaluationSettings:
@@ -119,7 +121,7 @@ def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest
     for measure in ("pointing", "energy", "iou"):
         found = means(results, measure)
         assert max(found, key=lambda name: found[name]) == "oracle", (measure, found)
-    results = evaluate("removal", model, Blobs(16), tmp_path / "removal", rows)
+    results = evaluate("removal", model, Blobs(8), tmp_path / "removal", rows)
     best, worst = means(results, "best"), means(results, "worst")
     assert max(best, key=lambda name: best[name]) == "inverted"
     assert min(worst, key=lambda name: worst[name]) == "inverted"
@@ -128,12 +130,12 @@ def test_planted_rankings(model: Classifier, tmp_path: Path, monkeypatch: pytest
 def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_path: Path) -> None:
     for name in EXPERIMENTS:
         rows = settings("random", "lime-20", "lime-20:batched=no", "guided", "grad-cam", reference=50)
-        results = evaluate(name, model, Blobs(3), tmp_path / name, rows)
-        assert results.items == 3 and results.rows and not results.skipped, name
+        results = evaluate(name, model, Blobs(2), tmp_path / name, rows)
+        assert results.items == 2 and results.rows and not results.skipped, name
         assert not results.notes, results.notes
         text = to_text(results)
         assert "guided" in text and "nan" not in text
-        page = write_report(results, model, Blobs(3), tmp_path / name).read_text()
+        page = write_report(results, model, Blobs(2), tmp_path / name).read_text()
         assert page.count("data:image/png") >= 1 and "guided" in page
         for picture in re.findall(r'src="data:image/\w+;base64,([^"]+)"', page):
             Image.open(io.BytesIO(base64.b64decode(picture))).verify()
@@ -186,9 +188,9 @@ def test_damaged_items_and_methods_that_do_not_fit_are_reported(tmp_path: Path, 
 def test_shards_and_limits_together_are_the_whole(model: Classifier, tmp_path: Path) -> None:
     rows = settings("random", "vanilla")
     whole = evaluate("curves", model, Blobs(7), tmp_path / "whole", rows)
-    first = evaluate("curves", model, Blobs(7), tmp_path / "parts", rows, shard=(1, 2), limit=5)
+    first = evaluate("curves", model, Blobs(7), tmp_path / "parts", rows, Run(shard=(1, 2), limit=5))
     assert (first.items, first.wanted) == (3, 5)
-    evaluate("curves", model, Blobs(7), tmp_path / "parts", rows, shard=(2, 2))
+    evaluate("curves", model, Blobs(7), tmp_path / "parts", rows, Run(shard=(2, 2)))
     parts = evaluate("curves", model, Blobs(7), tmp_path / "parts", rows)
     assert parts.items == 7 and to_csv(parts) == to_csv(whole)
 
@@ -222,7 +224,7 @@ def test_runs_that_cannot_be_compared_are_kept_apart(model: Classifier, tmp_path
         evaluate("curves", model, Blobs(2), tmp_path / "other", rows)
     for shard in ((0, 2), (3, 2)):
         with pytest.raises(VidexplainError, match="no shard"):
-            evaluate("curves", model, Blobs(2), tmp_path / "run", rows, shard=shard)
+            evaluate("curves", model, Blobs(2), tmp_path / "run", rows, Run(shard=shard))
     with pytest.raises(VidexplainError, match="unknown engine"):
         evaluate("curves", model, Blobs(2), tmp_path / "run", rows, engine="steam")
 
@@ -242,10 +244,10 @@ def test_missing_libraries_are_said_before_the_work(
 
 def test_references_are_cached_by_content(model: Classifier, tmp_path: Path) -> None:
     rows = settings("vanilla", reference=60)
-    first = evaluate("agreement", model, Blobs(3), tmp_path / "a", rows, cache=tmp_path / "cache")
+    first = evaluate("agreement", model, Blobs(3), tmp_path / "a", rows, Run(cache=tmp_path / "cache"))
     files = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
     assert len(files) == 3
-    again = evaluate("agreement", model, Blobs(3), tmp_path / "b", rows, cache=tmp_path / "cache")
+    again = evaluate("agreement", model, Blobs(3), tmp_path / "b", rows, Run(cache=tmp_path / "cache"))
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == files
     assert to_csv(first) == to_csv(again)
     evaluate(
@@ -254,7 +256,7 @@ def test_references_are_cached_by_content(model: Classifier, tmp_path: Path) -> 
         Blobs(3),
         tmp_path / "c",
         settings("vanilla", reference=61),
-        cache=tmp_path / "cache",
+        Run(cache=tmp_path / "cache"),
     )
     assert len(list((tmp_path / "cache").iterdir())) == 6
 
@@ -343,6 +345,7 @@ sys.path.insert(0, {tests!r})
 from conftest import LENGTH, SIZE, Blobs, Quadrants
 import torch
 from videxplain.evaluation.item import Settings
+from videxplain.evaluation.randomized import randomized
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import evaluate
 from videxplain.models import Classifier

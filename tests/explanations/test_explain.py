@@ -42,18 +42,26 @@ class Net2d(nn.Module):
         return self.fc(F.relu(self.grid(x)).mean(dim=(2, 3)))
 
 
-LABELS = ["arm wrestling", "cooking", "javelin throw", "skateboarding"]
+CLASS_NAMES = ["arm wrestling", "cooking", "javelin throw", "skateboarding"]
 
 
 @pytest.fixture
 def model() -> vx.Classifier:
-    return vx.Classifier(Net3d(), clip_length=8, size=(32, 32), cam_layer="grid", labels=LABELS, name="net3d")
+    return vx.Classifier(
+        Net3d(), clip_length=8, size=(32, 32), cam_layer="grid", class_names=CLASS_NAMES, name="net3d"
+    )
 
 
 @pytest.fixture
 def image_model() -> vx.Classifier:
     return vx.Classifier(
-        Net2d(), layout="BCHW", clip_length=1, size=(32, 32), cam_layer="grid", labels=LABELS, name="net2d"
+        Net2d(),
+        layout="BCHW",
+        clip_length=1,
+        size=(32, 32),
+        cam_layer="grid",
+        class_names=CLASS_NAMES,
+        name="net2d",
     )
 
 
@@ -343,12 +351,9 @@ def test_notebook_picture(model: vx.Classifier) -> None:
     assert png.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "first",
-    [
-        "videxplain.explanations.explain",
-        *(pytest.param(f"videxplain.{name}", marks=pytest.mark.slow) for name in ("evaluation.item", "cli")),
-    ],
+    "first", [f"videxplain.{name}" for name in ("explanations.explain", "evaluation.item", "cli")]
 )
 def test_explain_stays_the_function_whatever_is_imported_first(first: str) -> None:
     code = f"import {first}, videxplain as vx; vx.explain_anytime; assert callable(vx.explain)"

@@ -11,6 +11,7 @@ from torch import nn
 
 from videxplain.errors import VidexplainError
 from videxplain.models import Classifier, cam_candidates, evaluating
+from videxplain.settings import NetworkSettings
 
 
 class Clips(nn.Module):
@@ -117,7 +118,7 @@ def test_batch_normalisation_is_used_as_trained_and_modes_come_back() -> None:
 
 
 def test_targets_by_index_name_and_rank() -> None:
-    model = clips_model(labels=["Run", "swim", "7"])
+    model = clips_model(class_names=["Run", "swim", "7"])
     p = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
     for target, expected in [
         (None, [1, 0]),
@@ -195,12 +196,12 @@ def test_bfloat16_is_asked_for_and_weights_stay_as_they_are() -> None:
     model = clips_model()
     x = model.prepare(frames())
     exact, before = model.logits(x), model.fingerprint()
-    lower = model.adapted(precision="bfloat16").logits(x)
+    lower = model.configure(precision="bfloat16").logits(x)
     assert lower.dtype == torch.float32
     assert 0 < float((lower - exact).abs().max()) < 0.02 * float(exact.abs().max())
     assert all(p.dtype == torch.float32 for p in model.net.parameters())
     assert model.fingerprint() != before  # a long run does not go on in another precision
-    assert model.adapted(precision="float32").fingerprint() == before
+    assert model.configure(precision="float32").fingerprint() == before
 
 
 def test_clips_that_cannot_be_used_are_refused() -> None:
@@ -267,7 +268,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None
 
 def test_wrong_number_of_class_names_is_said() -> None:
     with pytest.raises(VidexplainError, match="3 outputs but 2 class names"):
-        clips_model(labels=["a", "b"]).predict(torch.zeros(1, 3, 8, 16, 24))
+        clips_model(class_names=["a", "b"]).predict(torch.zeros(1, 3, 8, 16, 24))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -284,3 +285,24 @@ def test_a_layer_without_a_grid_is_refused() -> None:
         model.cam_grid(torch.zeros(1, 3))
     with pytest.raises(VidexplainError, match="no layer whose output is a grid"):
         _ = Classifier(Rigid(), clip_length=4, size=(8, 8)).cam_layer
+
+
+def test_options_that_are_none_of_a_networks_are_refused() -> None:
+    with pytest.raises(VidexplainError, match=r"option 'labels' means nothing to a network; .*class_names"):
+        Classifier(Clips(), labels=["a"])  # type: ignore[call-arg]
+    with pytest.raises(VidexplainError, match=r"settings has to be a NetworkSettings\(...\), not 8"):
+        Classifier(Clips(), 8)  # type: ignore[arg-type]
+    with pytest.raises(VidexplainError, match="class_names has to be"):
+        Classifier(Clips(), class_names="run")
+
+
+def test_settings_and_keywords_are_the_same() -> None:
+    settings = NetworkSettings(
+        clip_length=8, size=(16, 24), mean=[0.1, 0.2, 0.3], class_names=["a", "b", "c"]
+    )
+    model = Classifier(Clips(), settings)
+    short = Classifier(
+        Clips(), clip_length=8, size=(16, 24), mean=[0.1, 0.2, 0.3], class_names=["a", "b", "c"]
+    )
+    assert model.settings == short.settings and model.fingerprint() == short.fingerprint()
+    assert Classifier(Clips(), settings, clip_length=4).clip_length == 4 and settings.clip_length == 8

@@ -27,7 +27,7 @@ def model() -> Classifier:
 )
 def test_photographs_are_recognised(model: Classifier, photograph: str, names: set[str]) -> None:
     probabilities = model.predict(model.prepare(getattr(skimage.data, photograph)()))
-    best = {model.labels[i] for i in probabilities[0].topk(3).indices}
+    best = {model.class_names[i] for i in probabilities[0].topk(3).indices}
     assert best & names, best
 
 

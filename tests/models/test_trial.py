@@ -81,7 +81,7 @@ class EachFrame(Headed):
 def test_an_answer_a_frame_is_no_answer_a_class(head: Head) -> None:
     with pytest.raises(vx.VidexplainError, match="an output for each of its 8 frames"):
         _ = classifier(EachFrame(head)).num_classes
-    named = classifier(EachFrame(head), labels=[f"class {n}" for n in range(8)])
+    named = classifier(EachFrame(head), class_names=[f"class {n}" for n in range(8)])
     assert named.num_classes == 8
 
 

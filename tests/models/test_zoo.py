@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, VidexplainWarning
 from videxplain.models import DEFAULT_MODEL, MODELS, load_model
 
 FACTORY = """
@@ -57,7 +58,7 @@ def test_length_size_and_class_names_follow_the_model(
 ) -> None:
     model = load_model(name, weights="random")
     assert (model.name, model.clip_length, model.size) == (name, length, size)
-    assert len(model.labels) == classes and model.labels[0] == first
+    assert len(model.class_names) == classes and model.class_names[0] == first
     assert model.is_image_model == (length == 1)
 
 
@@ -77,8 +78,8 @@ def test_weights_files_fit_or_say_why_not(tmp_path: Path) -> None:
     net = torchvision.models.resnet18(num_classes=4)
     path, other = tmp_path / "net.safetensors", tmp_path / "other.pt"
     save_file(net.state_dict(), path)
-    model = load_model("resnet18", weights=path, num_classes=4, labels=["a", "b", "c", "d"])
-    assert torch.equal(model.net.fc.weight, net.fc.weight) and model.labels == ["a", "b", "c", "d"]
+    model = load_model("resnet18", weights=path, num_classes=4, class_names=["a", "b", "c", "d"])
+    assert torch.equal(model.net.fc.weight, net.fc.weight) and model.class_names == ["a", "b", "c", "d"]
     with pytest.raises(VidexplainError, match=r"fc.*pass num_classes=4"):
         load_model("resnet18", weights=path)
     with pytest.raises(VidexplainError, match=r"do not fit vgg11.*it lacks.*besides"):
@@ -129,7 +130,7 @@ def test_factories_beside_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     model = load_model("other_models:small", num_classes=5)
     assert (model.num_classes, model.clip_length, model.size) == (5, 4, (12, 16))
-    assert load_model("other_models:Net", labels=["x", "y", "z"]).labels == ["x", "y", "z"]
+    assert load_model("other_models:Net", class_names=["x", "y", "z"]).class_names == ["x", "y", "z"]
     path = tmp_path / "weights.safetensors"
     save_file({k: torch.ones_like(v) for k, v in model.net.state_dict().items()}, path)
     assert load_model("other_models:small", num_classes=5, weights=path).net.head.bias.eq(1).all()
@@ -138,10 +139,25 @@ def test_factories_beside_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_class_names_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_text("a\nb\n\nc\n")
-    assert load_model("resnet18", weights="random", num_classes=3, labels=path).labels == ["a", "b", "c"]
+    assert load_model("resnet18", weights="random", num_classes=3, class_names=path).class_names == [
+        "a",
+        "b",
+        "c",
+    ]
     with pytest.raises(VidexplainError, match="cannot be read"):
-        load_model("resnet18", weights="random", labels=tmp_path / "none.txt")
+        load_model("resnet18", weights="random", class_names=tmp_path / "none.txt")
     with pytest.raises(VidexplainError, match="3 outputs but 2"):
-        load_model("resnet18", weights="random", num_classes=3, labels=["a", "b"]).predict(
+        load_model("resnet18", weights="random", num_classes=3, class_names=["a", "b"]).predict(
             torch.zeros(1, 3, 1, 224, 224)
         )
+
+
+def test_networks_that_packages_add(installed: Callable[..., None]) -> None:
+    """By a factory, as beside the caller; the command finds them too."""
+    installed("videxplain.models", {"small": "small", "broken": "nothing"}, FACTORY)
+    with pytest.warns(VidexplainWarning, match="the model 'broken' of outside could not be loaded"):
+        model = load_model("small", num_classes=5)
+    assert (model.name, model.num_classes, model.size) == ("small", 5, (12, 16))
+    assert MODELS["small"].kind == "any" and "small" in list(MODELS)
+    with pytest.raises(VidexplainError, match="the model 'broken' could not be loaded"):
+        load_model("broken")

@@ -189,7 +189,14 @@ def test_a_lone_clip_through_a_compiled_layer() -> None:
             assert torch.allclose(compiled(x), layer(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["guided", "grad-cam", "region-gradient"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "guided",
+        pytest.param("grad-cam", marks=pytest.mark.slow),
+        pytest.param("region-gradient", marks=pytest.mark.slow),
+    ],
+)
 def test_a_compiled_network_is_explained_like_any_other(method: str) -> None:
     model = vx.load_model("c3d-motion")
     clip = torch.rand(16, 112, 112, 3, generator=torch.Generator().manual_seed(0)).mul(255).byte().numpy()

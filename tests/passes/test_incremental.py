@@ -160,7 +160,7 @@ def test_a_network_that_goes_another_way_is_refused_and_scored_whole() -> None:
             x = self.layers(x)
             return self.head((x if len(x) == 4 else x.relu()).mean((2, 3, 4)))
 
-    model = vx.Classifier(Fickle(), clip_length=6, size=SIZE[1:], labels=["yes", "no"])
+    model = vx.Classifier(Fickle(), clip_length=6, size=SIZE[1:], class_names=["yes", "no"])
     labels = torch.arange(6)[:, None, None].expand(SIZE)
     clip = MaskedClip(model, torch.randn(3, *SIZE), labels, 6, 0)
     z = (torch.rand(4, 6) < 0.5).float()
@@ -194,7 +194,7 @@ def test_masked_clips_are_rescored_where_supervoxels_change() -> None:
 
 def test_occlusion_hides_one_supervoxel_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model = vx.Classifier(
-        deepcopy(ready(small_c3d)).float(), clip_length=6, size=SIZE[1:], labels=list("abc")
+        deepcopy(ready(small_c3d)).float(), clip_length=6, size=SIZE[1:], class_names=list("abc")
     )
     labels = torch.arange(6)[:, None, None].expand(SIZE).contiguous()
     x = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(2))

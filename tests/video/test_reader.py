@@ -18,7 +18,7 @@ from videxplain.video.clock import Clock
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
 
-@pytest.fixture(params=["bikes", "bigbuckbunny"])
+@pytest.fixture(params=["bikes", pytest.param("bigbuckbunny", marks=pytest.mark.slow)])
 def real(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 

@@ -13,6 +13,7 @@ from videxplain.annotate.job import Summary
 from videxplain.annotate.run import annotate
 from videxplain.cluster import in_processes
 from videxplain.errors import VidexplainError
+from videxplain.files import VIDEO_SUFFIXES
 from videxplain.settings import Execution, take_settings
 from videxplain.terminal import shown
 
@@ -23,25 +24,6 @@ if TYPE_CHECKING:
     from videxplain.models import Classifier
     from videxplain.options import AnnotateOptions
     from videxplain.settings import Question, Segmentation
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".wmv",
-        ".flv",
-        ".ogv",
-        ".gif",
-    }
-)
 
 
 @dataclass

@@ -156,7 +156,7 @@ def _run(job: Job, execution: Execution) -> Summary:
             saver.discard_parts()
     except BaseException as error:
         raise broken_off(error, job, writer, saver, pipeline, summary.frames) from error
-    summary.classes = history.classes.named(job.model.labels)
+    summary.classes = history.classes.named(job.model.class_names)
     summary.notes = [*job.video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")

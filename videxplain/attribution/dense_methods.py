@@ -76,7 +76,7 @@ def lrp_alpha_beta(query: VoxelQuery) -> VoxelMaps:
 
 
 def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
-    model = copy.copy(query.model).adapted(precision="float32")  # zennit's rules do not mix precisions
+    model = copy.copy(query.model).configure(precision="float32")  # zennit's rules do not mix precisions
     x = query.x.detach().clone().requires_grad_()
     with (
         torch.enable_grad(),

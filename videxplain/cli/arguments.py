@@ -12,12 +12,17 @@ from typing import Any, get_args, get_type_hints
 from videxplain.attribution.methods import METHODS, Method, chosen
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.segmentation import SEGMENTATIONS, check_segmentation
-from videxplain.settings import STYLES, Question, Segmentation, Settings, from_text
+from videxplain.settings import (
+    DEFAULT_MODEL,
+    DEVICES,
+    PRECISIONS,
+    STYLES,
+    Question,
+    Segmentation,
+    Settings,
+    from_text,
+)
 from videxplain.terminal import complain
-
-DEFAULT_MODEL = "c3d-motion"
-_DEVICES = ("cpu", "cuda", "mps", "xpu")
-_PRECISIONS = ("float32", "bfloat16")
 
 
 def positive(text: str) -> int:
@@ -147,10 +152,10 @@ def check_files(args: argparse.Namespace) -> None:
     for path in inputs if isinstance(inputs, list) else [inputs]:
         if not os.path.lexists(path) and "%" not in path.name and "\0" not in str(path):
             raise VidexplainError(f"there is no file {str(path)!r}; check the path.")
-    if args.device and args.device.split(":")[0] not in _DEVICES:
-        raise unknown_name("device", args.device, _DEVICES)
-    if args.precision and args.precision not in _PRECISIONS:
-        raise unknown_name("precision", args.precision, _PRECISIONS)
+    if args.device and args.device.split(":")[0] not in DEVICES:
+        raise unknown_name("device", args.device, DEVICES)
+    if args.precision and args.precision not in PRECISIONS:
+        raise unknown_name("precision", args.precision, PRECISIONS)
     if args.weights not in (None, "random") and not Path(args.weights).exists():
         raise VidexplainError(f"there is no file {args.weights!r} with weights")
 

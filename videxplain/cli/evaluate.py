@@ -8,19 +8,16 @@ from pathlib import Path
 
 from videxplain.cli.arguments import add_model, add_settings, check_files, load
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.segmentation import check_segmentation, without_idle
-from videxplain.settings import ENGINES, Segmentation
+from videxplain.settings import ENGINES, Execution, Run, Segmentation
 from videxplain.terminal import say, shown
-
-EXPERIMENTS = ("removal", "agreement", "timing", "localization", "curves", "sanity")
-DATA = ("generated", "photographs")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "experiment", help=f"{', '.join(EXPERIMENTS[:-1])} or {EXPERIMENTS[-1]}", metavar="NAME"
-    )
+    *names, last = EXPERIMENTS
+    command.add_argument("experiment", help=f"{', '.join(names)} or {last}", metavar="NAME")
     command.add_argument(
         "--data",
         default="generated",
@@ -56,34 +53,23 @@ def run(args: argparse.Namespace) -> None:
     check_files(args)
     settings = _settings(args)
     from videxplain.evaluation.datasets import open_dataset
-    from videxplain.evaluation.experiments import EXPERIMENTS as MEASURED
     from videxplain.evaluation.report import write_report
     from videxplain.evaluation.runner import evaluate
     from videxplain.evaluation.summary import caveats, to_text
 
-    measured = MEASURED[args.experiment]
     dataset = open_dataset(args.data, count=args.count)
     shard = _whole_numbers(args.shard, "/", "--shard")
     if len(shard) != 2:
         raise VidexplainError(f"--shard is two numbers such as 1/4, not {args.shard!r}.")
+    part = Run(limit=args.limit, shard=(shard[0], shard[1]), cache=args.cache)
+    shown_bar = not args.quiet and sys.stderr.isatty()
+    execution = Execution(engine=args.engine, workers=args.workers, progress=shown_bar)
     folder = args.out or Path("evaluation") / args.experiment
     model = load(args)
-    results = evaluate(
-        args.experiment,
-        model,
-        dataset,
-        folder,
-        settings,
-        limit=args.limit,
-        shard=(shard[0], shard[1]),
-        cache=args.cache,
-        engine=args.engine,
-        workers=args.workers,
-        progress=not args.quiet and sys.stderr.isatty(),
-    )
+    results = evaluate(args.experiment, model, dataset, folder, settings, part, execution)
     compared = f", reference LIME-{settings.reference}" if args.experiment == "agreement" else ""
     say(
-        f"{args.experiment}: {measured.summary}\n{results.model} on {results.data}; "
+        f"{args.experiment}: {EXPERIMENTS[args.experiment].summary}\n{results.model} on {results.data}; "
         f"{results.items} of {results.wanted} items, fill {settings.fill}{compared}\n"
     )
     say(to_text(results))
@@ -104,10 +90,9 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
     ):
         if name not in choices:
             raise unknown_name(kind, name, choices)
-    if args.data not in DATA and not Path(args.data).exists():
-        raise VidexplainError(
-            f"there is no data {args.data!r}: give a folder, a CSV file, or {' or '.join(DATA)}."
-        )
+    from videxplain.evaluation.datasets import check_data
+
+    check_data(args.data)
     options = {
         name: value
         for name in EvaluationSettings.options()

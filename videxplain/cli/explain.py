@@ -17,9 +17,8 @@ from videxplain.cli.arguments import (
 )
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
+from videxplain.files import IMAGE_SUFFIXES
 from videxplain.terminal import say, shown
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from videxplain.clip import Clip
+from videxplain.clip import Clip, open_image
 from videxplain.errors import VidexplainError
+from videxplain.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_state
+from videxplain.registry import Registry
 from videxplain.synthetic import moving_objects
 
 GENERATED = "generated"
-PHOTOGRAPHS = "photographs"
 _PHOTOGRAPHS = {
     "skimage": (
         "data/astronaut.png",
@@ -47,8 +47,6 @@ _PHOTOGRAPHS = {
 }
 """Every photograph in the wheels of packages that this one needs, or that evaluation needs: also those that no class
 of ImageNet fits, through a microscope or a telescope or of a surface. Of the stereo pair of a motorcycle, one."""
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif", ".flv"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,22 +136,17 @@ class Files:
     @property
     def digest(self) -> str:
         """Of each file's path, size and time of change, of its label, and of its mask likewise."""
-        found = hashlib.sha256()
-        if self.root == Path(PHOTOGRAPHS):  # wherever they are installed
-            names = [(entry.path.name, entry.path.stat().st_size) for entry in self.entries]
-            return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        digest = hashlib.sha256()
         for entry in self.entries:
-            files = [_stated(path) for path in (entry.path, entry.mask) if path is not None]
-            found.update(json.dumps([files, entry.label]).encode())
-        return found.hexdigest()
+            files = [file_state(path) for path in (entry.path, entry.mask) if path is not None]
+            digest.update(json.dumps([files, entry.label]).encode())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def name(self, index: int) -> str:
         path = self.entries[index].path
-        if self.root == Path(PHOTOGRAPHS):
-            return path.stem
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def load(self, index: int, *, clip_length: int, stride: int = 1) -> Sample:
@@ -162,13 +155,42 @@ class Files:
         return Sample(clip, entry.label, None if entry.mask is None else _read_mask(entry.mask, clip))
 
 
-def _stated(path: Path) -> list[str | int]:
-    place = os.path.abspath(path)
-    try:
-        status = os.stat(place)
-    except OSError:
-        return [place]
-    return [place, status.st_size, status.st_mtime_ns]
+@dataclass(frozen=True)
+class Photographs(Files):
+    """Those that packages bring along: the same wherever they are installed."""
+
+    @property
+    def digest(self) -> str:
+        names = [(entry.path.name, entry.path.stat().st_size) for entry in self.entries]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+    def name(self, index: int) -> str:
+        return self.entries[index].path.stem
+
+
+DATASETS: Registry[Callable[..., Dataset]] = Registry("data set", plugins="videxplain.datasets")
+"""Data sets that have names: functions without arguments. Installed packages add theirs by entry points."""
+DATASETS.register(GENERATED)(GeneratedClips)
+
+
+@DATASETS.register("photographs")
+def photographs() -> Photographs:
+    """The photographs that scikit-image, scikit-learn and matplotlib ship."""
+    entries = []
+    for package, names in _PHOTOGRAPHS.items():
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            paths = (Path(spec.origin).parent / name for name in names)
+            entries += [Entry(path) for path in paths if path.exists()]
+    return Photographs(Path("photographs"), tuple(entries))
+
+
+def check_data(source: str) -> None:
+    """Raises, before anything heavy is imported, where `open_dataset` would find nothing."""
+    if not Path(source).exists() and source not in DATASETS:
+        raise VidexplainError(
+            f"there is no data {source!r}: give a folder, a CSV file, or {' or '.join(DATASETS)}."
+        )
 
 
 def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
@@ -176,22 +198,24 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
 
     Parameters
     ----------
-    source : "generated"; "photographs", those that scikit-image, scikit-learn and matplotlib ship; a folder, with
-        one subfolder per class (named after it, as in Kinetics-400's validation set; or, as in ImageNet's, in
-        the order of the classes) or files directly in it; or a CSV file with the columns path, label and, where
-        there are masks, mask. Paths in it are relative to the file.
-    count, first : number and first seed of generated clips.
+    source
+        A name from `DATASETS`; a folder, with one subfolder per class (named after it, as in Kinetics-400's validation
+        set; or, as in ImageNet's, in the order of the classes) or files directly in it; or a CSV file with the columns
+        path, label and, where there are masks, mask. Paths in it are relative to the file.
+    count, first
+        Number and first seed of "generated" clips.
 
     Raises
     ------
-    VidexplainError : no such thing, or nothing in it.
+    VidexplainError
+        If there is no such thing, or nothing in it.
     """
     if source == GENERATED:
         if count < 1:
             raise VidexplainError(f"{count} generated clips cannot be evaluated on; ask for 1 at least.")
         return GeneratedClips(count, first)
-    if source == PHOTOGRAPHS:
-        return Files(Path(PHOTOGRAPHS), tuple(_photographs()))
+    if source in DATASETS:
+        return DATASETS[source]()
     path = Path(source)
     if path.is_dir():
         entries = _scan(path)
@@ -204,16 +228,6 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
     if not entries:
         raise VidexplainError(f"{source!r} holds no images and no videos.")
     return Files(path if path.is_dir() else path.parent, tuple(entries))
-
-
-def _photographs() -> list[Entry]:
-    entries = []
-    for package, names in _PHOTOGRAPHS.items():
-        spec = find_spec(package)
-        if spec is not None and spec.origin is not None:
-            paths = (Path(spec.origin).parent / name for name in names)
-            entries += [Entry(path) for path in paths if path.exists()]
-    return entries
 
 
 def _scan(folder: Path) -> list[Entry]:
@@ -273,9 +287,9 @@ def _read(path: Path, clip_length: int, stride: int) -> Clip:
 
 def _read_mask(path: Path, clip: Clip) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             mask = np.asarray(image.convert("L")) > 127
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise VidexplainError(f"the mask {str(path)!r} cannot be read: {error}") from error
     if mask.shape != clip.size:
         raise VidexplainError(

@@ -1,29 +1,21 @@
-"""The experiments: what each measures on one item, as rows of a table."""
+"""The experiments: what each measures on one item, as rows of a table.
+
+What takes long to import is imported when an experiment runs, so that names and summaries are there at once.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import nn
-
-from videxplain.attribution.methods import METHODS, RegionMethod
 from videxplain.errors import VidexplainError
-from videxplain.evaluation.item import Item
-from videxplain.evaluation.measures import (
-    agreement,
-    area_under_curve,
-    best_first,
-    localization,
-    rank_correlation,
-    removed_until_change,
-)
-from videxplain.models import Classifier
 from videxplain.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from videxplain.evaluation.item import Item
 
 Row = dict[str, Any]
 
@@ -79,6 +71,8 @@ def _each(item: Item) -> Iterator[tuple[str, np.ndarray, float]]:
 
 
 def _removal(item: Item) -> Iterator[Row]:
+    from videxplain.evaluation.measures import best_first, removed_until_change
+
     clip = item.masked()
     for method, scores, seconds in _each(item):
         order = best_first(scores)
@@ -100,6 +94,8 @@ EXPERIMENTS.register("removal")(
 
 
 def _agreement(item: Item) -> Iterator[Row]:
+    from videxplain.evaluation.measures import agreement
+
     reference = item.reference()
     for method, scores, seconds in _each(item):
         yield {"method": method, **agreement(scores, reference), "seconds": seconds}
@@ -119,6 +115,8 @@ EXPERIMENTS.register("agreement")(
 
 
 def _localization(item: Item) -> Iterator[Row]:
+    from videxplain.evaluation.measures import localization
+
     assert item.mask is not None
     for method, scores, seconds in _each(item):
         yield {"method": method, **localization(item.labels, scores, item.mask), "seconds": seconds}
@@ -140,6 +138,8 @@ EXPERIMENTS.register("localization")(
 
 
 def _curves(item: Item) -> Iterator[Row]:
+    from videxplain.evaluation.measures import area_under_curve, best_first
+
     clip = item.masked()
     for method, scores, seconds in _each(item):
         order = best_first(scores)
@@ -166,6 +166,8 @@ EXPERIMENTS.register("curves")(
 
 def _timing(item: Item) -> Iterator[Row]:
     """Medians of three runs each, one after the other in turn, after one that does not count."""
+    from statistics import median
+
     rows = [row for row in item.settings.rows if row != "random"]
     taken: dict[str, list[float]] = {}
     for repeat in range(4):
@@ -178,7 +180,7 @@ def _timing(item: Item) -> Iterator[Row]:
             if repeat:
                 taken.setdefault(row, []).append(seconds)
     for row, times in taken.items():
-        scoring = float(np.median(times))
+        scoring = median(times)
         yield {
             "method": row,
             "scoring": scoring,
@@ -199,37 +201,14 @@ EXPERIMENTS.register("timing")(
 )
 
 
-def randomized(model: Classifier, seed: int = 0) -> Iterator[tuple[str, Classifier]]:
-    """Copies of a model whose last 1, 2, ... layers have random weights (Adebayo et al. 2018, cascading).
-
-    Each tensor of weights is drawn anew from a normal distribution of its own mean and deviation, so that
-    activations keep their size. Yields the name of the layer last made random, and the copy, which the next step
-    goes on to change.
-    """
-    copied = copy.copy(model)
-    copied.net = copy.deepcopy(model.net)
-    generator = torch.Generator().manual_seed(seed)
-    layers = [
-        (name, module)
-        for name, module in copied.net.named_modules()
-        if any(p.ndim > 1 for p in module.parameters(recurse=False))
-    ]
-    for name, module in reversed(layers):
-        _redraw(module, generator)
-        yield name, copied
-
-
-@torch.no_grad()
-def _redraw(module: nn.Module, generator: torch.Generator) -> None:
-    for parameter in module.parameters(recurse=False):
-        values = parameter.detach().cpu().float()
-        spread = values.std() if values.numel() > 1 else torch.tensor(1.0)
-        drawn = torch.randn(parameter.shape, generator=generator) * spread + values.mean()
-        parameter.copy_(drawn.to(parameter))
-
-
 def _sanity(item: Item) -> Iterator[Row]:
     """Scores per voxel are compared: sums would agree for the supervoxels' sizes alone."""
+    import numpy as np
+
+    from videxplain.attribution.methods import METHODS, RegionMethod
+    from videxplain.evaluation.measures import rank_correlation
+    from videxplain.evaluation.randomized import randomized
+
     size = np.bincount(item.labels.ravel())
     before = {
         method: (scores, seconds)

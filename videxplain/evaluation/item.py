@@ -94,7 +94,7 @@ class Item:
             raise VidexplainError(f"{name}: the network answers with NaN or infinite values.")
         self.target = int(probabilities.argmax())
         self.probability = float(probabilities[self.target])
-        known = class_index(sample.label, model.labels)
+        known = class_index(sample.label, model.class_names)
         self.correct = None if known is None else known == self.target
         self.notes: dict[str, str] = {}
         self._pools: dict[int, tuple[torch.Tensor, torch.Tensor, float]] = {}

@@ -18,7 +18,7 @@ from videxplain.evaluation.item import Item, ReferenceCache
 from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.store import Store
 from videxplain.models import Classifier
-from videxplain.settings import ENGINES
+from videxplain.settings import Execution, Run, as_settings
 from videxplain.terminal import shown
 
 _COMMON = ("seconds", "probability", "correct")
@@ -113,44 +113,41 @@ def evaluate(
     dataset: Dataset,
     folder: Path,
     settings: EvaluationSettings | None = None,
-    *,
-    limit: int | None = None,
-    shard: tuple[int, int] = (1, 1),
-    cache: Path | None = None,
-    engine: str = "local",
-    workers: int = 2,
-    progress: bool = False,
+    run: Run | None = None,
+    execution: Execution | None = None,
 ) -> Results:
     """Run an experiment; what an earlier run of the same settings has done in `folder` is not done again.
 
     Parameters
     ----------
-    experiment : a name from `EXPERIMENTS`.
-    folder : for the results; killed at any moment, the same call goes on where it stopped.
-    limit : only the first so many items.
-    shard : (i, n): only every n-th item, from the i-th (from 1); several machines can share a folder.
-    cache : folder of LIME references; inside `folder` when None.
-    engine, workers : "local", or "ray" with that many actors.
-    progress : show a bar.
+    experiment
+        A name from `EXPERIMENTS`.
+    folder
+        For the results; killed at any moment, the same call goes on where it stopped.
+    settings
+        How items are explained.
+    run
+        Which items are taken.
+    execution
+        Where items are evaluated; of a cluster all machines have to share `folder`.
 
     Returns
     -------
-    Results : of all items within `limit` that are done, whichever shard did them.
+    Results
+        Of all items within the run's limit that are done, whichever shard did them.
     """
-    if engine not in ENGINES:
-        raise VidexplainError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")
-    part, parts = shard
-    if not 1 <= part <= parts:
-        raise VidexplainError(f"there is no shard {part} of {parts}; count from 1.")
-    settings = settings or EvaluationSettings()
-    worker = Worker(experiment, model, dataset, settings, folder, cache or folder / "references")
-    indices = range(min(len(dataset), limit) if limit else len(dataset))
-    todo = [index for index in indices[part - 1 :: parts] if not worker.store.has(index)]
-    bar = tqdm(total=len(indices[part - 1 :: parts]), unit="item", desc=experiment, disable=not progress)
+    settings = as_settings(settings, EvaluationSettings, "settings")
+    run, execution = as_settings(run, Run, "run"), as_settings(execution, Execution, "execution")
+    worker = Worker(experiment, model, dataset, settings, folder, run.cache or folder / "references")
+    indices = range(min(len(dataset), run.limit) if run.limit else len(dataset))
+    part, parts = run.shard
+    shard = indices[part - 1 :: parts]
+    todo = [index for index in shard if not worker.store.has(index)]
+    bar = tqdm(total=len(shard), unit="item", desc=experiment, disable=not execution.progress)
     bar.update(bar.total - len(todo))
-    if engine == "ray":  # into a folder that all machines share
+    if execution.engine == "ray":  # into a folder that all machines share
         gpu = model.device.type == "cuda"
-        done = by_actors(Worker.work, worker, todo, workers=workers, gpu=gpu)
+        done = by_actors(Worker.work, worker, todo, workers=execution.workers, gpu=gpu)
     else:
         done = (worker.work(index) for index in todo)
     with bar:

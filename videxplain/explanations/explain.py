@@ -204,9 +204,9 @@ def decided(model: Classifier, decision: Decision, b: int) -> dict[str, Any]:
     ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return {
         "target": target,
-        "target_name": model.labels[target],
+        "target_name": model.class_names[target],
         "probability": float(decision.probability[b]),
-        "predictions": [(model.labels[i], p) for i, p in ranked],
+        "predictions": [(model.class_names[i], p) for i, p in ranked],
     }
 
 

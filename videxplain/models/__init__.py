@@ -2,9 +2,10 @@
 
 from videxplain.models.c3d import C3D
 from videxplain.models.classifier import Classifier, evaluating
-from videxplain.models.grids import CamCandidate, TokenGrid, cam_candidates, first_tensor
+from videxplain.models.grids import CamCandidate, cam_candidates, first_tensor
 from videxplain.models.hugging_face import from_hugging_face
-from videxplain.models.zoo import DEFAULT_MODEL, MODELS, ModelInfo, load_model
+from videxplain.models.zoo import MODELS, ModelInfo, load_model
+from videxplain.settings import DEFAULT_MODEL, NetworkSettings, TokenGrid
 
 __all__ = [
     "C3D",
@@ -13,6 +14,7 @@ __all__ = [
     "CamCandidate",
     "Classifier",
     "ModelInfo",
+    "NetworkSettings",
     "TokenGrid",
     "cam_candidates",
     "evaluating",

@@ -9,39 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError
+from videxplain.settings import TokenGrid
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
-
-
-@dataclass(frozen=True)
-class TokenGrid:
-    """Grid behind a list of tokens.
-
-    Attributes
-    ----------
-    frames, height, width : its extent; 1 frame for image models.
-    order : "thw" when the frame changes slowest, "hwt" when it changes fastest (TimeSformer).
-    """
-
-    frames: int
-    height: int
-    width: int
-    order: str = "thw"
-
-    @classmethod
-    def of(cls, value: TokenGrid | tuple[int, int, int] | None) -> TokenGrid | None:
-        return value if value is None or isinstance(value, TokenGrid) else cls(*value)
-
-    @property
-    def count(self) -> int:
-        return self.frames * self.height * self.width
 
 
 @dataclass(frozen=True)
@@ -226,7 +203,7 @@ def _token_grid(
     if len(shape) != 3 or shape[0] != _batch(classifier) or shape[1] < 4:
         return None
     height, width = classifier.size
-    order = (
+    order: Literal["thw", "hwt"] = (
         "hwt" if any("timesformer" in type(m).__name__.lower() for m in classifier.net.modules()) else "thw"
     )
     if order == "hwt":

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from videxplain.errors import VidexplainError
-from videxplain.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from videxplain.models.classifier import Classifier
+from videxplain.settings import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from videxplain.options import NetworkOptions
 
 
 def is_hugging_face(net: nn.Module) -> bool:
@@ -17,20 +23,23 @@ def is_hugging_face(net: nn.Module) -> bool:
     return hasattr(config, "id2label") and hasattr(config, "num_frames")
 
 
-def from_hugging_face(net: Any, processor: Any = None, **settings: Any) -> Classifier:
+def from_hugging_face(net: Any, processor: Any = None, **options: Unpack[NetworkOptions]) -> Classifier:
     """Classifier around a `transformers` video classifier.
 
     Parameters
     ----------
-    net : for example `VideoMAEForVideoClassification`.
-    processor : its image processor, whose mean and standard deviation are taken; ImageNet's when None.
-    settings : passed on to `Classifier`, before what the config says.
+    net
+        For example `VideoMAEForVideoClassification`.
+    processor
+        Its image processor, whose mean and standard deviation are taken; ImageNet's when None.
+    options
+        Fields of `NetworkSettings`, which go before what the config says.
     """
     config = net.config
     size = config.image_size
     height, width = (size, size) if isinstance(size, int) else tuple(size)
-    given: dict[str, Any] = {
-        "labels": [config.id2label[index] for index in sorted(config.id2label)],
+    configured: NetworkOptions = {
+        "class_names": [config.id2label[index] for index in sorted(config.id2label)],
         "clip_length": config.num_frames,
         "size": (height, width),
         "mean": getattr(processor, "image_mean", None) or IMAGENET_MEAN,
@@ -38,7 +47,7 @@ def from_hugging_face(net: Any, processor: Any = None, **settings: Any) -> Class
         "layout": "BTCHW",
         "name": config.model_type,
     }
-    return Classifier(net, **(given | settings))
+    return Classifier(net, **(configured | options))
 
 
 def load_folder(folder: str | os.PathLike[str]) -> Classifier:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError
+from videxplain.settings import LAYOUTS, Layout
 
-LAYOUTS = ("BCTHW", "BTCHW", "BCHW")
 CLIP_LENGTH = 16
 """Frames of a clip where nothing else is said."""
 VIDEO_SIZES, IMAGE_SIZES = (112, 224, 64, 128, 160, 256, 32), (224, 112, 256, 299, 384, 128, 96, 64, 32, 28)
@@ -21,7 +21,7 @@ _LENGTHS = (CLIP_LENGTH, 8, 32, 64, 4)
 class InputForm:
     """A layout, frames in a clip, and (height, width)."""
 
-    layout: str
+    layout: Layout
     clip_length: int
     size: tuple[int, int]
 
@@ -29,6 +29,15 @@ class InputForm:
         """An input of zeros."""
         frames = {"BCTHW": (3, self.clip_length), "BTCHW": (self.clip_length, 3), "BCHW": (3,)}[self.layout]
         return like.new_zeros(1, *frames, *self.size)
+
+    def arranged(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T, h, w) in the order of axes that the network takes; images are its frames one after the other."""
+        if self.layout == "BTCHW":
+            return x.transpose(1, 2)
+        if self.layout == "BCHW":
+            # a lone frame is taken out as it lies: flatten would hide from the convolutions that channels come last
+            return x.squeeze(2) if x.shape[2] == 1 else x.transpose(1, 2).flatten(0, 1)
+        return x
 
     def __str__(self) -> str:
         height, width = self.size
@@ -40,7 +49,7 @@ class InputForm:
 def find_input_form(
     net: nn.Module,
     answers: Callable[[torch.Tensor], object],
-    layout: str | None,
+    layout: Layout | None,
     clip_length: int | None,
     size: tuple[int, int] | None,
 ) -> InputForm:
@@ -75,11 +84,11 @@ def _sees_pictures(net: nn.Module) -> bool:
 
 
 def _forms(
-    net: nn.Module, layout: str | None, clip_length: int | None, size: tuple[int, int] | None
+    net: nn.Module, layout: Layout | None, clip_length: int | None, size: tuple[int, int] | None
 ) -> Iterator[InputForm]:
     """What may be, in the order of how usual it is for a network with these layers."""
     images_first = _sees_pictures(net) and (clip_length or 1) == 1
-    layouts = ("BCHW", "BCTHW", "BTCHW") if images_first else LAYOUTS
+    layouts: tuple[Layout, ...] = ("BCHW", "BCTHW", "BTCHW") if images_first else LAYOUTS
     for own in layouts if layout is None else (layout,):
         image = own == "BCHW"
         if image and (clip_length or 1) > 1 and layout is None:

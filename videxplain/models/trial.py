@@ -150,7 +150,7 @@ def _refuse_frames(model: Classifier, clip: torch.Tensor, logits: torch.Tensor) 
             return
     raise VidexplainError(
         f"{model.name!r} has an output for each of its {clip.shape[2]} frames, not for classes; wrap it in a module "
-        "that returns (batch, classes), or give class names (labels) if they are classes all the same."
+        "that returns (batch, classes), or give class_names if they are classes all the same."
     )
 
 

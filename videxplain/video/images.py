@@ -15,12 +15,12 @@ from PIL import Image, ImageSequence
 
 from videxplain.clip import open_image, read_image, upright_rgb
 from videxplain.errors import VidexplainError
+from videxplain.files import IMAGE_SUFFIXES
 from videxplain.video.frames import fitted, letterboxed
 
 if TYPE_CHECKING:
     from videxplain.video.clock import DecodeReport
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _NUMBER = re.compile(r"%0?\d*d")
 
 
@@ -38,12 +38,12 @@ def find_images(path: str) -> list[Path] | None:
     if os.path.isdir(path):
         # hidden ones are none of the frames, but what some archivers put beside each
         visible = (p for p in Path(path).iterdir() if not p.name.startswith("."))
-        images = [p for p in visible if p.suffix.lower() in SUFFIXES and p.is_file()]
+        images = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         if not images:
             raise VidexplainError(f"the folder {path!r} holds no images.")
         return sorted(images, key=lambda p: natural_key(p.name))
     name = os.path.basename(path)
-    if os.path.isfile(path) and Path(path).suffix.lower() in SUFFIXES:
+    if os.path.isfile(path) and Path(path).suffix.lower() in IMAGE_SUFFIXES:
         return [Path(path)] if frames_in(path) == 1 else None
     if os.path.exists(path) or not _NUMBER.search(name):
         return None

@@ -1,0 +1,80 @@
+"""What is asked of a network, and how clips are cut into supervoxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from videxplain.settings.base import Settings, option
+
+Fill: TypeAlias = Literal["mean", "grey", "black", "blur", "noise"]
+"""What takes a hidden supervoxel's place; see `MaskedClip`."""
+Score: TypeAlias = Literal["probability", "log-odds", "tempered", "logit"]
+"""Which number of a class is explained; see `videxplain.passes.masked_clip.target_score`."""
+Target: TypeAlias = int | str | Sequence[int | str | None] | None
+"""The class to explain: index, name, rank such as "#2", None for the predicted one; or one of those for each clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Settings):
+    """What is asked of a network.
+
+    Attributes
+    ----------
+    target
+        The class: its index, its name, or its rank ("#2" is the second prediction); by default the predicted class.
+        For several clips one for all, or a list of one each.
+    score
+        Which number of that class is explained: its "probability", its "log-odds", the "tempered" probability between
+        them or its "logit" (`videxplain.passes.masked_clip.target_score` defines them). By default the first that the
+        method lists.
+    """
+
+    kind: ClassVar[str] = "question"
+    target: Target = option(None, short=False)
+    score: Score | None = option(
+        None, "what of the class is explained: probability, log-odds, tempered or logit"
+    )
+
+
+def as_question(target: Target | Question) -> Question:
+    """A question about a class, or the question itself."""
+    return target if isinstance(target, Question) else Question(target=target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation(Settings):
+    """How a clip is cut into supervoxels.
+
+    Attributes
+    ----------
+    name
+        "slic", "quickshift" (for images, as in the paper), "grid", or one that is registered elsewhere. "auto" is slic
+        for clips and quickshift for images.
+    n_segments
+        About how many; quickshift finds its own number.
+    compactness
+        SLIC's weight of shape against colour.
+    scale
+        Cut frames on a grid so many times as fine as the network's input along both axes, as far as the frames' own
+        resolution goes: outlines follow the picture more closely. For methods that score voxels.
+    source
+        What is cut: the "image" (the paper), the "gradient" of the target as grey levels, or "both", half and half.
+        The last two are the idea of SWAG (Hartley et al., WACV 2021), whose `reduction` is "mean"; they cost one
+        forward and backward pass more.
+    """
+
+    kind: ClassVar[str] = "segmentation"
+    name: str = option("auto", "slic (auto for clips), quickshift (auto for images) or grid", short=False)
+    n_segments: int = option(200, "about how many supervoxels", least=1, flag="segments")
+    compactness: float = option(10.0, "shape against colour in SLIC", above=0)
+    scale: int = option(
+        1,
+        "supervoxels on a grid N times as fine as the network's input, where frames are",
+        least=1,
+        flag="segment-scale",
+    )
+    source: Literal["image", "gradient", "both"] = option(
+        "image", "what is cut into supervoxels: image, gradient or both", flag="segments-from"
+    )

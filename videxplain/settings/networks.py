@@ -1,0 +1,118 @@
+"""How a network is used."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from videxplain.errors import VidexplainError
+from videxplain.settings.base import Settings, is_of, option
+
+DEFAULT_MODEL = "c3d-motion"
+"""The bundled network, which is taken where none is named."""
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+Layout: TypeAlias = Literal["BCTHW", "BTCHW", "BCHW"]
+"""Order of the axes that a network takes; "BCHW" is that of networks for images."""
+LAYOUTS: tuple[Layout, ...] = typing.get_args(Layout)
+Framing: TypeAlias = Literal["crop", "resize", "letterbox"]
+"""How a frame becomes the network's input; see `videxplain.clip.Geometry.fit`."""
+FRAMINGS: tuple[Framing, ...] = typing.get_args(Framing)
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = typing.get_args(Precision)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Grid behind a list of tokens.
+
+    Attributes
+    ----------
+    frames, height, width
+        Its extent; 1 frame for image models.
+    order
+        "thw" when the frame changes slowest, "hwt" when it changes fastest (TimeSformer).
+    """
+
+    frames: int
+    height: int
+    width: int
+    order: Literal["thw", "hwt"] = "thw"
+
+    @classmethod
+    def of(cls, value: TokenGrid | tuple[int, int, int] | None) -> TokenGrid | None:
+        """The grid of an extent (t, h, w)."""
+        return value if value is None or isinstance(value, TokenGrid) else cls(*value)
+
+    @property
+    def count(self) -> int:
+        """How many tokens it has."""
+        return self.frames * self.height * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(Settings):
+    """How a network is used by `videxplain.Classifier`; what is None is found by looking at it.
+
+    Attributes
+    ----------
+    class_names
+        "class 0", "class 1", ... by default.
+    layout
+        Order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models. What is None of this and
+        the next two is found by trying usual ones, clips first where there are 3-D convolutions.
+    clip_length
+        Frames per clip, 1 for image models.
+    size
+        Network input (height, width), pixels.
+    mean, std
+        Per channel, of RGB values in [0, 1].
+    framing
+        How a frame becomes the network input: "crop" (scale, centre crop), "resize" or "letterbox".
+    short_side
+        With "crop", length of the frame's short side before cropping; None just covers the input.
+    cam_layer
+        Dotted name of the layer for class activation maps.
+    token_grid
+        (t, h, w) or `TokenGrid`, for layers that put out tokens.
+    precision
+        "float32", or "bfloat16" for autocast to it: faster on GPUs and on CPUs with AVX-512-BF16 or AMX, and less
+        exact (docs/performance.md). Weights stay as they are.
+    name
+        Shown in listings and results; the name of the network's class by default.
+
+    Raises
+    ------
+    VidexplainError
+        If one of them cannot be.
+    """
+
+    kind: ClassVar[str] = "a network"
+    class_names: Sequence[str] | None = option(None, "names of the classes")
+    layout: Layout | None = option(None, "order of the axes of the network's input")
+    clip_length: int | None = option(None, "frames in a clip")
+    size: tuple[int, int] | None = option(None, "height and width of the network's input")
+    mean: Sequence[float] = option(IMAGENET_MEAN, "mean colour")
+    std: Sequence[float] = option(IMAGENET_STD, "standard deviation of colours")
+    framing: Framing = option("crop", "how a frame becomes the network's input: crop, resize or letterbox")
+    short_side: int | None = option(None, "length of a frame's short side before it is cropped", least=1)
+    cam_layer: str | None = option(None, "layer for the CAM methods (default: the last one with a grid)")
+    token_grid: TokenGrid | tuple[int, int, int] | None = option(None, "grid behind a layer of tokens")
+    precision: Precision = option("float32", "float32, or bfloat16: faster on GPUs and new CPUs, less exact")
+    name: str | None = option(None, "name in listings and results")
+
+    def __post_init__(self) -> None:
+        length, size = self.clip_length, self.size
+        if (is_of(length, int) and length < 1) or (  # type: ignore[operator]
+            isinstance(size, tuple | list) and not (is_of(size, tuple[int, int]) and min(size) >= 1)
+        ):
+            raise VidexplainError(f"a network input of {length} frames of {size} cannot be.")
+        super().__post_init__()
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise VidexplainError("mean and std need three values each, and std positive ones.")
+        # what is hashed of a network has one form
+        for name, kind in (("mean", float), ("std", float), ("size", int), ("class_names", str)):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(kind(value) for value in values))
