@@ -8,12 +8,13 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from videxplain._paint import dim, fade, light, over
 from videxplain.errors import unknown_name
-from videxplain.settings import STYLES
+from videxplain.settings import STYLES, Style
 
 if TYPE_CHECKING:
     from videxplain.clip import Geometry
@@ -48,8 +49,8 @@ Planes = Sequence[np.ndarray]  # Y (h, w), U and V (h / 2, w / 2) of a picture w
 
 
 def render_explanation(
-    explanation: Explanation, *, top_k: int = 5, style: str = "heat", legend: bool = True
-) -> np.ndarray:
+    explanation: Explanation, *, top_k: int = 5, style: Style = "heat", legend: bool = True
+) -> npt.NDArray[np.uint8]:
     """The source frames with the supervoxels of the highest scores lit.
 
     Parameters
@@ -135,7 +136,7 @@ class Painter:
         self._geometry = explanation.geometry
         top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
         largest = float(explanation.scores[top[0]]) if top else 1.0
-        finer = explanation.settings.get("scale", 1)
+        finer = explanation.scale
         crumb = _CRUMB * finer**2
         self._masks = [_without_crumbs(explanation.labels == k, crumb) for k in top]
         colours = [_COLOURS[round(255 * float(explanation.scores[k]) / largest)].round() for k in top]

@@ -10,10 +10,10 @@ from typing_extensions import assert_type
 import videxplain as vx
 from videxplain.annotate import Summary, annotate
 
-Frames = npt.NDArray[np.uint8]
 
-
-def explain_everything(net: torch.nn.Module, frames: Frames, x: torch.Tensor, path: str) -> None:
+def explain_everything(
+    net: torch.nn.Module, frames: npt.NDArray[np.uint8], x: torch.Tensor, path: str
+) -> None:
     model = vx.Classifier(net, clip_length=16, size=(112, 112), class_names=["yes", "no"])
     assert_type(model, vx.Classifier)
     assert_type(vx.load_model("c3d-motion", device="cpu"), vx.Classifier)
@@ -44,10 +44,10 @@ def explain_everything(net: torch.nn.Module, frames: Frames, x: torch.Tensor, pa
     assert_type(vx.Explanation.load("out"), vx.Explanation)
     assert_type(explanation.settings["score"], object)
     labels = vx.segment(frames, n_segments=200, compactness=10.0, exact=False)
-    assert_type(labels.shape, tuple[int, ...])
+    assert_type(labels, npt.NDArray[np.int32])
     scores = vx.pixel_scores(model, x, "smoothgrad", 3, samples=4, noise=0.1)
     assert_type(scores.dense, torch.Tensor | None)
-    query = vx.Query(model, x, torch.from_numpy(labels)[None], int(labels.max()) + 1, question)
+    query = vx.Query(model, x, torch.zeros(1, 16, 112, 112).int(), 1, question)
     assert_type(vx.Occlusion(fill="blur").score(query), torch.Tensor)
 
     with vx.open_video(path) as video:

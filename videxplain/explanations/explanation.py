@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import find_objects
 
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError, kind_of
 from videxplain.reading import check_format, fraction, read_arrays, read_json
+from videxplain.settings import Style
 
 FORMAT_VERSION = 1
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.npz"
@@ -79,26 +81,32 @@ class Explanation:
         (C, T, h, w) at the network's input size and (t', h', w') float32 voxel scores, where they were kept.
     """
 
-    labels: np.ndarray
-    scores: np.ndarray
+    labels: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
     target: int
     target_name: str
     probability: float
     predictions: list[tuple[str, float]]
     method: str
-    settings: dict[str, Any]
-    frames: np.ndarray
+    settings: dict[str, object]
+    frames: npt.NDArray[np.uint8]
     times: tuple[Fraction, ...]
     geometry: Geometry
     held: int = 0
-    dense: np.ndarray | None = None
-    cam: np.ndarray | None = None
+    dense: npt.NDArray[np.float32] | None = None
+    cam: npt.NDArray[np.float32] | None = None
+
+    @property
+    def scale(self) -> int:
+        """How many times as fine as the network's input the labels' grid is."""
+        scale = self.settings.get("scale", 1)
+        return scale if isinstance(scale, int) else 1
 
     @property
     def num_segments(self) -> int:
         return len(self.scores)
 
-    def top_ids(self, k: int = 5) -> np.ndarray:
+    def top_ids(self, k: int = 5) -> npt.NDArray[np.int64]:
         """Ids of the `k` highest scores, best first; ties go to the lower id. (min(k, K),) int64."""
         return np.argsort(-self.scores, kind="stable")[:k]
 
@@ -118,11 +126,11 @@ class Explanation:
             )
         return supervoxels
 
-    def voxel_scores(self) -> np.ndarray:
+    def voxel_scores(self) -> npt.NDArray[np.float32]:
         """Each voxel's supervoxel score, on the labels' grid: (T, h, w) float32."""
         return self.scores[self.labels]
 
-    def heatmap(self) -> np.ndarray:
+    def heatmap(self) -> npt.NDArray[np.float32]:
         """Voxel scores at the source's size, scaled so that the largest magnitude is 1: (T, H, W) float32.
 
         Pixels that the network does not see (outside a crop) are 0. Signed methods give values in [-1, 1].
@@ -131,21 +139,21 @@ class Explanation:
         lookup = np.append(self.scores / scale, 0.0).astype(np.float32)  # the last entry answers label -1
         return lookup[self.source_labels()]
 
-    def source_labels(self) -> np.ndarray:
+    def source_labels(self) -> npt.NDArray[np.int32]:
         """Labels at the source's size, -1 where the network does not see: (T, H, W) int32."""
         return self.geometry.restore(self.labels, fill=-1)
 
-    def render(self, **options: Any) -> np.ndarray:
+    def render(self, *, top_k: int = 5, style: Style = "heat", legend: bool = True) -> npt.NDArray[np.uint8]:
         """The source frames with the explanation drawn over them: (T, H, W, 3) uint8; see `videxplain.render`."""
         from videxplain.render import render_explanation
 
-        return render_explanation(self, **options)
+        return render_explanation(self, top_k=top_k, style=style, legend=legend)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes `arrays.npz` and `manifest.json` into `folder`, all or nothing; replaces an earlier one there."""
         folder = Path(folder)
         manifest = {
-            "format": "videxplain.explanations.explanation",
+            "format": "videxplain.explanation",
             "version": FORMAT_VERSION,
             "method": self.method,
             "settings": self.settings,
@@ -157,7 +165,7 @@ class Explanation:
             "times": [str(time) for time in self.times],
             "geometry": self.geometry.to_dict(),
         }
-        arrays = {"labels": self.labels, "scores": self.scores, "frames": self.frames}
+        arrays: dict[str, np.ndarray] = {"labels": self.labels, "scores": self.scores, "frames": self.frames}
         arrays |= {name: maps for name in ("dense", "cam") if (maps := getattr(self, name)) is not None}
         try:
             _replace_folder(folder, json.dumps(manifest, indent=1), arrays)
@@ -177,7 +185,7 @@ class Explanation:
         folder = Path(folder)
         try:
             manifest = read_json(folder / _MANIFEST)
-            check_format(manifest, "videxplain.explanations.explanation", FORMAT_VERSION)
+            check_format(manifest, "videxplain.explanation", FORMAT_VERSION)
             geometry = Geometry.from_dict(manifest["geometry"])
             times = tuple(fraction(time) for time in manifest["times"])
             arrays = read_arrays(
@@ -206,19 +214,19 @@ class Explanation:
         except (OSError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
             raise VidexplainError(f"{folder} holds no explanation that can be read: {error}") from error
 
-    def sheet(self, **options: Any) -> np.ndarray:
+    def sheet(self, *, top_k: int = 5, style: Style = "heat", legend: bool = True) -> npt.NDArray[np.uint8]:
         """One picture of the explanation: an image itself, or up to eight frames of a clip, in rows of four.
 
         Parameters
         ----------
-        **options
-            Those of `render`.
+        top_k, style, legend
+            As for `render`.
 
         Returns
         -------
         (H, W, 3) uint8
         """
-        frames = self.render(**options)
+        frames = self.render(top_k=top_k, style=style, legend=legend)
         real = len(frames) - self.held
         chosen = frames[np.linspace(0, real - 1, min(8, real)).round().astype(int)]
         columns = min(4, len(chosen))

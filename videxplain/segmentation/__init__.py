@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from videxplain.errors import VidexplainError
 from videxplain.registry import Registry
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SEGMENTATIONS", "as_segmentation", "check_segmentation", "grid_for", "segment", "to_segment"]
 
 Spacing: TypeAlias = tuple[float, float, float]
+Labels: TypeAlias = npt.NDArray[np.int32]
 Cut: TypeAlias = Callable[..., np.ndarray]
 SEGMENTATIONS: Registry[Cut] = Registry("segmentation", plugins="videxplain.segmentations")
 """Functions from frames (T, H, W, 3) uint8 to labels (T, H, W), integers 0..K-1 without holes.
@@ -78,7 +80,7 @@ def used_options(settings: Segmentation) -> dict[str, Any]:
 
 
 def segment(
-    frames: np.ndarray,
+    frames: npt.NDArray[np.uint8],
     segmentation: str | Segmentation = "slic",
     *,
     n_segments: int | None = None,
@@ -86,7 +88,7 @@ def segment(
     spacing: Spacing = (1.0, 1.0, 1.0),
     exact: bool = False,
     device: torch.device | str | None = None,
-) -> np.ndarray:
+) -> Labels:
     """Cuts a clip into supervoxels, an image into superpixels.
 
     Parameters
@@ -143,7 +145,7 @@ def segment(
 
 def _cut(
     frames: np.ndarray, settings: Segmentation, spacing: Spacing, device: torch.device | str | None
-) -> np.ndarray:
+) -> Labels:
     """Labels by the registered function, checked."""
     name, taken = settings.name, _takes(settings.name)
     options: dict[str, Any] = {
