@@ -115,10 +115,11 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from conftest import LENGTH, SIZE, Blobs, Quadrants
-from videxplain.evaluation.item import Settings
+from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.runner import evaluate
 from videxplain.evaluation.summary import to_csv
 from videxplain.models import Classifier
+from videxplain.settings import Execution
 
 @dataclass(frozen=True)
 class Deadly(Blobs):
@@ -133,10 +134,11 @@ class Deadly(Blobs):
 torch.set_num_threads(1)
 folder = Path({folder!r})
 model = Classifier(Quadrants(), clip_length=LENGTH, size=SIZE, name="quadrants")
-settings = Settings(rows=("random", "lime-50"), segments=(30,), segmentation="grid", reference=100)
+settings = EvaluationSettings(rows=("random", "lime-50"), segments=(30,), segmentation="grid", reference=100)
 for engine in ("local", "ray"):
     data = Blobs(12, damaged=(7,)) if engine == "local" else Deadly(12, (7,), str(folder / "died"))
-    results = evaluate("agreement", model, data, folder / engine, settings, engine=engine, workers=2)
+    execution = Execution(engine=engine, workers=2)
+    results = evaluate("agreement", model, data, folder / engine, settings, execution=execution)
     assert results.items == 11 and len(results.skipped) == 1
     (folder / (engine + ".csv")).write_text(to_csv(results))
 """

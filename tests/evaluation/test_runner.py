@@ -344,7 +344,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import LENGTH, SIZE, Blobs, Quadrants
 import torch
-from videxplain.evaluation.item import Settings
+from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.randomized import randomized
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import evaluate
