@@ -76,6 +76,10 @@ class Registry(Generic[Item]):
             raise unknown_name(self.kind, name, self._items)
         return self._items[name]
 
+    def registered(self) -> list[str]:
+        """The names that are here so far, without what installed packages would add."""
+        return list(self._items)
+
     def __contains__(self, name: object) -> bool:
         if name not in self._items:
             self._load_plugins()

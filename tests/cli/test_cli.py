@@ -138,7 +138,7 @@ def test_a_gpu_without_memory_gets_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["explain"], ["explain", "x.png", "-o", "y.png", "--top-k", "0"], ["fly"]]
+    "arguments", [[], ["explain"], ["explain", "x.png", "-o", "y.png", "--stride", "0"], ["fly"]]
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

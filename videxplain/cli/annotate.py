@@ -39,12 +39,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_model(command)
     add_explanation(command)
     add_picture(command)
-    command.add_argument(
-        "--no-timeline",
-        dest="timeline",
-        action="store_false",
-        help="leave out the strip of the classes so far",
-    )
     add_settings(command, Windows, VideoSource, Execution)
     command.add_argument(
         "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import Field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from videxplain.settings import (
     DEFAULT_MODEL,
     DEVICES,
     PRECISIONS,
-    STYLES,
+    Picture,
     Question,
     Segmentation,
     Settings,
@@ -54,11 +55,13 @@ def add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(group: Any, *classes: type[Settings]) -> None:
-    """A flag for each field that has one; fields of one name share theirs. What is not given is None."""
+def add_settings(group: Any, *classes: type[Settings], left_out: Sequence[str] = ()) -> None:
+    """A flag for each field that has one; fields of one name share theirs. What is not stated is None."""
     by_name: dict[str, list[tuple[type[Settings], Field[Any]]]] = {}
     for cls in classes:
         for field in fields(cls):
+            if field.name in left_out:
+                continue
             if field.metadata.get("short", True) and field.metadata.get("flag") != "":
                 by_name.setdefault(field.name, []).append((cls, field))
     for name, having in by_name.items():
@@ -122,28 +125,14 @@ def add_explanation(command: argparse.ArgumentParser) -> None:
 _AUTO = "by default slic for clips and quickshift for images"
 
 
-def add_picture(command: argparse.ArgumentParser) -> None:
+def add_picture(command: argparse.ArgumentParser, *left_out: str) -> None:
+    """How to draw, but for the fields that are left out; two styles have flags of their own."""
     group = command.add_argument_group("picture")
-    group.add_argument(
-        "--top-k", type=positive, default=5, help="how many supervoxels to light (default: %(default)s)"
-    )
-    style = group.add_mutually_exclusive_group()
-    style.add_argument(
-        "--heatmap",
-        dest="style",
-        action="store_const",
-        const="heat",
-        help="colour supervoxels by score (default)",
-    )
-    style.add_argument("--style", choices=STYLES, help="how to draw")
-    style.add_argument(
-        "--outline",
-        dest="style",
-        action="store_const",
-        const="outline",
-        help="outline the top supervoxels only",
-    )
-    group.set_defaults(style="heat")
+    add_settings(group, Picture, left_out=left_out)
+    for flag, style in (("--heatmap", "heat"), ("--outline", "outline")):
+        group.add_argument(
+            flag, dest="style", action="store_const", const=style, help=f"short for --style {style}"
+        )
 
 
 def check_files(args: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from videxplain.cli.arguments import (
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.files import IMAGE_SUFFIXES
+from videxplain.settings import Picture, short_form
 from videxplain.terminal import say, shown
 
 
@@ -42,7 +43,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_model(command)
     add_explanation(command)
-    add_picture(command)
+    add_picture(command, "timeline")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     single = args.input.suffix.lower() in IMAGE_SUFFIXES
     cut_by = "quickshift" if single and not args.scale else "slic"
     method, question, segmentation = explanation_settings(args, cut_by)
+    (picture,) = short_form({"style": args.style, "top_k": args.top_k}, Picture())
     from videxplain.video import check_source
 
     if args.output.suffix.lower() != ".png":
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     clip = _read_clip(args, model)
     explanation = explain(model, clip, method, question, segmentation=segmentation)
     with whole_file(args.output) as scratch:
-        Image.fromarray(explanation.sheet(top_k=args.top_k, style=args.style)).save(scratch, "PNG")
+        Image.fromarray(explanation.sheet(top_k=picture.top_k, style=picture.style)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
     say(
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     )
     if explanation.held:
         say(f"the clip is short: its last frame was held {explanation.held} times")
-    for region in explanation.top(args.top_k):
+    for region in explanation.top(picture.top_k):
         t, y, x = region.centre
         say(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
     if explanation.method in CAVEATS:

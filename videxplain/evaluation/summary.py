@@ -18,7 +18,7 @@ HEAD_UNCHANGED, ALL_UNCHANGED = 0.9, 0.5
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """Mean over items, with its bootstrap interval of 95%."""
 
     mean: float
@@ -34,17 +34,17 @@ class Line:
     method: str
     segments: int
     layer: str
-    values: dict[str, Estimate]
+    values: dict[str, Interval]
     seconds: float
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
+def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
     """Mean of `values` and the percentile interval of 2,000 seeded resamples."""
     numbers = np.asarray(values, dtype=np.float64)
     rng = np.random.default_rng(seed)
     means = numbers[rng.integers(len(numbers), size=(RESAMPLES, len(numbers)))].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return Estimate(float(numbers.mean()), float(low), float(high), len(numbers))
+    return Interval(float(numbers.mean()), float(low), float(high), len(numbers))
 
 
 def summarise(results: Results) -> list[Line]:
@@ -137,7 +137,7 @@ def to_text(results: Results) -> str:
     return "\n".join(rows)
 
 
-def show(value: Estimate, *, percent: bool) -> str:
+def show(value: Interval, *, percent: bool) -> str:
     """An estimate with half the width of its interval."""
     scale, digits = (100, 1) if percent else (1, 3)
     half = (value.high - value.low) / 2 * scale

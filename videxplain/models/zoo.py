@@ -261,7 +261,7 @@ def _register_torchvision() -> None:
     import torchvision
 
     for name in ("vgg16", "resnet50", *torchvision.models.list_models(module=torchvision.models)):
-        if name not in MODELS:
+        if name not in MODELS.registered():
             MODELS.register(name)(ModelInfo("image", "torchvision", partial(_torchvision, video=False)))
     for name in torchvision.models.list_models(module=torchvision.models.video):
         MODELS.register(name)(ModelInfo("video", "torchvision", partial(_torchvision, video=True)))
