@@ -213,7 +213,7 @@ def _sanity(item: Item) -> Iterator[Row]:
     before = {
         method: (scores, seconds)
         for method, scores, seconds in _each(item)
-        if method in METHODS and not isinstance(METHODS[method], RegionMethod)
+        if method in METHODS and not issubclass(METHODS[method], RegionMethod)
     }
     trained = item.model
     try:
