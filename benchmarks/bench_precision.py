@@ -17,12 +17,12 @@ import torch
 from scipy.stats import spearmanr
 
 import videxplain as vx
-from videxplain.attribution import METHODS, PixelMethod
+from videxplain.attribution.methods import METHODS, OnePass
 from videxplain.synthetic.moving_objects import generate
 
 ROUNDS = int(os.environ.get("VIDEXPLAIN_ROUNDS", "5"))
 NETWORKS = {"vgg16": "random", "resnet50": "random", "c3d": "random", "c3d-motion": None}
-PIXEL_METHODS = [name for name in METHODS if isinstance(METHODS[name], PixelMethod)]
+PIXEL_METHODS = [name for name in METHODS if issubclass(METHODS[name], OnePass)]
 pytestmark = pytest.mark.timeout(0)
 
 
