@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from videxplain import ops
-from videxplain.attribution import METHODS, pixel_scores
-from videxplain.attribution.methods import OnePass
+from videxplain import ops, pixel_scores
+from videxplain.attribution.methods import METHODS, OnePass
 from videxplain.models import Classifier, load_model
 from videxplain.segmentation import segment
 
