@@ -29,7 +29,7 @@ from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
 from videxplain.explanations.explain import explain
 from videxplain.models import Classifier
-from videxplain.settings import Run
+from videxplain.settings import Execution, Run
 
 
 def settings(*rows: str, **others: object) -> EvaluationSettings:
@@ -226,7 +226,7 @@ def test_runs_that_cannot_be_compared_are_kept_apart(model: Classifier, tmp_path
         with pytest.raises(VidexplainError, match="no shard"):
             evaluate("curves", model, Blobs(2), tmp_path / "run", rows, Run(shard=shard))
     with pytest.raises(VidexplainError, match="unknown engine"):
-        evaluate("curves", model, Blobs(2), tmp_path / "run", rows, engine="steam")
+        evaluate("curves", model, Blobs(2), tmp_path / "run", rows, execution=Execution(engine="steam"))
 
 
 @pytest.mark.parametrize("library", ["pyarrow", "matplotlib"])
