@@ -251,6 +251,6 @@ def test_settings_are_what_dir_and_editors_show() -> None:
     assert {"Lime", "Segmentation", "explain", "compare"} <= set(dir(vx))
     assert all(getattr(vx, name) is not None for name in vx.__all__)
     tree = ast.parse(Path(vx.__file__).read_text())
-    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {name.name: node.module for node in checked.body for name in node.names}  # type: ignore[attr-defined]
     assert seen == vx._MODULE_OF and sorted(vx.__all__) == sorted([*seen, "__version__"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from videxplain.errors import VidexplainError
+from videxplain.passes.needs import Needs
 from videxplain.registry import Registry
 from videxplain.settings import Fill, Question, Score, Settings, option, short_form
 
@@ -26,20 +27,6 @@ MaskSampling: TypeAlias = Literal[
     "secants", "arcsine", "centred", "stratified", "uniform", "half", "path", "diagonal"
 ]
 """Where region gradients are taken; see `videxplain.attribution.mask_sampling`."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What methods ask of the forward pass that they share; `|` joins the needs of two."""
-
-    input_gradient: bool = False
-    guided: bool = False
-    guide_smooth: bool = False
-    cam: bool = False
-    cam_gradient: bool = False
-
-    def __or__(self, other: Needs) -> Needs:
-        return Needs(**{name: value or getattr(other, name) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)

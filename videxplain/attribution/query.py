@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from videxplain.attribution.methods import Method, Needs
 from videxplain.errors import VidexplainError
 from videxplain.ops import segment_reduce
 from videxplain.passes.forward_pass import ForwardPass
+from videxplain.passes.needs import Needs
 from videxplain.settings import Question
 
 if TYPE_CHECKING:
+    from videxplain.attribution.methods import Method
     from videxplain.models import Classifier
 
 

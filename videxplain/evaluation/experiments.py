@@ -205,15 +205,15 @@ def _sanity(item: Item) -> Iterator[Row]:
     """Scores per voxel are compared: sums would agree for the supervoxels' sizes alone."""
     import numpy as np
 
-    from videxplain.attribution.methods import METHODS, RegionMethod
     from videxplain.evaluation.measures import rank_correlation
     from videxplain.evaluation.randomized import randomized
+    from videxplain.evaluation.rows import Row
 
     size = np.bincount(item.labels.ravel())
     before = {
         method: (scores, seconds)
         for method, scores, seconds in _each(item)
-        if method in METHODS and not issubclass(METHODS[method], RegionMethod)
+        if Row.parse(method).method.needs is not None
     }
     trained = item.model
     try:

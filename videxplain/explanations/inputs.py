@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from videxplain.attribution.methods import Needs, Vanilla
+from videxplain.attribution.methods import Vanilla
 from videxplain.attribution.query import VoxelQuery
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
+from videxplain.passes.needs import Needs
 from videxplain.segmentation import check_segmentation, segment, used_options
 from videxplain.settings import Question, Segmentation
 
