@@ -208,7 +208,7 @@ def test_kernel_shap_of_log_odds_that_are_a_sum_is_each_supervoxels_part(
 @pytest.mark.parametrize("method", ["lime", "kernel-shap"])
 def test_an_unknown_score_is_named(model: vx.Classifier, method: str) -> None:
     frames = np.zeros((3, 12, 16, 3), dtype=np.uint8)
-    with pytest.raises(vx.VidexplainError, match="unknown score 'logits'; did you mean.*'logit'"):
+    with pytest.raises(vx.VidexplainError, match=r"unknown score 'logits'; did you mean.*'logit'"):
         vx.explain(model, frames, method=method, labels=blocks().numpy(), score="logits")
 
 
