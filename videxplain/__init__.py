@@ -50,7 +50,16 @@ if TYPE_CHECKING:
     from videxplain.explanations.explanation import Explanation, Supervoxel
     from videxplain.models import Classifier, load_model
     from videxplain.segmentation import SEGMENTATIONS, segment
-    from videxplain.settings import Question, Segmentation
+    from videxplain.settings import (
+        Encoding,
+        Execution,
+        NetworkSettings,
+        Picture,
+        Question,
+        Segmentation,
+        VideoSource,
+        Windows,
+    )
     from videxplain.video import open_video
 
 _MODULES = {
@@ -122,8 +131,14 @@ _MODULES = {
         "segment",
     ),
     "videxplain.settings": (
+        "Encoding",
+        "Execution",
+        "NetworkSettings",
+        "Picture",
         "Question",
         "Segmentation",
+        "VideoSource",
+        "Windows",
     ),
     "videxplain.video": ("open_video",),
 }
@@ -137,6 +152,8 @@ __all__ = [
     "Classifier",
     "Clip",
     "EigenCam",
+    "Encoding",
+    "Execution",
     "Explanation",
     "Geometry",
     "GradCam",
@@ -152,7 +169,9 @@ __all__ = [
     "LrpAlphaBeta",
     "LrpEpsilon",
     "Method",
+    "NetworkSettings",
     "Occlusion",
+    "Picture",
     "PixelMethod",
     "PixelScores",
     "Query",
@@ -167,10 +186,12 @@ __all__ = [
     "SmoothGrad",
     "Supervoxel",
     "Vanilla",
+    "VideoSource",
     "VidexplainError",
     "VidexplainWarning",
     "VoxelMaps",
     "VoxelQuery",
+    "Windows",
     "XGradCam",
     "__version__",
     "compare",
