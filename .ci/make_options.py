@@ -18,8 +18,8 @@ HEAD = '''"""Fields of settings as keywords, for type checkers. Made by `python 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -31,10 +31,12 @@ from videxplain.settings import (
     Fill,
     Framing,
     Layout,
+    Outputs,
     Picture,
     Precision,
     Score,
     Style,
+    Task,
     TokenGrid,
     VideoSource,
     Windows,

@@ -18,7 +18,7 @@ from videxplain.attribution import methods as builtin
 from videxplain.attribution.mask_sampling import SECANTS, TANGENTS
 from videxplain.attribution.methods import METHODS, Method, OnePass, RegionMethod
 from videxplain.attribution.query import Query
-from videxplain.passes.masked_clip import target_score
+from videxplain.passes.aim import Aim
 from videxplain.settings import Question, Score, Segmentation, Settings
 
 CLIP = np.random.default_rng(0).integers(0, 256, (16, 32, 40, 3)).astype(np.uint8)
@@ -29,7 +29,7 @@ def test_names_that_need_no_torch_are_those_of_what_does() -> None:
 
     assert set(get_args(builtin.MaskSampling)) == {SECANTS, *TANGENTS}
     logits = torch.randn(2, 1, 3, dtype=torch.float64)
-    assert all(target_score(logits, 0, score).shape == (2,) for score in get_args(Score))
+    assert all(Aim(0).score(logits, score).shape == (2,) for score in get_args(Score))
     from videxplain.attribution import cam
 
     for name in METHODS:

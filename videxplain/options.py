@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -15,10 +15,12 @@ from videxplain.settings import (
     Fill,
     Framing,
     Layout,
+    Outputs,
     Picture,
     Precision,
     Score,
     Style,
+    Task,
     TokenGrid,
     VideoSource,
     Windows,
@@ -28,15 +30,18 @@ from videxplain.settings import (
 class MethodOptions(TypedDict, total=False):
     """Of methods, and of the question."""
 
+    against: int | str | None
     base: Literal["vanilla", "guided", "input-x-gradient"] | None
     batch_size: int | None
     batched: bool | None
     epsilon: float | None
     fill: Fill | None
+    frame: int | None
     guide_smooth: bool | None
     kernel_width: float | None
     mask_sampling: MaskSampling | None
     noise: float | None
+    objective: Callable[..., Any] | None
     passes: int | None
     progress: bool | None
     reduction: Literal["sum", "mean", "max"] | None
@@ -94,8 +99,12 @@ class NetworkOptions(TypedDict, total=False):
     layout: Layout | None
     mean: Sequence[float] | None
     name: str | None
+    outputs: Outputs | None
+    per_frame: bool | None
     precision: Precision | None
+    select: str | int | Callable[..., Any] | None
     short_side: int | None
     size: tuple[int, int] | None
     std: Sequence[float] | None
+    task: Task | None
     token_grid: TokenGrid | tuple[int, int, int] | None

@@ -18,7 +18,8 @@ import videxplain as vx
 from videxplain.attribution.methods import METHODS, KernelShap, Lime, Method, Occlusion, Rise
 from videxplain.attribution.perturbation import lime_coefficients, shapley_regression
 from videxplain.attribution.query import Query
-from videxplain.passes.masked_clip import TEMPERATURE, MaskedClip
+from videxplain.passes.aim import TEMPERATURE
+from videxplain.passes.masked_clip import MaskedClip
 from videxplain.settings import Fill, Question, Score
 
 K, SIZE = 12, (3, 12, 16)

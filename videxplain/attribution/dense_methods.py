@@ -30,7 +30,7 @@ def integrated_gradients(query: VoxelQuery, method: IntegratedGradients) -> Voxe
     The scores of a sample sum to f(x) - f(black).
     """
     model, x = query.model, query.x
-    score = method.score_of(query.question)
+    score = query.score_of(method)
     baseline = uniform(model, x, 0.0)
     # the path is smooth, so the rule needs few steps
     nodes, weights = (values.tolist() for values in gauss_legendre(method.steps))
@@ -44,7 +44,7 @@ def integrated_gradients(query: VoxelQuery, method: IntegratedGradients) -> Voxe
 def smoothgrad(query: VoxelQuery, method: SmoothGrad) -> VoxelMaps:
     """SmoothGrad (Smilkov et al. 2017): the mean of a gradient over noisy copies of the clip."""
     x, guided = query.x, method.base == "guided"
-    score = method.score_of(query.question)
+    score = query.score_of(method)
     generator = torch.Generator().manual_seed(method.seed)
     flat = x.flatten(1)
     deviation = method.noise * (flat.amax(dim=1) - flat.amin(dim=1)).view(-1, 1, 1, 1, 1)

@@ -72,7 +72,11 @@ class Method(Settings):
 
     def check(self, question: Question) -> None:
         """Raises where it cannot explain the score that is asked for."""
-        if question.score is not None and question.score not in self.asks:
+        if question.against is not None and question.score in ("probability", "logit"):
+            raise VidexplainError(
+                f"score {question.score!r} means nothing to one class against another, whose log-odds are explained"
+            )
+        if question.score is not None and question.against is None and question.score not in self.asks:
             known = (
                 f"which explains the {' or the '.join(self.asks)}" if self.asks else "which asks about none"
             )
@@ -136,8 +140,16 @@ class PixelMethod(Method):
         return Needs()
 
     def score(self, query: Query) -> torch.Tensor:
-        """(B, K): the sum of | up(cam) * dense | over the voxels of each supervoxel (section 3 of the paper)."""
-        return query.reduced(query.maps_of(self), self.reduction, self.signed)
+        """(B, K): the sum of | up(cam) * dense | over the voxels of each supervoxel (section 3 of the paper).
+
+        Of a class against another: the signed sums for the one's logit, less those for the other's.
+        """
+        if query.question.against is None:
+            return query.reduced(query.maps_of(self), self.reduction, self.signed)
+        first, second = (
+            q.reduced(q.maps_of(self), self.reduction, signed=True) for q in (query, query.turned)
+        )
+        return first - second
 
 
 AnyMethod = TypeVar("AnyMethod", bound="type[Method]")

@@ -16,7 +16,7 @@ def maps(query: VoxelQuery, method: OnePass) -> VoxelMaps:
     """The gradient at the input, a class activation map, or both (section 3 of the paper)."""
     dense = activation_map = None
     if method.dense is not None:
-        dense = query.input_gradient(method.score_of(query.question), guided=method.dense == "guided")
+        dense = query.input_gradient(query.score_of(method), guided=method.dense == "guided")
         if method.dense == "input-x-gradient":
             dense = dense * query.x.detach()
     if method.cam is not None:

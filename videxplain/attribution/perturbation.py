@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from videxplain.errors import VidexplainError
 from videxplain.passes.masked_clip import MaskedClip
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def lime(query: Query, method: Lime) -> torch.Tensor:
     distance to it; an exponential kernel; ridge regression with an intercept. Of the log-odds it needs fewer samples
     (docs/anytime.md): they are more nearly a sum over supervoxels than the probability, which saturates.
     """
-    score = method.score_of(query.question)
+    score = query.score_of(method)
     rows = []
     for clip in masked_clips(query, method):
         generator = torch.Generator().manual_seed(method.seed)
@@ -73,6 +74,10 @@ def lime_package(query: Query, method: Lime) -> torch.Tensor:
     from lime.lime_image import LimeImageExplainer
 
     model, x = query.model, query.x
+    if query.question.against is not None or model.answers.task == "regression":
+        raise VidexplainError(
+            "the lime package explains probabilities of classes only; leave out batched=False (--no-batched)"
+        )
     rows = torch.zeros(len(x), query.num_segments)
     for b, clip in enumerate(x.cpu().double().numpy()):
         volume = np.moveaxis(clip, 0, -1)
@@ -106,7 +111,7 @@ def kernel_shap(query: Query, method: KernelShap) -> torch.Tensor:
     Coalition sizes are drawn from the Shapley kernel and every coalition comes with its complement (Covert and Lee
     2021), so that the regression is unweighted; the sum constraint is eliminated, not penalised.
     """
-    score, num_segments = method.score_of(query.question), query.num_segments
+    score, num_segments = query.score_of(method), query.num_segments
     rows = []
     for clip in masked_clips(query, method):
         k = clip.segments_here
@@ -159,7 +164,7 @@ def rise(query: Query, method: Rise) -> torch.Tensor:
         masks = (drawn < method.shown).to(query.x)
         values = clip.values(
             _padded(masks, query.num_segments),
-            score=method.score_of(query.question),
+            score=query.score_of(method),
             progress="RISE" if method.progress else None,
         )
         shown_count = masks.sum(dim=0)
@@ -171,7 +176,7 @@ def rise(query: Query, method: Rise) -> torch.Tensor:
 
 def occlusion(query: Query, method: Occlusion) -> torch.Tensor:
     """Fall of the target's probability when one supervoxel is hidden (Zeiler and Fergus 2014, for patches)."""
-    score = method.score_of(query.question)
+    score = query.score_of(method)
     rows = []
     for clip in masked_clips(query, method):
         whole, recording = clip.record(torch.ones(1, query.num_segments).to(query.x), score=score)
@@ -191,13 +196,13 @@ def occlusion(query: Query, method: Occlusion) -> torch.Tensor:
 
 def masked_clips(query: Query, method: Masking) -> Iterator[MaskedClip]:
     """Each clip of the query, with what hides its supervoxels."""
-    for x, labels, target in zip(query.x, query.labels, query.target.tolist(), strict=True):
+    for x, labels, aim in zip(query.x, query.labels, query.aims(), strict=True):
         yield MaskedClip(
             query.model,
             x,
             labels,
             query.num_segments,
-            target,
+            aim,
             fill=method.fill,
             batch_size=method.batch_size,
             seed=method.seed,

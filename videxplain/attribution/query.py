@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ import torch
 
 from videxplain.errors import VidexplainError
 from videxplain.ops import segment_reduce
+from videxplain.passes.aim import Aim
 from videxplain.passes.forward_pass import ForwardPass
 from videxplain.passes.needs import Needs
-from videxplain.settings import Question
+from videxplain.settings import Question, Score
 
 if TYPE_CHECKING:
     from videxplain.attribution.methods import Method
@@ -47,7 +48,7 @@ class Decision:
     probability
         (B,) float32, the target's.
     probabilities
-        (B, classes) float32.
+        (B, classes) float32; of a regression its values.
     """
 
     target: torch.Tensor
@@ -58,6 +59,26 @@ class Decision:
     def of(cls, model: Classifier, probabilities: torch.Tensor, question: Question) -> Decision:
         target = model.resolve_target(question.target, probabilities)
         return cls(target, probabilities.gather(1, target[:, None])[:, 0], probabilities)
+
+
+def score_of(model: Classifier, question: Question, method: Method) -> Score:
+    """Which score a method explains when it is asked a question of this network.
+
+    Raises
+    ------
+    VidexplainError
+        If a score was asked for that there is not.
+    """
+    if model.answers.task == "regression":
+        if question.score is not None or question.against is not None:
+            word = "score" if question.score is not None else "against"
+            raise VidexplainError(
+                f"{word} means nothing to a regression, whose value is explained; leave it out"
+            )
+        return "logit"
+    if question.against is not None:
+        return question.score or "log-odds"
+    return method.score_of(question)
 
 
 class VoxelQuery:
@@ -87,7 +108,13 @@ class VoxelQuery:
         if self._by_frame and self._frames > 1:
             x = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
         self.x = x
+        self.asks_logit = False  # whatever the method would take
         self._input_gradients: dict[tuple[bool, str], torch.Tensor] = {}
+
+    def score_of(self, method: Method) -> Score:
+        """The score whose gradient a method takes; against another class the logit, of each of the two."""
+        score = score_of(self.model, self.question, method)
+        return score if self.question.against is None and not self.asks_logit else "logit"
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
@@ -187,11 +214,12 @@ class Query:
         scale: int = 1,
         methods: Sequence[Method] = (),
     ) -> None:
-        self.model, self.x, self.labels, self.num_segments = model, x, labels, num_segments
-        self.question, self.scale = question or Question(), scale
+        self.x, self.labels, self.num_segments = x, labels, num_segments
+        self.question, self.scale, self.methods = question or Question(), scale, methods
+        self.model = model.asking(self.question, x)
         needs = [method.needs for method in methods]
         self._asks_voxels = any(part is not None for part in needs)
-        self.voxels = VoxelQuery(model, x, self.question, joined(needs))
+        self.voxels = VoxelQuery(self.model, x, self.question, joined(needs))
         self._maps: dict[Method, VoxelMaps] = {}
         for method in methods:
             method.require_network_grid(scale)
@@ -207,6 +235,47 @@ class Query:
     def target(self) -> torch.Tensor:
         """(B,) int64, the class asked about for each clip."""
         return self.decision.target
+
+    @cached_property
+    def against(self) -> torch.Tensor | None:
+        """(B,) int64, the other class, if there is one."""
+        if self.question.against is None:
+            return None
+        against = self.model.resolve_target(self.question.against, self.decision.probabilities)
+        if bool((against == self.target).any()):
+            name = self.model.class_names[int(against[against == self.target][0])]
+            raise VidexplainError(
+                f"{name!r} cannot be explained against itself; name another class with against"
+            )
+        return against
+
+    def aims(self) -> list[Aim]:
+        """What is asked about each clip."""
+        others = [None] * len(self.target) if self.against is None else self.against.tolist()
+        task = self.model.answers.task
+        return [Aim(target, other, task) for target, other in zip(self.target.tolist(), others, strict=True)]
+
+    def score_of(self, method: Method) -> Score:
+        """The score that a method explains."""
+        return score_of(self.model, self.question, method)
+
+    @cached_property
+    def turned(self) -> Query:
+        """The question about the other class alone, over the same forward pass."""
+        assert self.against is not None
+        question = replace(self.question, target=self.against.tolist(), against=None, score=None)
+        query = Query(
+            self.model,
+            self.x,
+            self.labels,
+            self.num_segments,
+            question,
+            scale=self.scale,
+            methods=self.methods,
+        )
+        query.voxels.__dict__["forward_pass"] = self.voxels.forward_pass
+        query.voxels.asks_logit = True
+        return query
 
     def maps_of(self, method: Method) -> VoxelMaps:
         """Voxel scores of a method, made once."""

@@ -101,7 +101,7 @@ def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterato
         How many passes, how masks are drawn ("path" and "diagonal" are segment-wise integrated and expected gradients),
         how many of the best supervoxels are measured after a ring of secants.
     score
-        What changes are those of, as `target_score` has them.
+        What changes are those of, as `Aim` has them.
     """
     leaders = refined_by_default(clip.model) if method.refine_top is None else method.refine_top
     sampling, passes = method.mask_sampling, method.passes
@@ -319,7 +319,7 @@ def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
     rows = []
     for clip in masked_clips(query, method):
         with tqdm(total=method.passes, desc="passes", leave=False, disable=not method.progress) as bar:
-            for estimate in estimates(clip, method, method.score_of(query.question)):
+            for estimate in estimates(clip, method, query.score_of(method)):
                 bar.update(estimate.passes - bar.n)
                 if method.until is not None and estimate.precision <= method.until:
                     break

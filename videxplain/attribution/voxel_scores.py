@@ -73,5 +73,10 @@ def pixel_scores(
                 f"{name} is of scores of supervoxels, and these are scores of voxels; use explain()"
             )
     (picked,), question, _ = chosen([method], as_question(target), dict(options))
-    query = VoxelQuery(model, check_input(model, x), question, joined([picked.needs]))
+    if question.against is not None:
+        raise VidexplainError(
+            "against is of scores of supervoxels, and these are scores of voxels; use explain()"
+        )
+    x = check_input(model, x)
+    query = VoxelQuery(model.asking(question, x), x, question, joined([picked.needs]))
     return PixelScores(**vars(query.maps_of(picked)), **vars(query.decision))

@@ -90,6 +90,8 @@ class Item:
                 white = np.concatenate([white, white[-1:].repeat(len(clip) - len(white), axis=0)])
             self.mask = geometry.apply(white)[..., 0] > 127
         probabilities = model.predict(self.x)[0]
+        if model.answers.task == "regression":
+            raise VidexplainError(f"{model.name!r} gives values, and the experiments are on classes.")
         if not bool(torch.isfinite(probabilities).all()):
             raise VidexplainError(f"{name}: the network answers with NaN or infinite values.")
         self.target = int(probabilities.argmax())

@@ -40,7 +40,7 @@ def removed_until_change(clip: MaskedClip, order: np.ndarray) -> float:
     for first in range(1, total + 1, clip.batch_size):
         counts = np.arange(first, min(first + clip.batch_size, total + 1))
         masks = _removed(order, counts, clip.num_segments).to(clip.x)
-        changed = (clip.probabilities(masks).argmax(1) != clip.target).cpu().numpy()
+        changed = (~clip.model.answers.decides(clip.probabilities(masks), clip.target)).cpu().numpy()
         if changed.any():
             return float(counts[changed.argmax()]) / total
     return 1.0

@@ -93,10 +93,10 @@ def explain_anytime(
     query = Query(model, inputs.x, regions, int(regions.max()) + 1, request.question)
     if picked.refine_top is None:
         picked = replace(picked, refine_top=refined_by_default(model))
-    decision = decided(model, query.decision, 0)
+    decision = decided(query, 0)
     (masked,) = masked_clips(query, picked)
-    for estimate in estimates(masked, picked, picked.score_of(request.question)):
-        done = asked(replace(picked, passes=estimate.passes), request.question)
+    for estimate in estimates(masked, picked, query.score_of(picked)):
+        done = asked(replace(picked, passes=estimate.passes), query)
         explanation = inputs.explanation(
             0,
             scores=as_numpy(estimate.scores),

@@ -11,10 +11,11 @@ import torch
 
 from videxplain import __version__
 from videxplain.attribution.methods import Method, chosen
-from videxplain.attribution.query import Decision, Query
+from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError
 from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.inputs import ClipLike, Inputs, prepare
+from videxplain.models.answers import AnswerForm
 from videxplain.segmentation import as_segmentation
 from videxplain.settings import Question, Segmentation, Target, as_question
 
@@ -134,6 +135,8 @@ class Request:
         options: dict[str, Any],
     ) -> Request:
         """Of what the user wrote; refuses what cannot be before any work."""
+        if keep_maps and (as_question(target).against or options.get("against")) is not None:
+            raise VidexplainError("keep_maps means nothing with against, whose scores are of two maps")
         picked, question, (cutting,) = chosen(
             methods, as_question(target), options, as_segmentation(segmentation)
         )
@@ -145,7 +148,9 @@ class Request:
     def recorded(self) -> dict[str, Any]:
         """What another run has to be given to ask the same, of the one method."""
         (method,) = self.methods
-        return {"method": method.name, "target": self.question.target, **asked(method, self.question)}
+        score = {"score": self.question.score} if self.question.score else {}
+        asked_for = {**method.recorded(), **_of_question(self.question), **score}
+        return {"method": method.name, "target": self.question.target, **asked_for}
 
     def explanations(
         self, model: Classifier, clips: Sequence[ClipLike], labels: Sequence[np.ndarray] | None
@@ -173,7 +178,7 @@ class Request:
         for method in self.methods:
             scores = method.score(query)
             maps = query.maps_made(method)
-            run = {**provenance(model, inputs.x), **asked(method, self.question)}  # with what use has shown
+            run = {**provenance(model, inputs.x), **asked(method, query)}  # with what use has shown
             explained.append(
                 [
                     inputs.explanation(
@@ -183,7 +188,7 @@ class Request:
                         cam=as_numpy(maps.cam[b]) if self.keep_maps and maps.cam is not None else None,
                         method=method.name,
                         settings={**inputs.recorded(b), **run},
-                        **decided(model, query.decision, b),
+                        **decided(query, b),
                     )
                     for b, segments in enumerate(inputs.segments)
                 ]
@@ -191,14 +196,25 @@ class Request:
         return explained
 
 
-def asked(method: Method, question: Question) -> dict[str, Any]:
-    """A method's options and the score that it explains, for what is recorded."""
-    score = {"score": method.score_of(question)} if method.asks else {}
-    return {**method.recorded(), **score}
+def asked(method: Method, query: Query) -> dict[str, Any]:
+    """A method's options and what it was asked, for what is recorded."""
+    score = {"score": query.score_of(method)} if method.asks else {}
+    if query.model.answers != AnswerForm():
+        score |= vars(query.model.answers)
+    return {**method.recorded(), **_of_question(query.question), **score}
 
 
-def decided(model: Classifier, decision: Decision, b: int) -> dict[str, Any]:
+def _of_question(question: Question) -> dict[str, Any]:
+    """What is asked, but for the class and its score."""
+    parts = {"against": question.against, "frame": question.frame}
+    if question.objective is not None:
+        parts["objective"] = getattr(question.objective, "__qualname__", repr(question.objective))
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def decided(query: Query, b: int) -> dict[str, Any]:
     """What the network decided on sample `b`, and which class is explained."""
+    model, decision = query.model, query.decision
     probabilities, target = decision.probabilities[b], int(decision.target[b])
     best = probabilities.topk(min(NUM_PREDICTIONS, len(probabilities)))
     ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -1,45 +1,148 @@
-"""What a network answers: the logits in whatever it returns, and the class that a target means."""
+"""What a network answers: the part of what it returns, how classes are in it, and the class that a target means."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.settings import Outputs, Task
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
 
+Select = str | int | Callable[..., Any] | None
 
-def logits_of(output: Any, rows: int, name: str) -> torch.Tensor:
-    """The (rows, num_classes) tensor in whatever a network returns; two that might be it are never guessed between."""
-    found = _named_logits(output)
-    if found is None:
-        candidates = {where: x for where, x in _tensors_in(output) if _is_logits(x, rows)}
-        if len(candidates) > 1:
-            listed = ", ".join(f"{where} {tuple(x.shape)}" for where, x in candidates.items())
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """How answers (B, frames, outputs) are to be read; see `NetworkSettings`."""
+
+    task: Task = "single-label"
+    outputs: Outputs = "logits"
+    per_frame: bool = False
+    is_pair: bool = False
+    """Whether one output, a sigmoid's, tells between two classes."""
+
+    def logits(self, answers: torch.Tensor) -> torch.Tensor:
+        """Logits of the classes, whose softmax or sigmoid is the probability; of a regression the values themselves."""
+        if self.is_pair:
+            second = replace(self, task="multi-label", is_pair=False).logits(answers)
+            return torch.cat([torch.zeros_like(second), second], dim=-1)
+        if self.task == "regression" or self.outputs == "logits":
+            return answers
+        if self.outputs == "log-probabilities":
+            if self.task == "single-label":
+                return answers
+            return answers - torch.log1p(-answers.exp().clamp(max=1 - torch.finfo(answers.dtype).eps))
+        limits = torch.finfo(answers.dtype)
+        if self.task == "single-label":
+            return answers.clamp(min=limits.tiny).log()
+        return answers.clamp(limits.eps, 1 - limits.eps).logit()
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Of each class, from `logits`; of a regression the values themselves."""
+        if self.task == "regression":
+            return logits
+        return logits.sigmoid() if self.task == "multi-label" else logits.softmax(dim=-1)
+
+    def decides(self, probabilities: torch.Tensor, target: int) -> torch.Tensor:
+        """Whether probabilities (m, classes) decide for a class: it comes first, or of several labels is at least even."""
+        if self.task == "multi-label":
+            return probabilities[:, target] >= 0.5
+        return probabilities.argmax(dim=1) == target
+
+
+def answer_of(output: Any, rows: int, frames: int, select: Select, name: str) -> torch.Tensor:
+    """The answer (rows, outputs) or (rows, frames, outputs) in whatever a network returns.
+
+    Parameters
+    ----------
+    rows, frames
+        Of the network's input.
+    select
+        Which part, as `NetworkSettings` has it; of two that might be it none is guessed.
+    name
+        The network's, for sentences.
+    """
+    if select is not None:
+        part = _selected(output, select, name)
+        if not isinstance(part, torch.Tensor):
+            raise VidexplainError(f"{name}: what select gives is {_kind(part)}, not a tensor.")
+        if not _fits(part, rows, None):
             raise VidexplainError(
-                f"{name} returns {_kind(output)}, in which several tensors may be the logits: {listed}; wrap it in a "
-                "module that returns the logits only."
+                f"{name}: what select gives has the shape {tuple(part.shape)}; it has to be ({rows}, outputs), or "
+                f"({rows}, frames, outputs)."
             )
-        found = next(iter(candidates.values()), None)
-    elif not _is_logits(found, rows):
-        found = None
-    if found is None:
-        others = {len(x) for _, x in _tensors_in(output) if x.ndim and _is_logits(x, len(x))}
+        return _in_rows(part)
+    answer = _named_logits(output)
+    if answer is None:
+        tensors = list(_tensors_in(output))
+        fitting: dict[str, torch.Tensor] = {}
+        for most_axes in (
+            2,
+            3,
+            1,
+        ):  # an answer for each clip, for each of its frames, one value for each clip
+            fitting = fitting or {w: x for w, x in tensors if _fits(x, rows, frames, most_axes)}
+        if len(fitting) > 1:
+            listed = ", ".join(f"{where} {tuple(x.shape)}" for where, x in fitting.items())
+            raise VidexplainError(
+                f"{name} returns {_kind(output)}, in which several tensors may be the answer: {listed}; say which with "
+                "select, such as select=1 or select='logits'."
+            )
+        answer = next(iter(fitting.values()), None)
+    elif not _fits(answer, rows, frames):
+        answer = None
+    if answer is None:
+        others = {len(x) for _, x in _tensors_in(output) if x.ndim and _fits(x, len(x), frames, 2)}
         if len(others) == 1:
             raise VidexplainError(
                 f"{name} answered {rows} inputs with {others.pop()} rows; check its layout."
             )
         raise VidexplainError(
-            f"{name} returns {_kind(output)}, in which no logits ({rows}, classes) are found; wrap it in a module that "
-            "returns them."
+            f"{name} returns {_kind(output)}, in which no answer ({rows}, classes) is found; say which part it is with "
+            "select."
         )
-    return found.flatten(1)
+    return _in_rows(answer)
+
+
+def _selected(output: Any, select: str | int | Callable[..., Any], name: str) -> Any:
+    """The part that was asked for."""
+    if callable(select):
+        return select(output)
+    try:
+        if isinstance(select, str) and not isinstance(output, Mapping):
+            return getattr(output, select)
+        return output[select]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise VidexplainError(f"{name} returns {_kind(output)}, which has no part {select!r}.") from None
+
+
+def _in_rows(answer: torch.Tensor) -> torch.Tensor:
+    """(rows, outputs) or (rows, frames, outputs) of a tensor that may have further axes of length 1, or one only."""
+    if answer.ndim == 1:
+        return answer[:, None]
+    if answer[0].numel() == answer.shape[1]:
+        return answer.flatten(1)
+    return answer.flatten(2)
+
+
+def _fits(x: Any, rows: int, frames: int | None, axes: int | None = None) -> bool:
+    """Whether a tensor can be an answer, with so many `axes` before those of length 1 at the end."""
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point() or x.ndim < 1 or len(x) != rows:
+        return False
+    if x.ndim == 1:
+        return axes in (1, None)
+    if x[0].numel() == x.shape[1]:
+        return axes in (2, None)
+    by_frame = x.ndim >= 3 and x[0].numel() == x.shape[1] * x.shape[2] and frames in (x.shape[1], None)
+    return by_frame and axes in (3, None)
 
 
 def _kind(output: Any) -> str:
@@ -71,17 +174,6 @@ def _tensors_in(output: Any, where: str = "") -> Iterator[tuple[str, torch.Tenso
             yield from _tensors_in(getattr(output, part.name), f"{where}.{part.name}")
 
 
-def _is_logits(x: Any, rows: int) -> bool:
-    """Whether a tensor can be (rows, classes), with nothing but axes of length 1 behind them."""
-    return (
-        isinstance(x, torch.Tensor)
-        and x.is_floating_point()
-        and x.ndim >= 2
-        and len(x) == rows
-        and x[0].numel() == x.shape[1]
-    )
-
-
 def class_index(model: Classifier, target: Any, probabilities: torch.Tensor) -> int:
     """The class that one target means.
 
@@ -99,6 +191,10 @@ def class_index(model: Classifier, target: Any, probabilities: torch.Tensor) -> 
     """
     count = len(probabilities)
     if target is None:
+        if model.answers.task == "regression" and count > 1:
+            raise VidexplainError(
+                f"{model.name} gives {count} values; say with target which one is explained, by its number or name."
+            )
         return int(probabilities.argmax())
     if isinstance(target, str):
         if target in model.class_names:

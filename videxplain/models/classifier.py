@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -13,13 +14,23 @@ from torch import nn
 
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
-from videxplain.models.answers import class_index, logits_of
+from videxplain.models.answers import AnswerForm, answer_of, class_index
 from videxplain.models.fingerprint import Fingerprint
 from videxplain.models.frames import fitted_clips
 from videxplain.models.grids import find_cam_layer, first_tensor, to_grid
 from videxplain.models.input_form import CLIP_LENGTH, InputForm, find_input_form, in_one_line
 from videxplain.models.trial import Findings, may_be_no_logits, try_out
-from videxplain.settings import Layout, NetworkSettings, Precision, Target, TokenGrid, as_settings, short_form
+from videxplain.settings import (
+    Layout,
+    NetworkSettings,
+    Precision,
+    Question,
+    Target,
+    Task,
+    TokenGrid,
+    as_settings,
+    short_form,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,6 +49,14 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+_PROBLEMS: dict[str, Task] = {
+    "single_label_classification": "single-label",
+    "multi_label_classification": "multi-label",
+    "regression": "regression",
+}
+"""Hugging Face's names of tasks."""
 
 
 class Classifier:
@@ -89,6 +108,9 @@ class Classifier:
         self._num_classes: int | None = None
         self._findings: dict[Any, Findings] = {}
         self._wants_contiguous = False
+        self._frame: int | None = None  # the one whose answer is asked for
+        self.answers = self._stated_answers()
+        self.answers_are_known = self.settings.task is not None and self.settings.outputs is not None
         self._fingerprint = Fingerprint()
         self.form = self._find_form()
         self.configure(cam_layer=self.settings.cam_layer, device=device)
@@ -101,8 +123,52 @@ class Classifier:
             return InputForm(layout, clip_length or (1 if layout == "BCHW" else CLIP_LENGTH), size)
         with evaluating(self.net), torch.no_grad():
             return find_input_form(
-                self.net, lambda x: logits_of(self.net(x), 1, self.name), layout, clip_length, size
+                self.net,
+                lambda x: self._answer_of(self.net(x), 1, max(x.shape[1:3])),
+                layout,
+                clip_length,
+                size,
             )
+
+    def _answer_of(self, output: Any, rows: int, frames: int) -> torch.Tensor:
+        return answer_of(output, rows, frames, self.settings.select, self.name)
+
+    def _stated_answers(self) -> AnswerForm:
+        """How answers are to be read as far as it is said, by the settings or by the network's own configuration."""
+        asked = self.settings
+        problem = getattr(getattr(self.net, "config", None), "problem_type", None)
+        task = asked.task or _PROBLEMS.get(problem or "", "single-label")
+        return AnswerForm(task, asked.outputs or "logits", bool(asked.per_frame))
+
+    def asking(self, question: Question, x: torch.Tensor) -> Classifier:
+        """This network with the answer that a question is about: of one frame, or what an objective makes of it.
+
+        Raises
+        ------
+        VidexplainError
+            If it has no answer for that frame.
+        """
+        if question.frame is None and question.objective is None:
+            return self
+        asked = copy.copy(self)
+        asked._findings = {}
+        if question.objective is not None:
+            name = getattr(question.objective, "__name__", "objective").strip("<>")
+            asked.settings = replace(
+                self.settings, select=question.objective, task="regression", class_names=[name]
+            )
+            asked.answers, asked.answers_are_known = AnswerForm("regression"), True
+            asked._class_names, asked._num_classes = [name], 1
+        if question.frame is not None:
+            if not self.answers.per_frame and question.objective is None:
+                self.findings(x)
+                asked.answers = self.answers
+            if not asked.answers.per_frame:
+                raise VidexplainError(
+                    f"frame means nothing to {self.name!r}, which has one answer for a clip; leave it out"
+                )
+            asked._frame, asked.answers_are_known = question.frame, True
+        return asked
 
     def _require_weights(self) -> None:
         if _device_of(self.net).type == "meta":
@@ -149,7 +215,13 @@ class Classifier:
         asked = self.settings
         framing = asked.framing, asked.short_side
         settings = (self.name, self.size, self.mean, self.std, *framing, self.precision, asked.cam_layer)
-        return self._fingerprint.of(self.net, repr(settings))
+        read = [
+            asked.task,
+            asked.outputs,
+            asked.per_frame,
+            getattr(asked.select, "__qualname__", asked.select),
+        ]
+        return self._fingerprint.of(self.net, repr((*settings, *read) if any(read) else settings))
 
     # As it was set up
 
@@ -297,13 +369,26 @@ class Classifier:
     def frame_logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, N, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
 
-        N is T for image models, which see every frame on its own, and 1 for video models.
+        N is T for image models, which see every frame on its own, and for networks that answer for each frame; else 1.
+        Of a regression they are its values, of networks that give probabilities the logits that belong to these.
         """
         if x.ndim != 5 or x.shape[1] != 3 or not x.is_floating_point():
             raise VidexplainError(
                 f"network input has to be floating (B, 3, T, h, w), not {x.dtype} {tuple(x.shape)}; "
                 "Classifier.prepare makes it."
             )
+        logits = self.answers.logits(self.raw_answers(x))
+        if self._frame is None:
+            return logits
+        if self._frame >= logits.shape[1]:
+            raise VidexplainError(
+                f"{self.name} has answers for {logits.shape[1]} frames, 0 to {logits.shape[1] - 1}, and none for "
+                f"{self._frame}"
+            )
+        return logits[:, self._frame : self._frame + 1]
+
+    def raw_answers(self, x: torch.Tensor) -> torch.Tensor:
+        """What the network answers to a normalised batch (B, 3, T, h, w), as it is: (B, N, outputs) float32."""
         self._require_weights()
         inputs = x.to(self.dtype)
         if inputs is x:
@@ -311,22 +396,24 @@ class Classifier:
         inputs = self.form.arranged(inputs)
         if self._wants_contiguous:
             inputs = inputs.contiguous()
+        frames = 1 if self.is_image_model else x.shape[2]
         # an autocast of the caller's own stays in force where none is asked for
         lower = self.precision == "bfloat16"
         cast = torch.autocast(x.device.type, torch.bfloat16) if lower else nullcontext()
         with evaluating(self.net), cast:
             try:
                 if self.takes_clips_one_by_one:
-                    logits = torch.cat([logits_of(self.net(row), 1, self.name) for row in inputs.split(1)])
+                    rows = [self._answer_of(self.net(row), 1, frames) for row in inputs.split(1)]
+                    answers = torch.cat(rows)
                 else:
-                    logits = logits_of(self.net(inputs), len(inputs), self.name)
+                    answers = self._answer_of(self.net(inputs), len(inputs), frames)
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
                 if "view size is not compatible" in str(error) and not self._wants_contiguous:
                     # the network uses view, which channels that lie last do not allow
                     self._wants_contiguous = True
-                    return self.frame_logits(x)
+                    return self.raw_answers(x)
                 kind = "images" if self.is_image_model else "clips"
                 wanted = (3, *(() if self.is_image_model else (self.clip_length,)), *self.size)
                 raise VidexplainError(
@@ -334,35 +421,47 @@ class Classifier:
                     f"{tuple(inputs.shape[1:])} in layout {self.layout[1:]}: {in_one_line(error)}; give layout, size "
                     "and clip_length as the network wants them."
                 ) from error
-        self._check_classes(logits.shape[1])
-        return logits.float().view(len(x), -1, logits.shape[1])
+        if self.answers.per_frame and answers.ndim == 2:  # of one class
+            answers = answers[..., None]
+        self._check_classes(answers.shape[-1], answers.ndim)
+        return answers.float().view(len(x), -1, answers.shape[-1])
 
-    def _check_classes(self, outputs: int) -> None:
+    def _check_classes(self, outputs: int, axes: int) -> None:
         """Raises where so many outputs of the network cannot be classes."""
-        if self._class_names is not None and len(self._class_names) != outputs:
+        is_pair = outputs == 1 and len(self._class_names or ()) == 2 and self.answers.task != "regression"
+        if is_pair != self.answers.is_pair:
+            self.answers = replace(self.answers, task="single-label", is_pair=is_pair)
+        by_frame = axes == 2 and outputs == self.clip_length and not self.answers_are_known
+        if (
+            self._class_names is not None
+            and len(self._class_names) != outputs
+            and not is_pair
+            and not by_frame
+        ):
             raise VidexplainError(
                 f"{self.name} has {outputs} outputs but {len(self._class_names)} class names were given."
             )
-        if outputs == 1:
+        if outputs == 1 and self.settings.task == "single-label" and not is_pair:
             raise VidexplainError(
-                f"{self.name} has one output, of which a softmax is always 1; wrap it in a module that returns two "
-                "logits, such as torch.cat([-x, x], dim=1) / 2 for one that is meant for a sigmoid."
+                f"{self.name} has one output, of which a softmax is always 1; say task='multi-label' for one that is "
+                "meant for a sigmoid, task='regression' for a value."
             )
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
 
-        An image model's are the mean over the frames.
+        The mean over frames where these have answers.
         """
         return self.frame_logits(x).mean(1)
 
     @torch.no_grad()
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities (B, num_classes); an image model's are the mean over the frames."""
+        """Probabilities (B, num_classes), of a regression values; the mean over frames where these have answers."""
         logits = self.frame_logits(x)
-        if may_be_no_logits(self, logits):
+        if not self.answers_are_known and may_be_no_logits(self, logits):
             self.findings(x)
-        return logits.softmax(-1).mean(1)
+            logits = self.frame_logits(x)
+        return self.answers.probabilities(logits).mean(1)
 
     # Classes
 

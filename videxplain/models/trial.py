@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from videxplain.errors import VidexplainError, VidexplainWarning
+from videxplain.models.answers import AnswerForm
+from videxplain.settings import Outputs, Task
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 _ROUNDING = {torch.float64: 1e-4, torch.float32: 1e-3}
 """How far apart answers to the same clip may be, in units of the largest; less exact types may differ by `_COARSE`."""
 _COARSE = 0.05
-_SQUASHING = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "ExpBackward0": "an exponential"}
+_SQUASHING: dict[str, tuple[str, Task, Outputs]] = {
+    "SoftmaxBackward0": ("softmax", "single-label", "probabilities"),
+    "SigmoidBackward0": ("sigmoid", "multi-label", "probabilities"),
+    "LogSoftmaxBackward0": ("log-softmax", "single-label", "log-probabilities"),
+    "LogSigmoidBackward0": ("log-sigmoid", "multi-label", "log-probabilities"),
+}
+"""The operation that an answer comes from: its name, and what it makes of the answer."""
 _RESHAPING = (
     *("View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Alias", "Clone", "ToCopy"),
     *("Transpose", "Permute", "Flatten", "Mean", "Cat"),
@@ -67,43 +75,43 @@ def rounding(model: Classifier) -> float:
 
 
 def may_be_no_logits(model: Classifier, logits: torch.Tensor) -> bool:
-    """Whether answers (B, frames, classes) look like probabilities, or like an answer for each frame of a clip."""
-    frames = model.clip_length > 1 and logits.shape[-1] == model.clip_length and not model.has_class_names
-    return frames or bool(((logits >= 0) & (logits <= 1)).all())
+    """Whether answers (B, frames, classes) have to be looked at more closely before they are taken for logits."""
+    count = logits.shape[-1]
+    frames = model.clip_length > 1 and (count == model.clip_length or logits.shape[1] > 1)
+    inside = bool(((logits >= 0) & (logits <= 1)).all())
+    return count == 1 or inside or (frames and not model.is_image_model) or bool((logits <= 0).all())
 
 
 def try_out(model: Classifier, x: torch.Tensor) -> Findings:
     """Passes of the first of these clips (B, C, T, h, w): alone, beside its mirror image, and again if these differ.
 
-    Raises
-    ------
-    VidexplainError
-        If the network answers with probabilities where logits are wanted.
+    The first time it is told as well how the answers are to be read, as far as that was not said.
     """
     findings = Findings()
     clip = x[:1, :, :1] if model.is_image_model else x[:1]
     clip = clip.detach()
     # the caller may be anywhere, also where gradients are off
     with torch.inference_mode(False), torch.enable_grad():
-        alone = model.frame_logits(clip.clone().requires_grad_())
-    if may_be_no_logits(model, alone.detach()):
-        _refuse_probabilities(model, alone)
-        if alone.shape[-1] == clip.shape[2] > 1 and not model.has_class_names:
-            _refuse_frames(model, clip, alone.detach())
+        alone = model.raw_answers(clip.clone().requires_grad_())
+    if not model.answers_are_known:
+        model.answers, sentence = _answers(model, clip, alone)
+        model.answers_are_known = True
+        if sentence:
+            findings.note(sentence)
     alone = alone.detach()
     if not bool(torch.isfinite(alone).all()):
         return findings  # whoever asks for gradients or scores tells
     with torch.no_grad():
         pair = torch.cat([clip, clip.flip(-1)])
         try:
-            beside = model.frame_logits(pair)[:1]
+            beside = model.raw_answers(pair)[:1]
         except torch.OutOfMemoryError:
             return findings
         except (RuntimeError, ValueError, VidexplainError):
             findings.is_independent = False  # some networks take one clip only
             return findings
         if _differ(model, alone, beside):
-            if _differ(model, alone, model.frame_logits(clip)):
+            if _differ(model, alone, model.raw_answers(clip)):
                 findings.is_deterministic = False
                 findings.note(
                     f"{model.name!r} gives the same clip different answers, so that its explanations hold chance; "
@@ -123,35 +131,62 @@ def _differ(model: Classifier, one: torch.Tensor, other: torch.Tensor) -> bool:
     return not bool(((one - other).abs() <= rounding(model) * scale).all())
 
 
-def _refuse_probabilities(model: Classifier, logits: torch.Tensor) -> None:
-    """Raises where logits (1, frames, classes) are probabilities, by their values and the operation they come from."""
-    values = logits.detach()
-    last = next((name for name in _last_operations(logits.grad_fn) if name in _SQUASHING), None)
-    sums_to_one = logits.shape[-1] > 1 and bool(((values.sum(dim=-1) - 1).abs() < 1e-3).all())
-    if last is None and not sums_to_one:
-        return
-    ending = _SQUASHING[last] if last else "softmax"
-    raise VidexplainError(
-        f"{model.name!r} answers with probabilities (it ends in {ending}), where logits are needed: a softmax of "
-        "probabilities is no probability; give the network without its last activation."
-    )
+def _answers(model: Classifier, clip: torch.Tensor, answers: torch.Tensor) -> tuple[AnswerForm, str]:
+    """How answers (1, frames, outputs) to a clip are to be read, and what is to be told of it, if anything.
+
+    What the settings say holds. Else probabilities are known by the operation that they come from, or by rows that sum
+    to one; one output is a sigmoid's; and outputs that follow one frame each are answers for frames.
+    """
+    asked, form = model.settings, model.answers
+    values, told = answers.detach(), []
+    by_frame = answers.shape[1] > 1 and not model.is_image_model
+    if asked.per_frame is None and values.shape[-1] == clip.shape[2] > 1 and values.shape[1] == 1:
+        by_frame = not model.has_class_names and _follow_frames(model, clip, values)
+    if asked.per_frame is None and by_frame:
+        form = replace(form, per_frame=True)
+        told.append(
+            "it gives an answer for each frame, so that the mean over the frames is explained; frame=0 and so on asks "
+            "about one (per_frame=False: these are classes)"
+        )
+        if values.shape[1] == 1:
+            values = values.transpose(1, 2)
+    alone = values.shape[-1] == 1
+    last = next((name for name in _last_operations(answers.grad_fn) if name in _SQUASHING), None)
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    if form.task != "regression" and asked.outputs is None:
+        if last is not None:
+            ending, task, outputs = _SQUASHING[last]
+            form = replace(form, outputs=outputs, task=asked.task or task)
+            told.append(f"it ends in {ending}, so that its answers are taken for {outputs}")
+        elif inside and not alone and bool(((values.sum(dim=-1) - 1).abs() < 1e-3).all()):
+            form = replace(form, outputs="probabilities")
+            told.append("its answers sum to one, so that they are taken for probabilities")
+        elif not alone and bool((values.exp().sum(dim=-1).log().abs() < 1e-3).all()):
+            form = replace(form, outputs="log-probabilities")
+        elif inside and values.unique().numel() > 2:
+            told.append(
+                "its answers lie all between 0 and 1; say outputs='probabilities' if that is what they are"
+            )
+    if alone and asked.task is None and form.task == "single-label" and not form.is_pair:
+        form = replace(form, task="multi-label")
+        told.append(
+            "it has one output, which is taken for that of a sigmoid; task='regression' explains the value itself"
+        )
+    return form, f"{model.name!r}: {'; '.join(told)}." if told else ""
 
 
 @torch.no_grad()
-def _refuse_frames(model: Classifier, clip: torch.Tensor, logits: torch.Tensor) -> None:
-    """Raises where as many outputs as there are frames each follow a frame of their own, and so are no classes."""
+def _follow_frames(model: Classifier, clip: torch.Tensor, answers: torch.Tensor) -> bool:
+    """Whether as many outputs as there are frames each follow a frame of their own, and so are no classes."""
     noise = torch.randn(clip.shape[:2] + clip.shape[3:], generator=torch.Generator().manual_seed(0)).to(clip)
     for frame in (0, clip.shape[2] - 1):
         changed = clip.clone()
         changed[:, :, frame] += noise
-        change = (model.frame_logits(changed) - logits).abs().flatten()
+        change = (model.raw_answers(changed) - answers).abs().flatten()
         others = change.sum() - change[frame]
         if not change[frame] > 3 * others / (len(change) - 1):
-            return
-    raise VidexplainError(
-        f"{model.name!r} has an output for each of its {clip.shape[2]} frames, not for classes; wrap it in a module "
-        "that returns (batch, classes), or give class_names if they are classes all the same."
-    )
+            return False
+    return True
 
 
 def _last_operations(node: Any) -> Iterator[str]:

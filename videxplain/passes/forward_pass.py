@@ -140,9 +140,10 @@ class ForwardPass:
             stack.enter_context(fast_layers(self.x))
             if needs_input_gradient:
                 self.x.requires_grad_()
-            self.logits = model.logits(self.x)
+            frame_logits = model.frame_logits(self.x)
+            self.logits = frame_logits.mean(dim=1)
             # In float32 a confident network's probability is 1, and its derivative by the target's own logit nothing.
-            self.probabilities = self.logits.double().softmax(1)
+            self.probabilities = model.answers.probabilities(frame_logits.double()).mean(dim=1)
         if needs_cam and not self._outputs:
             raise VidexplainError(
                 f"the CAM layer {model.cam_layer!r} was not used in the forward pass; name another layer"

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from videxplain.errors import unknown_name
 from videxplain.models.trial import rounding
 from videxplain.passes import memory
+from videxplain.passes.aim import Aim
 from videxplain.passes.fast_layers import fast_layers
 from videxplain.passes.forward_pass import derivatives
 from videxplain.passes.incremental import Box, Recording, Rows, around
@@ -34,8 +35,6 @@ answer were right, or as many at the most."""
 _MISSED = 0.1
 """Share of the changes from mask to mask that slopes of chords may miss; in networks of convolutions, rectifiers and
 max pools it is rounding."""
-TEMPERATURE = 4.0
-"""What divides log-odds before they become a "tempered" probability."""
 
 
 class MaskedClip:
@@ -50,7 +49,7 @@ class MaskedClip:
     labels
         (T, H, W) integers 0..num_segments-1.
     target
-        Index of the class whose probability is asked for.
+        Index of the class that is asked about, or all that is asked.
     fill
         What takes a hidden supervoxel's place: its own mean colour ("mean", as the `lime` package does), mid-grey,
         black, a strong blur of the clip, or noise of the clip's own mean and deviation.
@@ -65,7 +64,7 @@ class MaskedClip:
         x: torch.Tensor,
         labels: torch.Tensor,
         num_segments: int,
-        target: int,
+        target: int | Aim,
         *,
         fill: Fill = "mean",
         batch_size: int | None = None,
@@ -73,8 +72,10 @@ class MaskedClip:
     ) -> None:
         if x.device.type == "cpu":
             memory.keep()  # many passes of the same sizes follow
-        self.model, self.target, self.num_segments = model, target, num_segments
+        self.model, self.num_segments = model, num_segments
         self.findings = model.findings(x[None])
+        self.aim = target if isinstance(target, Aim) else Aim(target, task=model.answers.task)
+        self.target = self.aim.target
         self.x = x
         self.labels = labels.long()
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
@@ -95,12 +96,14 @@ class MaskedClip:
         return self.values(z, score="probability", progress=progress)
 
     def values(self, z: torch.Tensor, *, score: Score, progress: str | None = None) -> torch.Tensor:
-        """The target's `score`, as `target_score` has it, for each row of z: (m, K) -> (m,) float64."""
-        return torch.cat([target_score(logits, self.target, score) for logits in self._logits(z, progress)])
+        """The target's `score`, as `Aim` has it, for each row of z: (m, K) -> (m,) float64."""
+        return torch.cat([self.aim.score(logits, score) for logits in self._logits(z, progress)])
 
     def probabilities(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
         """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64."""
-        return torch.cat([logits.softmax(dim=-1).mean(dim=1) for logits in self._logits(z, progress)])
+        return torch.cat(
+            [self.model.answers.probabilities(logits).mean(dim=1) for logits in self._logits(z, progress)]
+        )
 
     def batches(
         self, rows: torch.Tensor, run: Callable[[torch.Tensor], Result], clips: int = 1
@@ -136,7 +139,7 @@ class MaskedClip:
         recording = Recording()
         with torch.compiler.set_stance("force_eager"), recording:
             logits = recording.logits = self.model.frame_logits(recording.follow(self.compose(z)))
-        return target_score(logits.double(), self.target, score), recording
+        return self.aim.score(logits.double(), score), recording
 
     @cached_property
     def _boxes(self) -> list[Box]:
@@ -164,7 +167,7 @@ class MaskedClip:
         if not self.findings.replays:
             recording.replayed += len(z)
             return self.values(z, score=score)
-        return target_score(logits.double(), self.target, score)
+        return self.aim.score(logits.double(), score)
 
     def _is_confirmed(self, logits: torch.Tensor, recording: Recording, rows: Rows, z: torch.Tensor) -> bool:
         """Whether a replayed pass gave what a whole one gives; the first few that change anything are compared."""
@@ -217,7 +220,7 @@ class MaskedClip:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The target's score (m,) float64 and its derivatives by z (m, K) float32: one backward pass a batch.
 
-        `score` says which, as `target_score` has it. With a `ring` each so many rows of z form a ring, and what
+        `score` says which, as `Aim` has it. With a `ring` each so many rows of z form a ring, and what
         is returned for a row are slopes between it and the next one, as `Secants` has them. With a `recording` all
         rows go through the network at once.
         """
@@ -227,7 +230,7 @@ class MaskedClip:
             with torch.enable_grad(), torch.compiler.set_stance("force_eager"), fast_layers(x):
                 with Secants(len(x), ring) if ring > 1 else nullcontext(), recording or nullcontext():
                     logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
-                scores = target_score(logits, self.target, score)
+                scores = self.aim.score(logits, score)
             if recording is not None:
                 recording.logits = logits.detach()
             (by_logits,) = derivatives(self.model, scores.sum(), [logits])
@@ -272,28 +275,6 @@ class MaskedClip:
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
     """The same values (C, T, H, W), laid out as `Classifier.prepare` does: convolutions are faster on them."""
     return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
-
-
-def target_score(logits: torch.Tensor, target: int, score: Score) -> torch.Tensor:
-    """A score of the target, (B, frames, classes) -> (B,); an image model's is the mean over the clip's frames.
-
-    Its "probability"; its "log-odds" l = log(p / (1 - p)); its "logit"; or the "tempered" probability between the first
-    two, 1 / (1 + exp(-l / TEMPERATURE)), that of a network which is less sure of itself (temperature scaling, Guo et
-    al. 2017). The mean change of a confident network's probability is that in the few masks where it is low, and that
-    of the log-odds is as much that in masks where the probability hardly moves.
-    """
-    if score == "logit":
-        values = logits[..., target]
-    elif score == "probability":
-        values = logits.softmax(dim=-1)[..., target]
-    elif score in ("log-odds", "tempered"):
-        others = torch.cat([logits[..., :target], logits[..., target + 1 :]], dim=-1)
-        values = logits[..., target] - others.logsumexp(dim=-1)
-        if score == "tempered":
-            values = torch.sigmoid(values / TEMPERATURE)
-    else:
-        raise unknown_name("score", score, get_args(Score))
-    return values.mean(dim=1)
 
 
 def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:

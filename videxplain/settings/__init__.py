@@ -21,7 +21,9 @@ from videxplain.settings.networks import (
     Framing,
     Layout,
     NetworkSettings,
+    Outputs,
     Precision,
+    Task,
     TokenGrid,
 )
 from videxplain.settings.videos import (
@@ -56,6 +58,7 @@ __all__ = [
     "Framing",
     "Layout",
     "NetworkSettings",
+    "Outputs",
     "Picture",
     "Precision",
     "Question",
@@ -65,6 +68,7 @@ __all__ = [
     "Settings",
     "Style",
     "Target",
+    "Task",
     "TokenGrid",
     "VideoSource",
     "Windows",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from videxplain.settings.base import Settings, option
 
 Fill: TypeAlias = Literal["mean", "grey", "black", "blur", "noise"]
 """What takes a hidden supervoxel's place; see `MaskedClip`."""
 Score: TypeAlias = Literal["probability", "log-odds", "tempered", "logit"]
-"""Which number of a class is explained; see `videxplain.passes.masked_clip.target_score`."""
+"""Which number of a class is explained; see `videxplain.passes.aim.Aim`."""
 Target: TypeAlias = int | str | Sequence[int | str | None] | None
 """The class to explain: index, name, rank such as "#2", None for the predicted one; or one of those for each clip."""
 
@@ -25,14 +25,24 @@ class Question(Settings):
     target
         The class: its index, its name, or its rank ("#2" is the second prediction); by default the predicted class.
         For several clips one for all, or a list of one each.
+    against
+        Another class: what is explained is why the first one rather than this one, the log-odds of the one against the
+        other. Scores are signed, and those of the classes the other way round are minus these.
+    frame
+        Of a network with an answer for each frame, which one; by default the mean over all.
+    objective
+        A function of what the network returns that gives a number a sample (B,), which is explained instead of a class.
     score
         Which number of that class is explained: its "probability", its "log-odds", the "tempered" probability between
-        them or its "logit" (`videxplain.passes.masked_clip.target_score` defines them). By default the first that the
+        them or its "logit" (`videxplain.passes.aim.Aim` defines them). By default the first that the
         method lists.
     """
 
     kind: ClassVar[str] = "question"
     target: Target = option(None, short=False)
+    against: int | str | None = option(None, "another class: why the first one rather than this one")
+    frame: int | None = option(None, "which answer of a network that has one for each frame", least=0)
+    objective: Callable[..., Any] | None = option(None, flag="")
     score: Score | None = option(
         None, "what of the class is explained: probability, log-odds, tempered or logit"
     )

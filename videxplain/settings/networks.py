@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from videxplain.errors import VidexplainError
 from videxplain.settings.base import Settings, is_of, option
@@ -21,6 +21,10 @@ Framing: TypeAlias = Literal["crop", "resize", "letterbox"]
 FRAMINGS: tuple[Framing, ...] = typing.get_args(Framing)
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = typing.get_args(Precision)
+Task: TypeAlias = Literal["single-label", "multi-label", "regression"]
+"""What a network's answers are: one class of several (softmax), each class on its own (sigmoid), or values."""
+Outputs: TypeAlias = Literal["logits", "probabilities", "log-probabilities"]
+"""How a network gives its classes."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -60,6 +64,19 @@ class NetworkSettings(Settings):
     ----------
     class_names
         "class 0", "class 1", ... by default.
+    task
+        "single-label", one class of several (softmax); "multi-label", each class on its own (sigmoid), which a single
+        output is, too; "regression", values, each of which is explained as it is. Found by looking by default, and said
+        where it is not the first.
+    outputs
+        Whether the network gives "logits", "probabilities" (it ends in softmax or sigmoid) or "log-probabilities".
+        Found by looking by default, likewise.
+    per_frame
+        Whether a network for clips gives an answer for each frame: (B, T, classes), or (B, T) for one class. Found by
+        looking by default, likewise. What is explained is the mean over the frames, or one (`Question.frame`).
+    select
+        Which part of what the network returns is the answer: a key or attribute, an index, or a function of what it
+        returns. By default "logits", or the only tensor that can be it.
     layout
         Order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models. What is None of this and
         the next two is found by trying usual ones, clips first where there are 3-D convolutions.
@@ -91,6 +108,12 @@ class NetworkSettings(Settings):
 
     kind: ClassVar[str] = "a network"
     class_names: Sequence[str] | None = option(None, "names of the classes")
+    task: Task | None = option(None, "single-label, multi-label or regression (default: found by looking)")
+    outputs: Outputs | None = option(
+        None, "logits, probabilities or log-probabilities (default: found by looking)"
+    )
+    per_frame: bool | None = option(None, "whether each frame has an answer (default: found by looking)")
+    select: str | int | Callable[..., Any] | None = option(None, "part of what the network returns")
     layout: Layout | None = option(None, "order of the axes of the network's input")
     clip_length: int | None = option(None, "frames in a clip")
     size: tuple[int, int] | None = option(None, "height and width of the network's input")
