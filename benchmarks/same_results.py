@@ -106,7 +106,8 @@ def results(clips: list[str], photographs: list[str], folder: Path) -> Iterator[
             )
         for options in fine:
             explanation = vx.explain(network, clip, "guided", "#2", segmentation="slic", **options)
-            yield f"{name} {options}", digest(explanation.scores, explanation.labels, explanation.frames)
+            title = "finer" if "scale" in str(options) else "from gradient"
+            yield f"{name} {title}", digest(explanation.scores, explanation.labels, explanation.frames)
         explanation = vx.explain(network, clip, "guided-grad-cam", keep_maps=True)
         yield f"{name} maps", digest(explanation.dense, explanation.cam, explanation.sheet(top_k=5))
         *_, last = vx.explain_anytime(network, clip, passes=6, segmentation="slic", n_segments=40)

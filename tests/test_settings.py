@@ -73,7 +73,7 @@ def test_settings_check_themselves(cls: type[Settings]) -> None:
         (
             "guided",
             {"samples": 5},
-            "option 'samples' means nothing to method 'guided'; its options are reduction, signed, guide_smooth, score",
+            "option 'samples' means nothing to method 'guided'; its options are reduction, signed, guide_smooth",
         ),
         ("lime", {"fill": "grey", "batched": False}, "fill means nothing to the lime package"),
         (

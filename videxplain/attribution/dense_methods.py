@@ -77,7 +77,7 @@ def lrp_alpha_beta(query: VoxelQuery) -> VoxelMaps:
 
 def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
     model = copy.copy(query.model).configure(precision="float32")  # zennit's rules do not mix precisions
-    x = query.x.detach().clone().requires_grad_()
+    x, target = query.x.detach().clone().requires_grad_(), query.target  # before zennit's hooks are there
     with (
         torch.enable_grad(),
         evaluating(model.net),
@@ -87,7 +87,7 @@ def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
     ):
         logits = model.logits(x)
         # relevance of the class enters at its logit, as much as the logit is worth
-        chosen = logits.gather(1, query.target[:, None])
+        chosen = logits.gather(1, target[:, None])
         (relevance,) = torch.autograd.grad(chosen, x, grad_outputs=chosen.detach())
     return VoxelMaps(relevance.float())
 

@@ -178,7 +178,10 @@ class _Changes:
 
         def best() -> torch.Tensor:
             # supervoxels that are only in other clips of a batch are no leaders: what they change is rounding
-            return self.fit(*chords)[0][: self._clip.segments_here].argsort(descending=True, stable=True)
+            scores = self.fit(*chords)[0][: self._clip.segments_here]
+            if self._clip.aim.against is not None:  # those for either class
+                scores = scores.abs()
+            return scores.argsort(descending=True, stable=True)
 
         lone = len(ring.masks) == 1
         if odd and ring.is_local:

@@ -52,7 +52,7 @@ class AnswerForm:
         return logits.sigmoid() if self.task == "multi-label" else logits.softmax(dim=-1)
 
     def decides(self, probabilities: torch.Tensor, target: int) -> torch.Tensor:
-        """Whether probabilities (m, classes) decide for a class: it comes first, or of several labels is at least even."""
+        """Whether probabilities (m, classes) decide for a class: it comes first; of several labels it is likely."""
         if self.task == "multi-label":
             return probabilities[:, target] >= 0.5
         return probabilities.argmax(dim=1) == target
