@@ -317,7 +317,7 @@ def _legend(
     image = Image.new("RGB", (width, strip), (0, 0, 0))
     draw = ImageDraw.Draw(image)
     bar = width // 5 if scored else 0
-    words = f"{explanation.target_name}  {explanation.probability:.0%}"
+    words = explanation.headline()
     room = width - bar - 3 * points // 2
     while len(words) > 4 and draw.textlength(words, font=_font(points)) > room:
         points -= 1

@@ -245,7 +245,7 @@ def test_contrasts_sum_to_the_difference_of_log_odds() -> None:
     ends = model.net.eval()(torch.cat([x, black])).softmax(1).log()
     change = ends[0, 1] - ends[0, 4] - (ends[1, 1] - ends[1, 4])
     assert explanation.scores.sum() == pytest.approx(float(change), rel=1e-3)
-    assert explanation.settings["against"] == 4 and explanation.settings["score"] == "log-odds"
+    assert explanation.settings["against"] == "class 4" and explanation.settings["score"] == "log-odds"
 
 
 @pytest.mark.parametrize(

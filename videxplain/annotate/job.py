@@ -205,6 +205,11 @@ def requested(
     check_segmentation(cut, request.stated)
     if cut.source != "image":
         raise VidexplainError(f"source {cut.source!r} is for explain(); videos are cut by their pictures")
+    if request.question.objective is not None:
+        raise VidexplainError(
+            "objective is for explain(); for a video give it to the network: Classifier(net, select=..., "
+            "task='regression')"
+        )
     return replace(request, segmentation=Segmentation(), stated=()), cut
 
 

@@ -184,7 +184,8 @@ def render(
     The timeline is filled, and drawn, where the video tells how many frames it has.
     """
     track, picture, stride = job.track, job.picture, job.windows.stride
-    length = job.video.expected_frames if picture.timeline else None
+    has_classes = job.model.answers.task != "regression"  # whose bars are probabilities
+    length = job.video.expected_frames if picture.timeline and has_classes else None
     timeline = history.timeline if length else None
     untouched = Untouched(picture.style)
     for group in groups:

@@ -77,10 +77,11 @@ def run(args: argparse.Namespace) -> int:
         f"{shown(args.output)}: {_counted(summary.frames, 'frame')}{resumed}, "
         f"{_counted(summary.windows, 'window')} explained by {args.method} for {shown(model.name)}"
     )
+    is_value = model.answers.task == "regression"
     for stretch in summary.classes[:_MOST_STRETCHES]:
         say(
             f"  {_clock(stretch.begin)} to {_clock(stretch.end)}  {shown(stretch.name)}  "
-            f"up to {stretch.probability:.1%}"
+            f"up to {f'{stretch.probability:.4g}' if is_value else f'{stretch.probability:.1%}'}"
         )
     if len(summary.classes) > _MOST_STRETCHES:
         say(

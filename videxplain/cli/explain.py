@@ -73,10 +73,7 @@ def run(args: argparse.Namespace) -> None:
         Image.fromarray(explanation.sheet(top_k=picture.top_k, style=picture.style)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
-    say(
-        f"{shown(args.output)}: {shown(explanation.target_name)} {explanation.probability:.1%}, "
-        f"{explanation.num_segments} supervoxels"
-    )
+    say(f"{shown(args.output)}: {shown(explanation.headline(1))}, {explanation.num_segments} supervoxels")
     if explanation.held:
         say(f"the clip is short: its last frame was held {explanation.held} times")
     for region in explanation.top(picture.top_k):

@@ -13,7 +13,7 @@ from videxplain.attribution.perturbation import masked_clips
 from videxplain.attribution.query import Query
 from videxplain.attribution.region_gradient import estimates, refined_by_default
 from videxplain.errors import VidexplainError
-from videxplain.explanations.explain import Request, as_numpy, asked, decided, provenance
+from videxplain.explanations.explain import Request, against, as_numpy, asked, decided, provenance
 from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.inputs import ClipLike
 from videxplain.settings import Question, Segmentation, Target
@@ -101,7 +101,7 @@ def explain_anytime(
             0,
             scores=as_numpy(estimate.scores),
             method=picked.name,
-            settings={**inputs.recorded(0), **provenance(model, inputs.x), **done},
+            settings={**inputs.recorded(0), **provenance(model, inputs.x), **done, **against(query, 0)},
             **decision,
         )
         error = as_numpy(estimate.standard_error)

@@ -187,7 +187,7 @@ class Request:
                         dense=as_numpy(maps.dense[b]) if self.keep_maps and maps.dense is not None else None,
                         cam=as_numpy(maps.cam[b]) if self.keep_maps and maps.cam is not None else None,
                         method=method.name,
-                        settings={**inputs.recorded(b), **run},
+                        settings={**inputs.recorded(b), **run, **against(query, b)},
                         **decided(query, b),
                     )
                     for b, segments in enumerate(inputs.segments)
@@ -210,6 +210,11 @@ def _of_question(question: Question) -> dict[str, Any]:
     if question.objective is not None:
         parts["objective"] = getattr(question.objective, "__qualname__", repr(question.objective))
     return {name: value for name, value in parts.items() if value is not None}
+
+
+def against(query: Query, b: int) -> dict[str, Any]:
+    """The name of the class that sample `b` is explained against, for what is recorded."""
+    return {} if query.against is None else {"against": query.model.class_names[int(query.against[b])]}
 
 
 def decided(query: Query, b: int) -> dict[str, Any]:

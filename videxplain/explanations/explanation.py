@@ -64,7 +64,7 @@ class Explanation:
     scores
         (K,) float32, one per id.
     target, target_name, probability
-        The class explained and the probability the network gives it.
+        The class explained and the probability the network gives it; of a regression the value.
     predictions
         The most probable classes, best first, as (name, probability).
     method, settings
@@ -101,6 +101,15 @@ class Explanation:
         """How many times as fine as the network's input the labels' grid is."""
         scale = self.settings.get("scale", 1)
         return scale if isinstance(scale, int) else 1
+
+    def headline(self, digits: int = 0) -> str:
+        """What is explained, and what the network says of it, "javelin throw  87%", to so many digits; or a value."""
+        said = f"{self.probability:.{digits}%}"
+        if self.settings.get("task") == "regression":
+            said = f"{self.probability:.4g}"
+        frame = f" in frame {self.settings['frame']}" if "frame" in self.settings else ""
+        other = f", not {self.settings['against']}" if "against" in self.settings else ""
+        return f"{self.target_name}{other}{frame}  {said}"
 
     @property
     def num_segments(self) -> int:
