@@ -19,7 +19,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--input",
         type=Path,
-        default=Path("command.mp4"),
+        default=Path("demo.mp4"),
         help="where the generated video goes (default: %(default)s)",
     )
     command.add_argument(

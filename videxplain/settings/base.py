@@ -137,14 +137,16 @@ def from_text(name: str, text: str, *classes: type[Settings]) -> Any:
     for cls in classes:
         if name in cls.options():
             hint = typing.get_type_hints(cls)[name]
-            for kind in typing.get_args(hint) or (hint,):
+            kinds = typing.get_args(hint) or (hint,)
+            for kind in kinds:
                 try:
                     if kind is bool:
                         return _WORDS[text.lower()]
                     if kind in (int, float):
                         return kind(text)
                 except (KeyError, ValueError):
-                    raise _wrong(name, text, hint) from None
+                    if str not in kinds:
+                        raise _wrong(name, text, hint) from None
             return text
     return text
 
