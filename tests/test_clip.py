@@ -211,7 +211,7 @@ def test_clip_of_an_array_and_held() -> None:
     assert (longer.frames[:3] == frames).all() and (longer.frames[3:] == frames[2]).all()
     assert len(Clip.from_array(frames[0])) == 1
     with pytest.raises(VidexplainError, match="no clip"):
-        Clip.from_array(frames.astype(float))
+        Clip.from_array(frames.astype(np.int64))
 
 
 @given(geometries)
@@ -226,6 +226,6 @@ def test_clip_refuses_what_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(VidexplainError, match="cannot be read"):
         Clip.from_image(tmp_path / "text.png")
     with pytest.raises(ValueError, match="uint8"):
-        Clip(np.zeros((1, 2, 2, 3)), (Fraction(0),))  # type: ignore[arg-type]
+        Clip(np.zeros((1, 2, 2, 3), np.int16), (Fraction(0),))
     with pytest.raises(ValueError, match="times"):
         Clip(np.zeros((2, 2, 2, 3), np.uint8), (Fraction(0),))

@@ -23,14 +23,18 @@ IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM
 """Pillow's names of the formats in which images are read."""
 
 
+FRAME_TYPES = tuple(np.dtype(kind) for kind in ("uint8", "uint16", "float32", "float64"))
+"""Of the values of frames."""
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Consecutive frames of one source, upright RGB, with their presentation times.
+    """Consecutive frames of one source, upright, with their presentation times.
 
     Attributes
     ----------
-    frames : uint8 array (T, H, W, 3)
-        RGB frames.
+    frames : array (T, H, W, C) of uint8, uint16, float32 or float64
+        RGB frames in 8 bits, or what else a network takes; see `NetworkSettings.channels`.
     times : tuple of Fraction, length T
         Presentation time of each frame in seconds, strictly increasing except over held frames, whose time
         is that of the frame they repeat.
@@ -46,7 +50,7 @@ class Clip:
         Set where the frames have been brought to a network's input size already: the map that did it.
     """
 
-    frames: npt.NDArray[np.uint8]
+    frames: npt.NDArray[Any]
     times: tuple[Fraction, ...]
     start: int = 0
     stride: int = 1
@@ -58,9 +62,10 @@ class Clip:
         frames = self.frames
         if not isinstance(frames, np.ndarray):
             raise ValueError(f"frames must be a numpy array, not {type(frames).__name__}")
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        if frames.dtype not in FRAME_TYPES or frames.ndim != 4 or 0 in frames.shape:
             raise ValueError(
-                f"frames must be uint8 (T, H, W, 3), not empty; got {frames.dtype} {frames.shape}"
+                "frames must be uint8, uint16, float32 or float64 (T, H, W, C), not empty; "
+                f"got {frames.dtype} {frames.shape}"
             )
         if len(self.times) != len(frames):
             raise ValueError(f"{len(frames)} frames have {len(self.times)} times")
@@ -76,16 +81,27 @@ class Clip:
         return self.frames.shape[1], self.frames.shape[2]
 
     @classmethod
-    def from_array(cls, frames: npt.NDArray[np.uint8], rate: Fraction | int = 25) -> Clip:
-        """Clip of frames in memory: uint8 (T, H, W, 3), or an image (H, W, 3); `rate` frames per second.
+    def from_array(
+        cls, frames: npt.NDArray[Any], rate: Fraction | int = 25, *, channels: int | None = None
+    ) -> Clip:
+        """Clip of frames in memory: (T, H, W, C), or an image (H, W, C), or (T, H, W) of one channel.
+
+        Parameters
+        ----------
+        frames
+            uint8, uint16, float32 or float64.
+        rate
+            Frames per second.
+        channels
+            How many there are, where an array with three axes would not tell: by default those are an image where the
+            last is of 1 or 3.
 
         Raises
         ------
         VidexplainError
             If it is an array of another kind.
         """
-        array = np.asarray(frames)
-        array = array[None] if array.ndim == 3 else array
+        array = as_frames(np.asarray(frames), channels)
         try:
             return cls(array, tuple(n / Fraction(rate) for n in range(len(array))))
         except (ValueError, TypeError) as error:
@@ -106,8 +122,8 @@ class Clip:
 
         Parameters
         ----------
-        image : path, PIL image, or uint8 array (H, W, 3) or (H, W)
-            A file's EXIF orientation is applied.
+        image : path, PIL image, or array (H, W, C) or (H, W)
+            8-bit grey becomes RGB. A file's EXIF orientation is applied.
 
         Raises
         ------
@@ -115,11 +131,24 @@ class Clip:
             If the file is missing or is not an image.
         """
         if isinstance(image, np.ndarray):
-            array = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
+            array = image
+            if image.ndim == 2:
+                array = np.stack([image] * (3 if image.dtype == np.uint8 else 1), axis=-1)
             return cls(np.ascontiguousarray(array)[None], (Fraction(0),))
         if isinstance(image, Image.Image):
             return cls(upright_rgb(image)[None], (Fraction(0),))
         return cls(read_image(image)[None], (Fraction(0),), source=os.fsdecode(image))
+
+
+def as_frames(array: npt.NDArray[Any], channels: int | None = None) -> npt.NDArray[Any]:
+    """Frames (T, H, W, C) of an array with fewer axes, as far as its shape tells; see `Clip.from_array`."""
+    if array.ndim == 3:
+        # colour stays colour for a network of one channel
+        is_image = array.shape[2] in ((1, 3) if channels in (None, 1) else (channels,))
+        return array[None] if is_image or channels not in (None, 1) else array[..., None]
+    if array.ndim == 2 and channels == 1:
+        return array[None, ..., None]
+    return array
 
 
 def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
@@ -260,24 +289,31 @@ class Geometry:
         height, width, rows, columns = map(int, sizes)
         return cls((height, width), (rows, columns), Axis(*axes[:2]), Axis(*axes[2:]))
 
-    def apply(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Frames as the network sees them: uint8 (T, H, W, 3) or (H, W, 3) to (T, h, w, 3) or (h, w, 3).
+    def apply(self, frames: npt.NDArray[Any], black: float = 0) -> npt.NDArray[Any]:
+        """Frames as the network sees them: (T, H, W, C) or (H, W, C) to (T, h, w, C) or (h, w, C), of the same type.
 
-        Antialiased bilinear resampling; what lies outside the source is 0. torch does it where network pixels meet
-        source pixels on both sides of what is seen, as in most videos' sizes, and Pillow elsewhere, at a quarter of the
-        speed; they differ by 2 at most, nearly always by none.
+        Antialiased bilinear resampling; what lies outside the source is `black`. Of 8-bit frames of three channels
+        torch does it where network pixels meet source pixels on both sides of what is seen, as in most videos' sizes,
+        and Pillow elsewhere, at a quarter of the speed; they differ by 2 at most, nearly always by none. Of all others
+        it is a product with the filter's weights, in double precision.
         """
         frames = np.asarray(frames)
-        if frames.dtype != np.uint8 or frames.shape[-3:] != (*self.source, 3) or frames.ndim not in (3, 4):
+        fits = frames.ndim in (3, 4) and frames.shape[-3:-1] == self.source and frames.dtype in FRAME_TYPES
+        if not fits:
             raise ValueError(
-                f"expected uint8 frames (T, {self.source[0]}, {self.source[1]}, 3), "
+                f"expected uint8, uint16 or floating-point frames (T, {self.source[0]}, {self.source[1]}, C), "
                 f"got {frames.dtype} {frames.shape}"
             )
         if frames.ndim == 3:
-            return self.apply(frames[None])[0]
+            return self.apply(frames[None], black)[0]
         (top, bottom), (left, right) = self._inner(0), self._inner(1)
-        out = np.zeros((len(frames), *self.network, 3), np.uint8)
+        out = np.full((len(frames), *self.network, frames.shape[3]), black, frames.dtype)
         inside = out[:, top:bottom, left:right]
+        if frames.dtype != np.uint8 or frames.shape[3] != 3:
+            weights = self._weights(0, top, bottom), self._weights(1, left, right)
+            values = np.einsum("yi,tijc,xj->tyxc", weights[0], frames, weights[1], optimize=True)
+            inside[:] = values if frames.dtype.kind == "f" else np.rint(values)
+            return out
         rows, columns = self._whole_pixels(0), self._whole_pixels(1)
         if rows and columns:
             resampled = _resampled(frames[:, rows.source, columns.source], (rows.size, columns.size))
@@ -354,6 +390,14 @@ class Geometry:
             int(place[stop] - place[start]),
             slice(begin, begin + last - first),
         )
+
+    def _weights(self, axis: int, first: int, last: int) -> npt.NDArray[np.float64]:
+        """What source pixels add to network pixels first..last - 1: a triangle that reaches one of the larger ones."""
+        scale, offset = (self.y, self.x)[axis]
+        centre = (np.arange(first, last) + 0.5 - offset) / scale
+        distance = np.abs(np.arange(self.source[axis]) + 0.5 - centre[:, None])
+        weights = np.clip(1 - distance / max(1.0, 1 / scale), 0, None)
+        return weights / weights.sum(axis=1, keepdims=True)
 
     def _centres(self, axis: int) -> npt.NDArray[np.float64]:
         scale, offset = (self.y, self.x)[axis]

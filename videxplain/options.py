@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
 from videxplain.settings import (
+    Arrangement,
     Encoding,
     EngineName,
     Execution,
@@ -17,6 +18,7 @@ from videxplain.settings import (
     Layout,
     Outputs,
     Picture,
+    PictureOf,
     Precision,
     Score,
     Style,
@@ -92,7 +94,9 @@ class AnnotateOptions(ExplainOptions, total=False):
 class NetworkOptions(TypedDict, total=False):
     """Of `Classifier`."""
 
+    arrange: Arrangement | None
     cam_layer: str | None
+    channels: int | None
     class_names: Sequence[str] | None
     clip_length: int | None
     framing: Framing | None
@@ -101,6 +105,7 @@ class NetworkOptions(TypedDict, total=False):
     name: str | None
     outputs: Outputs | None
     per_frame: bool | None
+    picture: PictureOf | None
     precision: Precision | None
     select: str | int | Callable[..., Any] | None
     short_side: int | None
@@ -108,3 +113,4 @@ class NetworkOptions(TypedDict, total=False):
     std: Sequence[float] | None
     task: Task | None
     token_grid: TokenGrid | tuple[int, int, int] | None
+    value_range: tuple[float, float] | None

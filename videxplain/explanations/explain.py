@@ -46,8 +46,9 @@ def explain(
     model
         The classifier (`load_model`, or `Classifier(net, ...)` around any network).
     clip
-        A `Clip`, or frames (T, H, W, 3) uint8, or an image (H, W, 3) uint8, of any size. A clip shorter than the
-        network's is continued by holding its last frame.
+        A `Clip`, or frames (T, H, W, 3) uint8, or an image (H, W, 3) uint8, of any size; of other networks what their
+        `NetworkSettings` tell (channels, value_range). A clip shorter than the network's is continued by holding its
+        last frame.
     method
         How voxels or supervoxels are scored: a name (`videxplain methods` lists them), or a method with its options
         such as `Lime(samples=500)`.

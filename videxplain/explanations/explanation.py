@@ -70,7 +70,7 @@ class Explanation:
     method, settings
         What made the scores, so that they can be made again.
     frames
-        (T, H, W, 3) uint8, the source frames.
+        (T, H, W, 3) uint8, the source frames, or what the network's `picture` shows of them.
     times
         (T,) presentation times in seconds.
     geometry

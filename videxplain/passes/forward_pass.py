@@ -137,6 +137,8 @@ class ForwardPass:
                 self._outputs = stack.enter_context(_captured(layer, cut=cut))
             if self._rule is not None:
                 stack.enter_context(self._rule)
+                if model.form.arrange is not None:
+                    stack.enter_context(self._rule.within(model.net))
             stack.enter_context(fast_layers(self.x))
             if needs_input_gradient:
                 self.x.requires_grad_()
