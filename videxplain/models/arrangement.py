@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from videxplain.errors import VidexplainError
 
-_STEP, _DRAWS, _TOLERANCE = 1e-3, 4, 0.03
+_STEP, _DRAWS, _TOLERANCE = 1e-3, 8, 0.1
 """By how much a clip is changed to see what follows, how many sums of that are compared with gradients, and how far
 apart they may be: more than rounding and the kinks of a clamp make of it."""
 
@@ -109,7 +109,7 @@ def _gradient_fault(y: torch.Tensor, slope: torch.Tensor, x: torch.Tensor, step:
 
     They are where a part of it was detached, rounded, or taken through NumPy.
     """
-    size = float(slope.double().norm())
+    size = float(slope.detach().double().norm())
     if x.dtype not in (torch.float32, torch.float64) or not y.is_floating_point() or not 0 < size < math.inf:
         return False
     for seed in range(_DRAWS):
@@ -118,7 +118,7 @@ def _gradient_fault(y: torch.Tensor, slope: torch.Tensor, x: torch.Tensor, step:
         if y.requires_grad:
             (gradient,) = torch.autograd.grad((y * weights).sum(), x, retain_graph=True)
             along = float((gradient.double() * step).sum())
-        if abs(along - float((slope * weights).sum())) > _TOLERANCE * size:
+        if abs(along - float((slope.detach() * weights).sum())) > _TOLERANCE * size:
             return True
     return False
 

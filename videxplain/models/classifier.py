@@ -143,11 +143,16 @@ class Classifier:
         return torch.zeros((), dtype=self.dtype, device=self.device)
 
     def _refuse_gradient(self, _: torch.Tensor) -> None:
-        """Raises, where a gradient has come back to a clip that `arrange` keeps it, or a part of it, from."""
-        raise VidexplainError(
-            f"no gradient of {self.name!r} can be trusted: {self._gradient_fault}; let arrange use torch's own "
-            "operations only, or use a method without gradients (occlusion, lime)"
-        )
+        """For a gradient that has come back to a clip."""
+        self.check_gradients()
+
+    def check_gradients(self) -> None:
+        """Raises where `arrange` keeps gradients from a clip or a part of it."""
+        if self._gradient_fault is not None:
+            raise VidexplainError(
+                f"no gradient of {self.name!r} can be trusted: {self._gradient_fault}; let arrange use torch's own "
+                "operations only, or use a method without gradients (occlusion, lime)"
+            )
 
     def _stated_answers(self) -> AnswerForm:
         """How answers are to be read as far as it is said, by the settings or by the network's own configuration."""
@@ -367,6 +372,12 @@ class Classifier:
         """
         batch = scaled(fitted_clips(self, clips), self.settings.value_range, self.device)
         return self.from_rgb(batch.permute(0, 4, 1, 2, 3))
+
+    @property
+    def wants_all_bits(self) -> bool:
+        """Whether images are best read with all the bits that they have, not as 8-bit colours."""
+        asked = self.settings.value_range
+        return self.channels == 1 or (asked is not None and max(asked) > 255)
 
     def pictures(self, frames: np.ndarray) -> np.ndarray:
         """What is cut and drawn of frames (T, H, W, C): uint8 (T, H, W, 3); see `NetworkSettings.picture`."""

@@ -156,8 +156,8 @@ def _check(model: Classifier, frames: np.ndarray) -> None:
     if asked is None and (least < low or most > high):
         wanted = "uint8 RGB" if channels == 3 else "integers"
         raise VidexplainError(
-            f"frames have to be {wanted} in a numpy array, not {dtype} with values from {least:g} to {most:g}: those of "
-            "floating point are from 0 to 1, where no value_range=(lowest, highest) tells which mean black and white."
+            f"frames have to be {wanted} in a numpy array, not {dtype} with values from {least:g} to {most:g}: those "
+            "of floating point are from 0 to 1, if value_range=(lowest, highest) does not tell what is black and white."
         )
     spare = _FAR * (high - low)
     if least < low - spare or most > high + spare:

@@ -80,6 +80,7 @@ def derivatives(
             "(occlusion, lime)"
         ) from error
     if any(part is None for part in found):
+        model.check_gradients()
         raise VidexplainError(
             f"the class score of {model.name!r} does not depend on the input or layer asked about, as far as gradients "
             "tell; name another layer, or use a method without gradients (occlusion, lime)"
