@@ -65,8 +65,8 @@ def find_input_form(
 ) -> InputForm:
     """The first usual form of input with which a network runs; what is asked for is as it is.
 
-    `answers` runs the network with rows of a form; it raises a VidexplainError where the answer is not understood. Where the network runs
-    with no form, the most usual one is taken: its first use will tell what is wrong.
+    `answers` runs the network with rows of a form; it raises a VidexplainError where the answer is not understood.
+    Where the network runs with no form, the most usual one is taken: its first use will tell what is wrong.
     """
     forms = list(_forms(net, asked))
     if len(forms) == 1 or (asked.size is not None and not _sees_pictures(net)):
