@@ -26,6 +26,7 @@ from typing_extensions import TypedDict
 from videxplain.attribution.methods import MaskSampling
 from videxplain.settings import (
     Arrangement,
+    ChannelGroups,
     Encoding,
     EngineName,
     Execution,

@@ -145,7 +145,7 @@ def as_frames(array: npt.NDArray[Any], channels: int | None = None) -> npt.NDArr
     if array.ndim == 3:
         # colour stays colour for a network of one channel
         is_image = array.shape[2] in ((1, 3) if channels in (None, 1) else (channels,))
-        return array[None] if is_image or channels not in (None, 1) else array[..., None]
+        return array[None] if is_image else array[..., None]
     if array.ndim == 2 and channels == 1:
         return array[None, ..., None]
     return array

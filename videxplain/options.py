@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from videxplain.attribution.methods import MaskSampling
 from videxplain.settings import (
     Arrangement,
+    ChannelGroups,
     Encoding,
     EngineName,
     Execution,
@@ -96,6 +97,7 @@ class NetworkOptions(TypedDict, total=False):
 
     arrange: Arrangement | None
     cam_layer: str | None
+    channel_groups: ChannelGroups | None
     channels: int | None
     class_names: Sequence[str] | None
     clip_length: int | None

@@ -452,3 +452,96 @@ def test_a_form_is_found_for_other_channels() -> None:
 
     model = vx.Classifier(Fixed(), channels=2)
     assert (model.layout, model.clip_length, model.size) == ("BCTHW", 8, (64, 64))
+
+
+# Several inputs
+
+
+class TwoStreams(nn.Module):
+    """A network for colours and one for optical flow, whose logits are added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colours, self.flow = Plain(3), Plain(2)
+
+    def forward(self, colours: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+        return self.colours(colours) + 2 * self.flow(flow)
+
+
+GROUPS = {"rgb": slice(0, 3), "flow": [3, 4]}
+
+
+def two_streams(**settings: Any) -> vx.Classifier:
+    return vx.Classifier(
+        TwoStreams(),
+        channels=5,
+        arrange=lambda x: (x[:, :3], x[:, 3:]),
+        picture=lambda frames: (255 * frames[..., :3]).astype(np.uint8),
+        layout="BCTHW",
+        **SHAPE,
+        **({"channel_groups": GROUPS} | settings),
+    )
+
+
+def test_scores_of_each_input_sum_to_the_whole_and_are_captums() -> None:
+    captum = pytest.importorskip("captum.attr")
+    model = two_streams()
+    frames = np.random.default_rng(0).random((LENGTH, SIDE, SIDE, 5)).astype(np.float32)
+    x = model.prepare(frames)
+    inputs = tuple(part.clone().requires_grad_() for part in (x[:, :3], x[:, 3:]))
+
+    def of(*parts: torch.Tensor) -> torch.Tensor:
+        return model.net(*parts).softmax(1)
+
+    expected = {
+        "vanilla": captum.Saliency(of).attribute(inputs, target=1, abs=False),
+        "input-x-gradient": captum.InputXGradient(of).attribute(inputs, target=1),
+        "integrated-gradients": captum.IntegratedGradients(of).attribute(
+            inputs, target=1, n_steps=32, method="gausslegendre"
+        ),
+    }
+    for method, parts in expected.items():
+        for signed in (False, True):
+            found = vx.explain(model, frames, method, 1, labels=LABELS, signed=signed)
+            for name, part in zip(GROUPS, parts, strict=True):
+                values = part[0].detach() if signed else part[0].detach().abs()
+                right = np.bincount(LABELS.ravel(), values.sum(0).flatten().double().numpy())
+                assert close(found.of_input(name).scores, right), (method, name, signed)
+            assert close(sum(found.input_scores.values()), found.scores)
+    against = vx.explain(model, frames, "vanilla", 1, labels=LABELS, against=2)
+    assert close(sum(against.input_scores.values()), against.scores)
+
+
+def test_explanations_of_several_inputs_are_kept_and_drawn(tmp_path: Any) -> None:
+    model = two_streams()
+    frames = np.random.default_rng(0).random((LENGTH, 24, 30, 5)).astype(np.float32)
+    found = vx.explain(model, frames, "guided", 1, n_segments=10)
+    again = vx.Explanation.load(found.save(tmp_path / "saved"))
+    for name in GROUPS:
+        np.testing.assert_array_equal(again.of_input(name).scores, found.of_input(name).scores)
+    assert (again.of_input("flow").render() == found.of_input("flow").render()).all()
+    assert (again.render() != again.of_input("flow").render()).any()
+    assert again.frames.shape == (LENGTH, 24, 30, 3)
+
+
+def test_inputs_that_cannot_be_told_apart_are_refused() -> None:
+    frames = np.random.default_rng(0).random((LENGTH, SIDE, SIDE, 5)).astype(np.float32)
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("occlusion", {}),
+        ("vanilla", {"reduction": "max"}),
+        ("grad-cam", {}),
+    ]
+    for method, option in options:
+        found = vx.explain(two_streams(cam_layer="colours.act2"), frames, method, 1, labels=LABELS, **option)
+        with pytest.raises(vx.VidexplainError, match="does not tell inputs apart"):
+            found.of_input("flow")
+    found = vx.explain(two_streams(), frames, "vanilla", 1, labels=LABELS)
+    with pytest.raises(vx.VidexplainError, match="unknown input 'flo'; did you mean 'flow'"):
+        found.of_input("flo")
+    for groups in (
+        {"rgb": slice(0, 3)},
+        {"all": slice(None), "flow": [3, 4]},
+        {"far": range(5), "more": [5]},
+    ):
+        with pytest.raises(vx.VidexplainError, match="each of 5 channels once"):
+            two_streams(channel_groups=groups)

@@ -87,6 +87,9 @@ def run(args: argparse.Namespace) -> None:
     for region in explanation.top(picture.top_k):
         t, y, x = region.centre
         say(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+    for name, scores in explanation.input_scores.items():
+        share = abs(scores).sum() / (sum(abs(part).sum() for part in explanation.input_scores.values()) or 1)
+        say(f"  input {shown(name)}  share {share:6.1%}")
     if explanation.method in CAVEATS:
         say(CAVEATS[explanation.method])
 

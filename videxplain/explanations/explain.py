@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from videxplain import __version__
-from videxplain.attribution.methods import Method, chosen
+from videxplain.attribution.methods import Method, PixelMethod, chosen
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError
 from videxplain.explanations.explanation import Explanation
@@ -179,6 +179,7 @@ class Request:
         for method in self.methods:
             scores = method.score(query)
             maps = query.maps_made(method)
+            by_input = method.input_scores(query) if isinstance(method, PixelMethod) else {}
             run = {**provenance(model, inputs.x), **asked(method, query)}  # with what use has shown
             explained.append(
                 [
@@ -187,6 +188,10 @@ class Request:
                         scores=as_numpy(scores[b, : int(segments.max()) + 1]),
                         dense=as_numpy(maps.dense[b]) if self.keep_maps and maps.dense is not None else None,
                         cam=as_numpy(maps.cam[b]) if self.keep_maps and maps.cam is not None else None,
+                        input_scores={
+                            name: as_numpy(part[b, : int(segments.max()) + 1])
+                            for name, part in by_input.items()
+                        },
                         method=method.name,
                         settings={**inputs.recorded(b), **run, **against(query, b)},
                         **decided(query, b),

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class Classifier:
         self.form = self._find_form()
         self._gradient_fault: str | None = None
         if self.form.arrange is not None:
-            self._gradient_fault = check_arrangement(self.form.arrange, (2, *self.form.row), self._like())
+            self._gradient_fault = check_arrangement(self.form.arrange, (1, *self.form.row), self._like())
         self.configure(cam_layer=self.settings.cam_layer, device=device)
 
     def _find_form(self) -> InputForm:
@@ -243,14 +244,15 @@ class Classifier:
             getattr(asked.select, "__qualname__", asked.select),
         ]
         answered = repr((*settings, *read) if any(read) else settings)
-        return self._fingerprint.of(self.net, answered + self._arrangement())
+        scale = "" if asked.value_range is None else repr(asked.value_range)
+        return self._fingerprint.of(self.net, answered + scale + self._arrangement)
 
+    @cached_property
     def _arrangement(self) -> str:
-        """For the fingerprint, what `arrange` and `value_range` do, if there are such."""
+        """What `arrange` does, for the fingerprint."""
         if self.form.arrange is None:
-            return "" if self.settings.value_range is None else repr(self.settings.value_range)
-        shape = (1, *self.form.row)
-        return repr(self.settings.value_range) + arrangement_digest(self.form.arrange, shape, self._like())
+            return ""
+        return arrangement_digest(self.form.arrange, (1, *self.form.row), self._like())
 
     # As it was set up
 

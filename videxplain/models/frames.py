@@ -48,7 +48,7 @@ def _fitted(model: Classifier, frames: np.ndarray, at_size: bool) -> np.ndarray:
         wanted = "uint8 RGB" if model.channels == 3 else f"(T, H, W, {model.channels})"
         raise VidexplainError(f"frames have to be {wanted} in a numpy array, not {type(frames).__name__}.")
     frames = as_frames(frames, model.channels)
-    _check(model, frames)
+    check_frames(model, frames)
     if not model.is_image_model:
         missing = model.clip_length - len(frames)
         if missing < 0:
@@ -101,7 +101,7 @@ def pictures(model: Classifier, frames: np.ndarray) -> np.ndarray:
     VidexplainError
         If the network's `picture` makes something else of them.
     """
-    _check(model, frames)
+    check_frames(model, frames)
     picture, expected = model.settings.picture, (*frames.shape[:3], 3)
     if picture is None:
         if frames.dtype == np.uint8 and frames.shape[3] == 3:
@@ -127,7 +127,7 @@ def _suited(model: Classifier, frames: np.ndarray) -> np.ndarray:
     return (frames @ _GREY + 0.5).astype(np.uint8)[..., None]
 
 
-def _check(model: Classifier, frames: np.ndarray) -> None:
+def check_frames(model: Classifier, frames: np.ndarray) -> None:
     """Raises where frames (T, H, W, C) cannot be what the network takes."""
     dtype, channels, asked = frames.dtype, model.channels, model.settings.value_range
     if dtype not in (np.uint8, np.uint16, np.float32, np.float64):

@@ -111,6 +111,10 @@ class NetworkSettings(Settings):
         argument, a tuple are several, a dict are keywords, and ((...), {...}) is both. Gradients have to flow through
         it: `lambda x: ([x[:, :, ::4], x],)` makes SlowFast's pathways, `lambda x: 255 * x.permute(0, 2, 3, 4, 1)` is
         for frames with channels last in 0..255, where `mean` is 0 and `std` 1.
+    channel_groups
+        Names of the inputs that channels belong to, each channel to one: {"rgb": slice(0, 3), "flow": slice(3, 5)}.
+        Explanations by methods of voxels then tell the score of each input, over the same supervoxels
+        (`Explanation.of_input`).
     framing
         How a frame becomes the network input: "crop" (scale, centre crop), "resize" or "letterbox".
     short_side
@@ -148,6 +152,7 @@ class NetworkSettings(Settings):
     std: Sequence[float] | None = option(None, "standard deviation of colours")
     picture: PictureOf | None = option(None, "from frames to what is cut and drawn of them")
     arrange: Arrangement | None = option(None, "from a normalised clip to the network's arguments")
+    channel_groups: ChannelGroups | None = option(None, "channels of each input, by its name")
     framing: Framing = option("crop", "how a frame becomes the network's input: crop, resize or letterbox")
     short_side: int | None = option(None, "length of a frame's short side before it is cropped", least=1)
     cam_layer: str | None = option(None, "layer for the CAM methods (default: the last one with a grid)")
@@ -171,11 +176,25 @@ class NetworkSettings(Settings):
             and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf
         ):
             raise VidexplainError(f"a value range is (lowest, highest), not {tuple(self.value_range)}.")
+        if self.channel_groups is not None:
+            grouped = [channel for group in self.grouped_channels().values() for channel in group]
+            if sorted(grouped) != list(range(self.channels)):
+                raise VidexplainError(
+                    f"channel_groups have to hold each of {self.channels} channels once, not {sorted(grouped)}."
+                )
         # what is hashed of a network has one form
         kinds = {"mean": float, "std": float, "value_range": float, "size": int, "class_names": str}
         for name, kind in kinds.items():
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, tuple(kind(value) for value in values))
+
+    def grouped_channels(self) -> dict[str, list[int]]:
+        """The channels of each input; none where these have no names."""
+        every = range(self.channels)
+        return {
+            str(name): list(every[group] if isinstance(group, slice) else map(int, group))
+            for name, group in (self.channel_groups or {}).items()
+        }
 
     def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
         """Mean and standard deviation of each channel, as given or the defaults."""
