@@ -18,7 +18,7 @@ Layout: TypeAlias = Literal["BCTHW", "BTCHW", "BCHW"]
 """Order of the axes that a network takes; "BCHW" is that of networks for images."""
 LAYOUTS: tuple[Layout, ...] = typing.get_args(Layout)
 Framing: TypeAlias = Literal["crop", "resize", "letterbox"]
-"""How a frame becomes the network's input; see `videxplain.clip.Geometry.fit`."""
+"""How a frame becomes the network's input; see `videxplain.geometry.Geometry.fit`."""
 FRAMINGS: tuple[Framing, ...] = typing.get_args(Framing)
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = typing.get_args(Precision)
