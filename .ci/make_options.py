@@ -25,6 +25,8 @@ from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
 from videxplain.settings import (
+    Arrangement,
+    ChannelGroups,
     Encoding,
     EngineName,
     Execution,
@@ -33,6 +35,7 @@ from videxplain.settings import (
     Layout,
     Outputs,
     Picture,
+    PictureOf,
     Precision,
     Score,
     Style,

@@ -211,7 +211,7 @@ def test_clip_of_an_array_and_held() -> None:
     assert (longer.frames[:3] == frames).all() and (longer.frames[3:] == frames[2]).all()
     assert len(Clip.from_array(frames[0])) == 1
     with pytest.raises(VidexplainError, match="no clip"):
-        Clip.from_array(frames.astype(float))
+        Clip.from_array(frames.astype(np.int64))
 
 
 @given(geometries)
@@ -226,6 +226,67 @@ def test_clip_refuses_what_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(VidexplainError, match="cannot be read"):
         Clip.from_image(tmp_path / "text.png")
     with pytest.raises(ValueError, match="uint8"):
-        Clip(np.zeros((1, 2, 2, 3)), (Fraction(0),))  # type: ignore[arg-type]
+        Clip(np.zeros((1, 2, 2, 3), np.int16), (Fraction(0),))
     with pytest.raises(ValueError, match="times"):
         Clip(np.zeros((2, 2, 2, 3), np.uint8), (Fraction(0),))
+
+
+@settings(max_examples=40)
+@given(geometries, st.integers(0, 2**32 - 1), st.sampled_from(["uint8", "uint16", "float32", "float64"]))
+def test_frames_of_any_type_are_resampled_as_pillow_does(geometry: Geometry, seed: int, dtype: str) -> None:
+    top = np.iinfo(dtype).max if dtype.startswith("u") else 1
+    values = np.random.default_rng(seed).random((2, *geometry.source, 2)) * top
+    frames = values.astype(dtype)
+    found = geometry.apply(frames, black=top / 4)
+    assert found.dtype == dtype and found.shape == (2, *geometry.network, 2)
+    # the part that the source covers, by Pillow's own filter of floats
+    rows, columns = (np.flatnonzero(~outside) for outside in (_outside(geometry, 0), _outside(geometry, 1)))
+    (top_row, bottom), (left, right) = ((int(part[0]), int(part[-1]) + 1) for part in (rows, columns))
+    (y0, x0), (y1, x1) = geometry.to_source([(top_row, left), (bottom, right)])
+    height, width = geometry.source
+    box = (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
+    image = Image.fromarray(frames[1, ..., 1].astype(np.float32))
+    expected = image.resize((right - left, bottom - top_row), Image.Resampling.BILINEAR, box=box)
+    inside = found[1, top_row:bottom, left:right, 1].astype(np.float64)
+    np.testing.assert_allclose(inside, expected, atol=0.51 if dtype.startswith("u") else 2e-6, rtol=2e-6)
+    around = np.ones(geometry.network, bool)
+    around[top_row:bottom, left:right] = False
+    assert (found[:, around] == np.array(top / 4).astype(dtype)).all()
+
+
+def _outside(geometry: Geometry, axis: int) -> np.ndarray:
+    """Which network pixels have less than half of themselves in the source."""
+    scale, offset = (geometry.y, geometry.x)[axis]
+    centre = np.arange(geometry.network[axis]) + 0.5
+    return (centre < offset) | (centre > offset + scale * geometry.source[axis])
+
+
+def test_three_8_bit_channels_are_resampled_as_before() -> None:
+    """Bit for bit as by torch and Pillow, whichever it is."""
+    import torch
+    import torch.nn.functional as F
+
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    found = Geometry.fit((64, 64), (32, 32), "resize").apply(frames)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    expected = F.interpolate(pixels, (32, 32), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+    assert (found == expected.numpy()).all()
+    frames = rng.integers(0, 256, (1, 61, 83, 3), dtype=np.uint8)
+    geometry = Geometry.fit((61, 83), (16, 16), "crop")
+    (top, left), (bottom, right) = geometry.to_source([(0, 0), (16, 16)])
+    image = Image.fromarray(frames[0]).resize(
+        (16, 16), Image.Resampling.BILINEAR, box=(left, max(top, 0), right, min(bottom, 61))
+    )
+    assert (geometry.apply(frames)[0] == np.asarray(image)).all()
+
+
+def test_arrays_of_other_shapes() -> None:
+    grey = np.zeros((4, 6, 8), np.uint16)
+    assert Clip.from_array(grey).frames.shape == (4, 6, 8, 1)
+    assert Clip.from_array(grey, channels=8).frames.shape == (1, 4, 6, 8)
+    assert Clip.from_array(grey[..., :3]).frames.shape == (1, 4, 6, 3)
+    assert Clip.from_array(grey[0], channels=1).frames.shape == (1, 6, 8, 1)
+    assert Clip.from_image(grey[0]).frames.shape == (1, 6, 8, 1)
+    with pytest.raises(VidexplainError, match="no clip"):
+        Clip.from_array(grey[0])

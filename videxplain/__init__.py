@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         VideoSource,
         Windows,
     )
-    from videxplain.video import open_video
+    from videxplain.video import open_video, read_clip
 
 _MODULES = {
     "videxplain.annotate.saved": ("open_explanations",),
@@ -140,7 +140,7 @@ _MODULES = {
         "VideoSource",
         "Windows",
     ),
-    "videxplain.video": ("open_video",),
+    "videxplain.video": ("open_video", "read_clip"),
 }
 """Where public names are from; a test holds it equal to what type checkers see above."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -202,6 +202,7 @@ __all__ = [
     "open_explanations",
     "open_video",
     "pixel_scores",
+    "read_clip",
     "segment",
 ]
 

@@ -20,6 +20,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 """By these names files in folders are taken for images and videos."""
+ARRAY_SUFFIXES = frozenset((".npy", ".npz"))
 
 
 def file_state(path: str | os.PathLike[str]) -> list[str | int]:

@@ -9,6 +9,8 @@ from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
 from videxplain.settings import (
+    Arrangement,
+    ChannelGroups,
     Encoding,
     EngineName,
     Execution,
@@ -17,6 +19,7 @@ from videxplain.settings import (
     Layout,
     Outputs,
     Picture,
+    PictureOf,
     Precision,
     Score,
     Style,
@@ -92,7 +95,10 @@ class AnnotateOptions(ExplainOptions, total=False):
 class NetworkOptions(TypedDict, total=False):
     """Of `Classifier`."""
 
+    arrange: Arrangement | None
     cam_layer: str | None
+    channel_groups: ChannelGroups | None
+    channels: int | None
     class_names: Sequence[str] | None
     clip_length: int | None
     framing: Framing | None
@@ -101,6 +107,7 @@ class NetworkOptions(TypedDict, total=False):
     name: str | None
     outputs: Outputs | None
     per_frame: bool | None
+    picture: PictureOf | None
     precision: Precision | None
     select: str | int | Callable[..., Any] | None
     short_side: int | None
@@ -108,3 +115,4 @@ class NetworkOptions(TypedDict, total=False):
     std: Sequence[float] | None
     task: Task | None
     token_grid: TokenGrid | tuple[int, int, int] | None
+    value_range: tuple[float, float] | None

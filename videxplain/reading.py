@@ -130,6 +130,15 @@ def _header(member: IO[bytes], size: int) -> tuple[Shape, np.dtype]:
     return shape, dtype
 
 
+def read_single_array(path: str | os.PathLike[str]) -> np.ndarray:
+    """The numeric array of an .npy file."""
+    with open_file(path) as file:
+        _header(file, os.fstat(file.fileno()).st_size)
+        file.seek(0)
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
 def read_array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
     """One numeric array of an archive, of at most so many bytes."""
     info = archive.getinfo(name)

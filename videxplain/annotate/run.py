@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from videxplain.annotate import stages
@@ -15,6 +16,8 @@ from videxplain.annotate.job import History, Job, Summary, broken_off, requested
 from videxplain.annotate.pipeline import Pipeline
 from videxplain.annotate.saver import Saver
 from videxplain.cluster import Workers, cluster
+from videxplain.errors import VidexplainError
+from videxplain.models.frames import check_frames
 from videxplain.segmentation import used_options
 from videxplain.settings import OF_VIDEOS, Execution, take_settings
 from videxplain.terminal import shown
@@ -83,6 +86,7 @@ def annotate(
     rest: dict[str, Any] = dict(options)
     windows, picture, encoding, video_source, execution = take_settings(rest, *OF_VIDEOS)
     request, cut = requested(method, target, segmentation, rest)
+    _check_network(model)
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)
     video = open_video(input, video_source.stream, deinterlace=video_source.deinterlace)
@@ -103,6 +107,16 @@ def annotate(
         video_source=video_source,
     )
     return _run(job, execution)
+
+
+def _check_network(model: Classifier) -> None:
+    """Raises where a network cannot take the frames of a video, or wants them drawn otherwise."""
+    check_frames(model, np.zeros((1, 1, 1, 3), np.uint8))
+    if model.settings.picture is not None:
+        raise VidexplainError(
+            f"annotate draws on the frames of a video as they are, and {model.name!r} has a picture of its own; leave "
+            "that out, or use explain"
+        )
 
 
 def _run(job: Job, execution: Execution) -> Summary:

@@ -144,12 +144,28 @@ class PixelMethod(Method):
 
         Of a class against another: the signed sums for the one's logit, less those for the other's.
         """
+        return self._reduced(query)
+
+    def input_scores(self, query: Query) -> dict[str, torch.Tensor]:
+        """(B, K) of each input of a network with `channel_groups`, which sum to `score`; none where that cannot be."""
+        is_sum = self.reduction != "max" and type(self).score is PixelMethod.score
+        if not is_sum or query.maps_of(self).dense is None:
+            return {}
+        groups = query.model.settings.grouped_channels()
+        return {name: self._reduced(query, channels) for name, channels in groups.items()}
+
+    def _reduced(self, query: Query, channels: Sequence[int] | None = None) -> torch.Tensor:
+        """(B, K), of all channels or of some."""
+
+        def reduced(part: Query, signed: bool) -> torch.Tensor:
+            maps = part.maps_of(self)
+            if channels is not None and maps.dense is not None:
+                maps = replace(maps, dense=maps.dense[:, list(channels)].contiguous())
+            return part.reduced(maps, self.reduction, signed)
+
         if query.question.against is None:
-            return query.reduced(query.maps_of(self), self.reduction, self.signed)
-        first, second = (
-            q.reduced(q.maps_of(self), self.reduction, signed=True) for q in (query, query.turned)
-        )
-        return first - second
+            return reduced(query, self.signed)
+        return reduced(query, True) - reduced(query.turned, True)
 
 
 AnyMethod = TypeVar("AnyMethod", bound="type[Method]")

@@ -78,6 +78,11 @@ def lime_package(query: Query, method: Lime) -> torch.Tensor:
         raise VidexplainError(
             "the lime package explains probabilities of classes only; leave out batched=False (--no-batched)"
         )
+    if x.shape[1] != 3:
+        raise VidexplainError(
+            f"the lime package takes clips of three channels, and {model.name!r} takes {x.shape[1]}; leave "
+            "batched=False (--no-batched) out, for the same by our own code"
+        )
     rows = torch.zeros(len(x), query.num_segments)
     for b, clip in enumerate(x.cpu().double().numpy()):
         volume = np.moveaxis(clip, 0, -1)

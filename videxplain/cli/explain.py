@@ -23,7 +23,12 @@ from videxplain.terminal import say, shown
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("input", type=Path, metavar="IMAGE_OR_CLIP")
+    command.add_argument(
+        "input",
+        type=Path,
+        metavar="IMAGE_OR_CLIP",
+        help="a video, an image, a folder of images, .npy or .npz",
+    )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
     command.add_argument(
         "--at",
@@ -48,7 +53,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_files(args)
-    single = args.input.suffix.lower() in IMAGE_SUFFIXES
+    from videxplain.video.images import frames_in
+
+    # of several pages all may be taken for a clip
+    single = args.input.suffix.lower() in IMAGE_SUFFIXES and frames_in(str(args.input)) == 1
     cut_by = "quickshift" if single and not args.scale else "slic"
     method, question, segmentation = explanation_settings(args, cut_by)
     (picture,) = short_form({"style": args.style, "top_k": args.top_k}, Picture())
@@ -79,6 +87,9 @@ def run(args: argparse.Namespace) -> None:
     for region in explanation.top(picture.top_k):
         t, y, x = region.centre
         say(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+    for name, scores in explanation.input_scores.items():
+        share = abs(scores).sum() / (sum(abs(part).sum() for part in explanation.input_scores.values()) or 1)
+        say(f"  input {shown(name)}  share {share:6.1%}")
     if explanation.method in CAVEATS:
         say(CAVEATS[explanation.method])
 
@@ -90,8 +101,21 @@ def _read_clip(args: argparse.Namespace, model: Any) -> Any:
     import numpy as np
 
     from videxplain.clip import Clip
-    from videxplain.video import open_video
+    from videxplain.video import open_video, read_clip
+    from videxplain.video.arrays import is_array
+    from videxplain.video.images import find_images
 
+    deep = model.wants_all_bits and (
+        args.input.suffix.lower() in IMAGE_SUFFIXES or find_images(str(args.input)) is not None
+    )
+    if deep or is_array(args.input):
+        return read_clip(
+            args.input,
+            channels=model.channels,
+            at=args.at,
+            stride=args.stride,
+            length=model.clip_length,
+        )
     if args.input.suffix.lower() in IMAGE_SUFFIXES:
         return Clip.from_image(args.input)
     with open_video(args.input) as video:

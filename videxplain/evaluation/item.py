@@ -71,7 +71,7 @@ class Item:
             clip = clip.hold(max(0, model.clip_length - len(clip)))
         self.clip = clip
         geometry = model.geometry(clip.size)
-        frames = geometry.apply(clip.frames)
+        frames = model.pictures(geometry.apply(clip.frames))
         self.x = model.prepare(clip)
         name_of_cut = settings.segmentation
         if name_of_cut == "auto":

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from videxplain import __version__
-from videxplain.attribution.methods import Method, chosen
+from videxplain.attribution.methods import Method, PixelMethod, chosen
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError
 from videxplain.explanations.explanation import Explanation
@@ -46,8 +46,9 @@ def explain(
     model
         The classifier (`load_model`, or `Classifier(net, ...)` around any network).
     clip
-        A `Clip`, or frames (T, H, W, 3) uint8, or an image (H, W, 3) uint8, of any size. A clip shorter than the
-        network's is continued by holding its last frame.
+        A `Clip`, or frames (T, H, W, 3) uint8, or an image (H, W, 3) uint8, of any size; of other networks what their
+        `NetworkSettings` tell (channels, value_range). A clip shorter than the network's is continued by holding its
+        last frame.
     method
         How voxels or supervoxels are scored: a name (`videxplain methods` lists them), or a method with its options
         such as `Lime(samples=500)`.
@@ -178,6 +179,7 @@ class Request:
         for method in self.methods:
             scores = method.score(query)
             maps = query.maps_made(method)
+            by_input = method.input_scores(query) if isinstance(method, PixelMethod) else {}
             run = {**provenance(model, inputs.x), **asked(method, query)}  # with what use has shown
             explained.append(
                 [
@@ -186,6 +188,10 @@ class Request:
                         scores=as_numpy(scores[b, : int(segments.max()) + 1]),
                         dense=as_numpy(maps.dense[b]) if self.keep_maps and maps.dense is not None else None,
                         cam=as_numpy(maps.cam[b]) if self.keep_maps and maps.cam is not None else None,
+                        input_scores={
+                            name: as_numpy(part[b, : int(segments.max()) + 1])
+                            for name, part in by_input.items()
+                        },
                         method=method.name,
                         settings={**inputs.recorded(b), **run, **against(query, b)},
                         **decided(query, b),

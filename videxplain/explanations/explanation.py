@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.ndimage import find_objects
 
 from videxplain.clip import Geometry
-from videxplain.errors import VidexplainError, kind_of
+from videxplain.errors import VidexplainError, kind_of, unknown_name
 from videxplain.reading import check_format, fraction, read_arrays, read_json
 from videxplain.settings import Style
 
@@ -70,7 +70,7 @@ class Explanation:
     method, settings
         What made the scores, so that they can be made again.
     frames
-        (T, H, W, 3) uint8, the source frames.
+        (T, H, W, 3) uint8, the source frames, or what the network's `picture` shows of them.
     times
         (T,) presentation times in seconds.
     geometry
@@ -79,6 +79,8 @@ class Explanation:
         How many frames at the end only repeat the last one.
     dense, cam
         (C, T, h, w) at the network's input size and (t', h', w') float32 voxel scores, where they were kept.
+    input_scores
+        (K,) float32 for each input of a network with `NetworkSettings.channel_groups`, which sum to `scores`.
     """
 
     labels: npt.NDArray[np.int32]
@@ -95,6 +97,7 @@ class Explanation:
     held: int = 0
     dense: npt.NDArray[np.float32] | None = None
     cam: npt.NDArray[np.float32] | None = None
+    input_scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def scale(self) -> int:
@@ -114,6 +117,23 @@ class Explanation:
     @property
     def num_segments(self) -> int:
         return len(self.scores)
+
+    def of_input(self, name: str) -> Explanation:
+        """The part of one of the network's inputs (`NetworkSettings.channel_groups`), over the same supervoxels.
+
+        Raises
+        ------
+        VidexplainError
+            If there is no such input, or the method does not tell inputs apart.
+        """
+        if not self.input_scores:
+            raise VidexplainError(
+                f"this explanation by {self.method} does not tell inputs apart; give the network channel_groups, and "
+                "take a method of voxels that looks at its input (vanilla, guided, integrated-gradients), not a max"
+            )
+        if name not in self.input_scores:
+            raise unknown_name("input", name, self.input_scores)
+        return replace(self, scores=self.input_scores[name], input_scores={})
 
     def top_ids(self, k: int = 5) -> npt.NDArray[np.int64]:
         """Ids of the `k` highest scores, best first; ties go to the lower id. (min(k, K),) int64."""
@@ -173,9 +193,12 @@ class Explanation:
             "held": self.held,
             "times": [str(time) for time in self.times],
             "geometry": self.geometry.to_dict(),
+            **({"inputs": list(self.input_scores)} if self.input_scores else {}),
         }
         arrays: dict[str, np.ndarray] = {"labels": self.labels, "scores": self.scores, "frames": self.frames}
         arrays |= {name: maps for name in ("dense", "cam") if (maps := getattr(self, name)) is not None}
+        if self.input_scores:
+            arrays["input_scores"] = np.stack(list(self.input_scores.values()))
         try:
             _replace_folder(folder, json.dumps(manifest, indent=1), arrays)
         except OSError as error:
@@ -202,12 +225,14 @@ class Explanation:
             )
             _check_values(arrays)
             _check_manifest(manifest, len(times))
+            inputs = manifest.get("inputs", [])
             return cls(
                 labels=arrays["labels"],
                 scores=arrays["scores"],
                 frames=arrays["frames"],
                 dense=arrays.get("dense"),
                 cam=arrays.get("cam"),
+                input_scores=dict(zip(inputs, arrays["input_scores"], strict=True)) if inputs else {},
                 times=times,
                 geometry=geometry,
                 predictions=[(name, p) for name, p in manifest["predictions"]],
@@ -280,6 +305,9 @@ def _check_headers(
         raise ValueError(f"frames of {bytes_} {frames} are not {length} of the size {geometry.source}")
     if len(scores) != 1 or floats.kind != "f":
         raise ValueError(f"scores of {floats} {scores} are not one for each supervoxel")
+    by_input, floats = headers.get("input_scores", ((1, *scores), floats))
+    if len(by_input) != 2 or by_input[1:] != scores or floats.kind != "f":
+        raise ValueError(f"input_scores of {floats} {by_input} are not one for each supervoxel of each input")
     for name, axes in (("dense", 4), ("cam", 3)):
         shape, dtype = headers.get(name, ((1,) * axes, np.dtype(np.float32)))
         if len(shape) != axes or 0 in shape or dtype.kind != "f":
@@ -293,7 +321,7 @@ def _check_values(arrays: dict[str, np.ndarray]) -> None:
         raise ValueError(f"labels run from {low} to {high}, and there are {len(scores)} scores")
     if not np.bincount(labels.ravel().astype(np.int64), minlength=len(scores)).all():
         raise ValueError("some supervoxels have no voxel")
-    for name in ("scores", "dense", "cam"):
+    for name in ("scores", "dense", "cam", "input_scores"):
         if name in arrays and not np.isfinite(arrays[name]).all():
             raise ValueError(f"{name} hold values that are no finite numbers")
 
@@ -307,6 +335,8 @@ def _check_manifest(manifest: dict[str, Any], length: int) -> None:
     wrong += [name for name in ("probability",) if not number(manifest[name])]
     if not all(isinstance(name, str) and number(p) for name, p in manifest["predictions"]):
         wrong.append("predictions")
+    if not all(isinstance(name, str) for name in manifest.get("inputs", [])):
+        wrong.append("inputs")
     if not wrong and not 0 <= manifest["held"] < length:
         wrong.append("held")
     if wrong:

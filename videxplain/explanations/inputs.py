@@ -16,6 +16,7 @@ from videxplain.attribution.query import VoxelQuery
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
+from videxplain.models.frames import seen
 from videxplain.passes.needs import Needs
 from videxplain.segmentation import check_segmentation, segment, used_options
 from videxplain.settings import Question, Segmentation
@@ -28,12 +29,13 @@ ClipLike: TypeAlias = "Clip | np.ndarray"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Clips made ready: x (B, C, T, h, w), and per clip its supervoxels and where they came from.
+    """Clips made ready: x (B, C, T, h, w), and per clip what is drawn of it, its supervoxels and where it came from.
 
     Supervoxels are (T, n * h, n * w), where n is the `scale`, and so are the networks of the `geometries`.
     """
 
     clips: list[Clip]
+    pictures: list[np.ndarray]
     geometries: list[Geometry]
     x: torch.Tensor
     segments: list[np.ndarray]
@@ -61,7 +63,7 @@ class Inputs:
         clip = self.clips[b]
         return Explanation(
             labels=self.segments[b],
-            frames=clip.frames,
+            frames=self.pictures[b],
             times=clip.times,
             held=clip.held,
             geometry=self.geometries[b],
@@ -93,13 +95,21 @@ def prepare(
         raise VidexplainError("there is no clip to explain.")
     if labels is not None:
         _refuse_cutting(segmentation, stated)
-    clips = [_whole(model, _as_clip(c)) for c in batch]
+    clips = [_whole(model, _as_clip(model, c)) for c in batch]
+    drawn = [model.pictures(c.frames) for c in clips]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
-    views = [c.frames if c.geometry else g.apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
+    views = [
+        c.frames if c.geometry else seen(model, c.frames, g) for c, g in zip(clips, geometries, strict=True)
+    ]
     # what is segmented is what the network sees
     x = model.prepare(
         [replace(c, frames=v, geometry=g) for c, v, g in zip(clips, views, geometries, strict=True)]
     )
+    if model.settings.picture is None and model.channels not in (1, 3):
+        model.findings(x).note(
+            f"clips of {model.name!r} are drawn, and cut where no labels are given, as the mean of their "
+            f"{model.channels} channels in grey; tell what to show of them with picture."
+        )
     if labels is not None:
         if len(labels) != len(views):
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
@@ -118,11 +128,12 @@ def prepare(
         check_segmentation(segmentation, stated)
         cut = used_options(segmentation)
         if scale > 1:
-            views = [g.refined(scale).apply(c.frames) for c, g in zip(clips, geometries, strict=True)]
-        views = _pictures(model, segmentation.source, question or Question(), x, views)
+            views = [seen(model, c.frames, g.refined(scale)) for c, g in zip(clips, geometries, strict=True)]
+        views = [model.pictures(view) for view in views]
+        views = _to_cut(model, segmentation.source, question or Question(), x, views)
         segments = [segment(v, segmentation, spacing=(scale, 1, 1), device=model.device) for v in views]
     geometries = [geometry.refined(scale) for geometry in geometries] if scale > 1 else geometries
-    return Inputs(clips, geometries, x, segments, cut, scale)
+    return Inputs(clips, drawn, geometries, x, segments, cut, scale)
 
 
 def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str]) -> None:
@@ -135,10 +146,10 @@ def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str]) -> None:
             )
 
 
-def _pictures(
+def _to_cut(
     model: Classifier, source: str, question: Question, x: torch.Tensor, views: list[np.ndarray]
 ) -> list[np.ndarray]:
-    """What is cut into supervoxels: the views, or those with the gradient, or the gradient alone."""
+    """What is cut into supervoxels: pictures of the views, or those with the gradient, or the gradient alone."""
     if source == "image":
         return views
     query = VoxelQuery(model, x, Question(target=question.target), Needs(input_gradient=True))
@@ -165,21 +176,21 @@ def _with_gradient(view: np.ndarray, dense: torch.Tensor, share: float) -> np.nd
     return ((1 - share) * view + share * grey + 0.5).astype(np.uint8)
 
 
-def _as_clip(clip: Any) -> Clip:
+def _as_clip(model: Classifier, clip: Any) -> Clip:
     """A clip of whatever is one, or one sentence on how to make one of what was given."""
     if isinstance(clip, Clip):
         return clip
     if isinstance(clip, str | os.PathLike):
         raise VidexplainError(
             f"a path was given where a clip is wanted ({os.fspath(clip)!r}); open it with open_video(path).clips(...), "
-            "or an image with Clip.from_image(path)."
+            "an image with Clip.from_image(path), or an array with read_clip(path)."
         )
     if not isinstance(clip, np.ndarray):
         raise VidexplainError(
-            f"a clip has to be a Clip or a numpy array of frames (T, H, W, 3), uint8, not {kind_of(clip)}."
+            f"a clip has to be a Clip or a numpy array of frames (T, H, W, {model.channels}), not {kind_of(clip)}."
         )
     try:
-        return Clip.from_array(clip)
+        return Clip.from_array(clip, channels=model.channels)
     except ValueError as error:
         raise VidexplainError(f"{error}.") from error
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import nn
 from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.models.answers import AnswerForm, answer_of, class_index
+from videxplain.models.arrangement import Arguments, arrangement_digest, check_arrangement
 from videxplain.models.fingerprint import Fingerprint
-from videxplain.models.frames import fitted_clips
+from videxplain.models.frames import fitted_clips, pictures, scaled
 from videxplain.models.grids import find_cam_layer, first_tensor, to_grid
 from videxplain.models.input_form import CLIP_LENGTH, InputForm, find_input_form, in_one_line
 from videxplain.models.trial import Findings, may_be_no_logits, try_out
@@ -113,25 +115,45 @@ class Classifier:
         self.answers_are_known = self.settings.task is not None and self.settings.outputs is not None
         self._fingerprint = Fingerprint()
         self.form = self._find_form()
+        self._gradient_fault: str | None = None
+        if self.form.arrange is not None:
+            self._gradient_fault = check_arrangement(self.form.arrange, (1, *self.form.row), self._like())
         self.configure(cam_layer=self.settings.cam_layer, device=device)
 
     def _find_form(self) -> InputForm:
         """As asked for, the rest as it is found."""
         self._require_weights()
-        layout, clip_length, size = self.settings.layout, self.settings.clip_length, self.settings.size
-        if layout is not None and size is not None:
-            return InputForm(layout, clip_length or (1 if layout == "BCHW" else CLIP_LENGTH), size)
+        asked = self.settings
+        if asked.layout is not None and asked.size is not None:
+            length = asked.clip_length or (1 if asked.layout == "BCHW" else CLIP_LENGTH)
+            return InputForm(asked.layout, length, asked.size, asked.channels, asked.arrange)
         with evaluating(self.net), torch.no_grad():
             return find_input_form(
                 self.net,
-                lambda x: self._answer_of(self.net(x), 1, max(x.shape[1:3])),
-                layout,
-                clip_length,
-                size,
+                lambda form, rows: self._answer(
+                    # a network may use view, which a permuted input does not allow
+                    form.arguments(rows).each(torch.Tensor.contiguous),
+                    1,
+                    form.clip_length,
+                ),
+                asked,
             )
 
-    def _answer_of(self, output: Any, rows: int, frames: int) -> torch.Tensor:
-        return answer_of(output, rows, frames, self.settings.select, self.name)
+    def _like(self) -> torch.Tensor:
+        """A tensor of the type and on the device that the network takes."""
+        return torch.zeros((), dtype=self.dtype, device=self.device)
+
+    def _refuse_gradient(self, _: torch.Tensor) -> None:
+        """For a gradient that has come back to a clip."""
+        self.check_gradients()
+
+    def check_gradients(self) -> None:
+        """Raises where `arrange` keeps gradients from a clip or a part of it."""
+        if self._gradient_fault is not None:
+            raise VidexplainError(
+                f"no gradient of {self.name!r} can be trusted: {self._gradient_fault}; let arrange use torch's own "
+                "operations only, or use a method without gradients (occlusion, lime)"
+            )
 
     def _stated_answers(self) -> AnswerForm:
         """How answers are to be read as far as it is said, by the settings or by the network's own configuration."""
@@ -221,7 +243,16 @@ class Classifier:
             asked.per_frame,
             getattr(asked.select, "__qualname__", asked.select),
         ]
-        return self._fingerprint.of(self.net, repr((*settings, *read) if any(read) else settings))
+        answered = repr((*settings, *read) if any(read) else settings)
+        scale = "" if asked.value_range is None else repr(asked.value_range)
+        return self._fingerprint.of(self.net, answered + scale + self._arrangement)
+
+    @cached_property
+    def _arrangement(self) -> str:
+        """What `arrange` does, for the fingerprint."""
+        if self.form.arrange is None:
+            return ""
+        return arrangement_digest(self.form.arrange, (1, *self.form.row), self._like())
 
     # As it was set up
 
@@ -251,14 +282,19 @@ class Classifier:
         return self.form.size
 
     @property
+    def channels(self) -> int:
+        """Of a frame."""
+        return self.settings.channels
+
+    @property
     def mean(self) -> Sequence[float]:
-        """Of each channel, of RGB values in [0, 1]."""
-        return self.settings.mean
+        """Of each channel, of values in [0, 1]."""
+        return self.settings.normalisation()[0]
 
     @property
     def std(self) -> Sequence[float]:
         """Likewise."""
-        return self.settings.std
+        return self.settings.normalisation()[1]
 
     # What the network is
 
@@ -308,8 +344,8 @@ class Classifier:
     # From frames to the network
 
     def blank(self, batch: int = 1) -> torch.Tensor:
-        """A clip of the right shape with the mean colour, float32 (batch, 3, T, h, w)."""
-        return torch.zeros(batch, 3, self.clip_length, *self.size, device=self.device)
+        """A clip of the right shape with the mean colour, float32 (batch, C, T, h, w)."""
+        return torch.zeros(batch, self.channels, self.clip_length, *self.size, device=self.device)
 
     def geometry(self, source: tuple[int, int]) -> Geometry:
         """How a source frame of (height, width) becomes the network input."""
@@ -321,28 +357,39 @@ class Classifier:
         Parameters
         ----------
         clips
-            A clip or a sequence of clips: `Clip`, or uint8 RGB (T, H, W, 3) or (H, W, 3). A clip for a video model that
-            is too short is prolonged by its last frame. A `Clip` with a geometry is at the network's size already and
-            is not cropped or scaled again.
+            A clip or a sequence of clips: `Clip`, or frames (T, H, W, C), or an image (H, W, C); of one channel also
+            (T, H, W). Values are uint8, uint16 or floating point, on the scale of `NetworkSettings.value_range`. A
+            clip for a video model that is too short is prolonged by its last frame. A `Clip` with a geometry is at the
+            network's size already and is not cropped or scaled again.
 
         Returns
         -------
         torch.Tensor
-            float32 (B, 3, T, h, w), normalised, on the device.
+            float32 (B, C, T, h, w), normalised, on the device.
 
         Raises
         ------
         VidexplainError
-            For a wrong dtype or shape, a clip longer than the network takes, and unequal lengths.
+            For a wrong dtype, shape or scale, a clip longer than the network takes, and unequal lengths.
         """
-        batch = torch.from_numpy(fitted_clips(self, clips)).to(self.device).permute(0, 4, 1, 2, 3)
-        return self.from_rgb(batch.to(torch.float32) / 255)
+        batch = scaled(fitted_clips(self, clips), self.settings.value_range, self.device)
+        return self.from_rgb(batch.permute(0, 4, 1, 2, 3))
+
+    @property
+    def wants_all_bits(self) -> bool:
+        """Whether images are best read with all the bits that they have, not as 8-bit colours."""
+        asked = self.settings.value_range
+        return self.channels == 1 or (asked is not None and max(asked) > 255)
+
+    def pictures(self, frames: np.ndarray) -> np.ndarray:
+        """What is cut and drawn of frames (T, H, W, C): uint8 (T, H, W, 3); see `NetworkSettings.picture`."""
+        return pictures(self, frames)
 
     def _scale(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1, 1)
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
 
     def from_rgb(self, rgb: torch.Tensor) -> torch.Tensor:
-        """RGB in [0, 1], (..., 3, T, h, w), to normalised network input."""
+        """Values scaled to [0, 1], RGB or others, (..., C, T, h, w), to normalised network input."""
         return (rgb - self._scale(self.mean, rgb)) / self._scale(self.std, rgb)
 
     def to_rgb(self, x: torch.Tensor) -> torch.Tensor:
@@ -367,14 +414,14 @@ class Classifier:
         return any(not found.is_independent for found in self._findings.values())
 
     def frame_logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, N, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
+        """Logits (B, N, num_classes) of a normalised batch (B, C, T, h, w); differentiable.
 
         N is T for image models, which see every frame on its own, and for networks that answer for each frame; else 1.
         Of a regression they are its values, of networks that give probabilities the logits that belong to these.
         """
-        if x.ndim != 5 or x.shape[1] != 3 or not x.is_floating_point():
+        if x.ndim != 5 or x.shape[1] != self.channels or not x.is_floating_point():
             raise VidexplainError(
-                f"network input has to be floating (B, 3, T, h, w), not {x.dtype} {tuple(x.shape)}; "
+                f"network input has to be floating (B, {self.channels}, T, h, w), not {x.dtype} {tuple(x.shape)}; "
                 "Classifier.prepare makes it."
             )
         logits = self.answers.logits(self.raw_answers(x))
@@ -388,25 +435,23 @@ class Classifier:
         return logits[:, self._frame : self._frame + 1]
 
     def raw_answers(self, x: torch.Tensor) -> torch.Tensor:
-        """What the network answers to a normalised batch (B, 3, T, h, w), as it is: (B, N, outputs) float32."""
+        """What the network answers to a normalised batch (B, C, T, h, w), as it is: (B, N, outputs) float32."""
         self._require_weights()
         inputs = x.to(self.dtype)
         if inputs is x:
             inputs = x.clone()  # some networks overwrite their input
-        inputs = self.form.arranged(inputs)
-        if self._wants_contiguous:
-            inputs = inputs.contiguous()
+        if self._gradient_fault is not None and inputs.requires_grad:
+            inputs.register_hook(self._refuse_gradient)
+        rows = self.form.rows(inputs)
+        parts = rows.split(1) if self.takes_clips_one_by_one else [rows]
         frames = 1 if self.is_image_model else x.shape[2]
         # an autocast of the caller's own stays in force where none is asked for
         lower = self.precision == "bfloat16"
         cast = torch.autocast(x.device.type, torch.bfloat16) if lower else nullcontext()
         with evaluating(self.net), cast:
             try:
-                if self.takes_clips_one_by_one:
-                    rows = [self._answer_of(self.net(row), 1, frames) for row in inputs.split(1)]
-                    answers = torch.cat(rows)
-                else:
-                    answers = self._answer_of(self.net(inputs), len(inputs), frames)
+                found = [self._answer(self.form.arguments(part), len(part), frames) for part in parts]
+                answers = torch.cat(found) if len(found) > 1 else found[0]
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
@@ -415,16 +460,31 @@ class Classifier:
                     self._wants_contiguous = True
                     return self.raw_answers(x)
                 kind = "images" if self.is_image_model else "clips"
-                wanted = (3, *(() if self.is_image_model else (self.clip_length,)), *self.size)
+                order = f"in layout {self.layout[1:]}" if self.form.arrange is None else "as arrange makes it"
+                remedy = "layout, size and clip_length"
+                if self.channels != 3 or self.form.arrange is not None:
+                    remedy = "arrange, channels, size and clip_length"
                 raise VidexplainError(
-                    f"{self.name} takes {kind} of {wanted}, as it was set up, and could not use "
-                    f"{tuple(inputs.shape[1:])} in layout {self.layout[1:]}: {in_one_line(error)}; give layout, size "
-                    "and clip_length as the network wants them."
+                    f"{self.name} takes {kind} of {self.form.row}, as it was set up, and could not use "
+                    f"{self._shown(rows)} {order}: {in_one_line(error)}; give {remedy} as the network wants them."
                 ) from error
         if self.answers.per_frame and answers.ndim == 2:  # of one class
             answers = answers[..., None]
         self._check_classes(answers.shape[-1], answers.ndim)
         return answers.float().view(len(x), -1, answers.shape[-1])
+
+    def _answer(self, arguments: Arguments, rows: int, frames: int) -> torch.Tensor:
+        """What the network answers, (rows, outputs) or (rows, frames, outputs), where it is called with these."""
+        if self._wants_contiguous:
+            arguments = arguments.each(torch.Tensor.contiguous)
+        output = self.net(*arguments.args, **arguments.kwargs)
+        return answer_of(output, rows, frames, self.settings.select, self.name)
+
+    def _shown(self, rows: torch.Tensor) -> str:
+        """The shapes of what rows are given to the network as, for sentences."""
+        if self.form.arrange is None:
+            return str(tuple(self.form.arguments(rows[:1]).args[0].shape[1:]))
+        return str(tuple(rows.shape[1:]))
 
     def _check_classes(self, outputs: int, axes: int) -> None:
         """Raises where so many outputs of the network cannot be classes."""
@@ -448,7 +508,7 @@ class Classifier:
             )
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_classes) of a normalised batch (B, 3, T, h, w); differentiable.
+        """Logits (B, num_classes) of a normalised batch (B, C, T, h, w); differentiable.
 
         The mean over frames where these have answers.
         """

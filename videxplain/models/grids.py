@@ -123,7 +123,7 @@ def _trial(classifier: Classifier) -> tuple[torch.Tensor, list[_Record], set[int
 
 def _random_clip(classifier: Classifier) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 3, classifier.clip_length, *classifier.size, generator=generator)
+    x = torch.randn(1, classifier.channels, classifier.clip_length, *classifier.size, generator=generator)
     return x.to(classifier.device)
 
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import Classifier
-from videxplain.settings import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,8 +41,8 @@ def from_hugging_face(net: Any, processor: Any = None, **options: Unpack[Network
         "class_names": [config.id2label[index] for index in sorted(config.id2label)],
         "clip_length": config.num_frames,
         "size": (height, width),
-        "mean": getattr(processor, "image_mean", None) or IMAGENET_MEAN,
-        "std": getattr(processor, "image_std", None) or IMAGENET_STD,
+        "mean": getattr(processor, "image_mean", None),
+        "std": getattr(processor, "image_std", None),
         "layout": "BTCHW",
         "name": config.model_type,
     }

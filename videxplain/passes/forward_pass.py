@@ -80,6 +80,7 @@ def derivatives(
             "(occlusion, lime)"
         ) from error
     if any(part is None for part in found):
+        model.check_gradients()
         raise VidexplainError(
             f"the class score of {model.name!r} does not depend on the input or layer asked about, as far as gradients "
             "tell; name another layer, or use a method without gradients (occlusion, lime)"
@@ -137,6 +138,8 @@ class ForwardPass:
                 self._outputs = stack.enter_context(_captured(layer, cut=cut))
             if self._rule is not None:
                 stack.enter_context(self._rule)
+                if model.form.arrange is not None:
+                    stack.enter_context(self._rule.within(model.net))
             stack.enter_context(fast_layers(self.x))
             if needs_input_gradient:
                 self.x.requires_grad_()

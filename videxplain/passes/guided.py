@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from videxplain.passes.secants import ELEMENTWISE, is_in_place
 
@@ -76,6 +79,20 @@ class GuidedRule(TorchFunctionMode):
         self.rectifiers = 0
         self.unguided: set[str] = set()
         self._overwritten_parts: list[torch.Tensor] = []
+        self._before: set[Any] = set()
+
+    @contextmanager
+    def within(self, net: nn.Module) -> Iterator[None]:
+        """Inside, what is done before calls of `net` is not the network's: the rule leaves it alone."""
+
+        def note(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            self._before |= {x.grad_fn for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+
+        handle = net.register_forward_pre_hook(note, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -95,7 +112,7 @@ class GuidedRule(TorchFunctionMode):
 
     def attach(self, result: torch.Tensor) -> None:
         """Hooks the rectifiers in the graph behind the result of a forward pass."""
-        nodes = set(_graph(result))
+        nodes = set(_graph(result, self._before))
         for part in self._overwritten_parts:
             if part.grad_fn in nodes:
                 self.rectifiers += 1
@@ -127,10 +144,10 @@ class GuidedRule(TorchFunctionMode):
         return tuple(None if x is None else x.clamp(min=0) for x in results) if self.active else None
 
 
-def _graph(result: torch.Tensor) -> Iterator[Any]:
-    """Every node behind a tensor, once."""
+def _graph(result: torch.Tensor, before: Set[Any]) -> Iterator[Any]:
+    """Every node behind a tensor, once, as far as those that are `before` what is of interest."""
     waiting: list[Any] = [result.grad_fn]
-    seen: set[Any] = set()
+    seen: set[Any] = set(before)
     while waiting:
         node = waiting.pop()
         if node is not None and node not in seen:

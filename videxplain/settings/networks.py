@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -17,7 +18,7 @@ Layout: TypeAlias = Literal["BCTHW", "BTCHW", "BCHW"]
 """Order of the axes that a network takes; "BCHW" is that of networks for images."""
 LAYOUTS: tuple[Layout, ...] = typing.get_args(Layout)
 Framing: TypeAlias = Literal["crop", "resize", "letterbox"]
-"""How a frame becomes the network's input; see `videxplain.clip.Geometry.fit`."""
+"""How a frame becomes the network's input; see `videxplain.geometry.Geometry.fit`."""
 FRAMINGS: tuple[Framing, ...] = typing.get_args(Framing)
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = typing.get_args(Precision)
@@ -25,6 +26,12 @@ Task: TypeAlias = Literal["single-label", "multi-label", "regression"]
 """What a network's answers are: one class of several (softmax), each class on its own (sigmoid), or values."""
 Outputs: TypeAlias = Literal["logits", "probabilities", "log-probabilities"]
 """How a network gives its classes."""
+Arrangement: TypeAlias = Callable[[Any], Any]
+"""From a normalised clip to the network's arguments; see `NetworkSettings.arrange`."""
+PictureOf: TypeAlias = Callable[[Any], Any]
+"""From frames to what is drawn of them; see `NetworkSettings.picture`."""
+ChannelGroups: TypeAlias = Mapping[str, slice | Sequence[int]]
+"""Channels that belong together, by a name for them."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -79,13 +86,35 @@ class NetworkSettings(Settings):
         returns. By default "logits", or the only tensor that can be it.
     layout
         Order of axes that the network takes: "BCTHW", "BTCHW", or "BCHW" for image models. What is None of this and
-        the next two is found by trying usual ones, clips first where there are 3-D convolutions.
+        the next two is found by trying usual ones, clips first where there are 3-D convolutions. With `arrange` it
+        only tells whether the network takes clips or images.
     clip_length
         Frames per clip, 1 for image models.
     size
         Network input (height, width), pixels.
+    channels
+        Channels of a frame. To a network of one channel, 8-bit colour frames are shown in grey (BT.601).
+    value_range
+        The values of frames that mean black and white, the lowest and the highest of a scale: (0, 4095) for 12 bits,
+        (-20, 20) for optical flow. By default (0, 255) of 8-bit frames, (0, 65535) of 16-bit ones and (0, 1) of
+        floating point, where frames with other values are refused.
     mean, std
-        Per channel, of RGB values in [0, 1].
+        Per channel, of values in [0, 1], to which `value_range` is scaled. By default ImageNet's for three channels, 0
+        and 1 for any other number.
+    picture
+        What is cut into supervoxels and drawn: a function from frames (T, H, W, channels) as they were given to
+        pictures (T, H, W, 3) or grey (T, H, W), uint8. By default frames of three channels are shown as RGB, and those
+        of any other number in grey, the mean of their channels, scaled by `value_range`.
+    arrange
+        What the network is given where that is not one tensor in a `layout`: a function from a normalised clip (B, C,
+        T, h, w), of image models an image (B, C, h, w), to the network's arguments: a tensor or a list is its one
+        argument, a tuple are several, a dict are keywords, and ((...), {...}) is both. Gradients have to flow through
+        it: `lambda x: ([x[:, :, ::4], x],)` makes SlowFast's pathways, `lambda x: 255 * x.permute(0, 2, 3, 4, 1)` is
+        for frames with channels last in 0..255, where `mean` is 0 and `std` 1.
+    channel_groups
+        Names of the inputs that channels belong to, each channel to one: {"rgb": slice(0, 3), "flow": slice(3, 5)}.
+        Explanations by methods of voxels then tell the score of each input, over the same supervoxels
+        (`Explanation.of_input`).
     framing
         How a frame becomes the network input: "crop" (scale, centre crop), "resize" or "letterbox".
     short_side
@@ -117,8 +146,13 @@ class NetworkSettings(Settings):
     layout: Layout | None = option(None, "order of the axes of the network's input")
     clip_length: int | None = option(None, "frames in a clip")
     size: tuple[int, int] | None = option(None, "height and width of the network's input")
-    mean: Sequence[float] = option(IMAGENET_MEAN, "mean colour")
-    std: Sequence[float] = option(IMAGENET_STD, "standard deviation of colours")
+    channels: int = option(3, "channels of a frame", least=1)
+    value_range: tuple[float, float] | None = option(None, "values of frames that mean black and white")
+    mean: Sequence[float] | None = option(None, "mean colour")
+    std: Sequence[float] | None = option(None, "standard deviation of colours")
+    picture: PictureOf | None = option(None, "from frames to what is cut and drawn of them")
+    arrange: Arrangement | None = option(None, "from a normalised clip to the network's arguments")
+    channel_groups: ChannelGroups | None = option(None, "channels of each input, by its name")
     framing: Framing = option("crop", "how a frame becomes the network's input: crop, resize or letterbox")
     short_side: int | None = option(None, "length of a frame's short side before it is cropped", least=1)
     cam_layer: str | None = option(None, "layer for the CAM methods (default: the last one with a grid)")
@@ -133,9 +167,37 @@ class NetworkSettings(Settings):
         ):
             raise VidexplainError(f"a network input of {length} frames of {size} cannot be.")
         super().__post_init__()
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise VidexplainError("mean and std need three values each, and std positive ones.")
+        mean, std = self.normalisation()
+        if len(mean) != self.channels or len(std) != self.channels or min(std) <= 0:
+            count = {1: "one value", 3: "three values"}.get(self.channels, f"{self.channels} values")
+            raise VidexplainError(f"mean and std need {count} each, and std positive ones.")
+        if (
+            self.value_range is not None
+            and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf
+        ):
+            raise VidexplainError(f"a value range is (lowest, highest), not {tuple(self.value_range)}.")
+        if self.channel_groups is not None:
+            grouped = [channel for group in self.grouped_channels().values() for channel in group]
+            if sorted(grouped) != list(range(self.channels)):
+                raise VidexplainError(
+                    f"channel_groups have to hold each of {self.channels} channels once, not {sorted(grouped)}."
+                )
         # what is hashed of a network has one form
-        for name, kind in (("mean", float), ("std", float), ("size", int), ("class_names", str)):
+        kinds = {"mean": float, "std": float, "value_range": float, "size": int, "class_names": str}
+        for name, kind in kinds.items():
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, tuple(kind(value) for value in values))
+
+    def grouped_channels(self) -> dict[str, list[int]]:
+        """The channels of each input; none where these have no names."""
+        every = range(self.channels)
+        return {
+            str(name): list(every[group] if isinstance(group, slice) else map(int, group))
+            for name, group in (self.channel_groups or {}).items()
+        }
+
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Mean and standard deviation of each channel, as given or the defaults."""
+        usual = IMAGENET_MEAN if self.channels == 3 else (0.0,) * self.channels
+        spread = IMAGENET_STD if self.channels == 3 else (1.0,) * self.channels
+        return (usual if self.mean is None else self.mean), (spread if self.std is None else self.std)

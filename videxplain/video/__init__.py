@@ -1,5 +1,6 @@
 """Video in and out: a streaming reader with exact times, and a writer that keeps what is not picture."""
 
+from videxplain.video.arrays import read_clip
 from videxplain.video.clock import DecodeReport
 from videxplain.video.encoder import TrackFormat
 from videxplain.video.ffmpeg import ffmpeg_executable
@@ -17,4 +18,5 @@ __all__ = [
     "check_source",
     "ffmpeg_executable",
     "open_video",
+    "read_clip",
 ]
