@@ -92,7 +92,8 @@ class AnnotateOptions(ExplainOptions, total=False):
 class NetworkOptions(TypedDict, total=False):
     """Of `Classifier`."""
 
-    cam_layer: str | None
+    cam_layer: str | Sequence[str] | None
+    cam_layout: str | Sequence[str] | None
     class_names: Sequence[str] | None
     clip_length: int | None
     framing: Framing | None

@@ -324,13 +324,7 @@ def _made_by(factory: Factory, request: Request) -> Classifier:
     with _seeded():
         made = factory(**arguments)
     if isinstance(made, nn.Module):
-        from videxplain.models.hugging_face import from_hugging_face, is_hugging_face
-
-        made = (
-            from_hugging_face(made)
-            if is_hugging_face(made)
-            else Classifier(made, class_names=request.class_names)
-        )
+        made = Classifier(made, class_names=request.class_names)
     if not isinstance(made, Classifier):
         raise VidexplainError(
             f"{request.name} returns a {type(made).__name__}; a module or Classifier is needed."
@@ -399,7 +393,7 @@ def load_model(
     elif (Path(name) / "config.json").is_file():
         from videxplain.models.hugging_face import load_folder
 
-        made = load_folder(name)
+        made = load_folder(name, request.class_names)
     elif ":" in name:
         made = _from_module(request).configure(name=name)
     else:
