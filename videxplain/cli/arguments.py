@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import Field, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from videxplain.attribution.methods import METHODS, Method, chosen
@@ -145,7 +144,8 @@ def check_files(args: argparse.Namespace) -> None:
         raise unknown_name("device", args.device, DEVICES)
     if args.precision and args.precision not in PRECISIONS:
         raise unknown_name("precision", args.precision, PRECISIONS)
-    if args.weights not in (None, "random") and not Path(args.weights).exists():
+    part_of = (args.weights or "").rpartition("#")[0]  # as in file.pt#state_dict_ema
+    if args.weights not in (None, "random") and not any(map(os.path.exists, (args.weights, part_of))):
         raise VidexplainError(f"there is no file {args.weights!r} with weights")
 
 
