@@ -25,6 +25,11 @@ from videxplain.settings import (
 from videxplain.terminal import complain
 
 
+def names(text: str) -> str | list[str]:
+    """A name, or several with commas between them."""
+    return text.split(",") if "," in text else text
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     value = int(text)
@@ -41,13 +46,24 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "generated clips)",
     )
     group.add_argument(
-        "--weights", help='a .safetensors or .pt file, or "random"; by default the network\'s own'
+        "--weights",
+        help='a .safetensors or .pt file (file.pt#state_dict_ema: that part of it), or "random"; by default the '
+        "network's own",
     )
     group.add_argument(
         "--device", default=None, help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
     )
     group.add_argument(
-        "--cam-layer", metavar="NAME", help="layer for the CAM methods (default: the last one with a grid)"
+        "--cam-layer",
+        type=names,
+        metavar="NAME[,NAME]",
+        help="layer for the CAM methods, or several (default: the last one with a grid)",
+    )
+    group.add_argument(
+        "--cam-layout",
+        type=names,
+        metavar="AXES[,AXES]",
+        help='axes of its output, such as "(bt)chw" (default: found by looking)',
     )
     group.add_argument(
         "--precision", help="float32 (default), or bfloat16: faster on GPUs and new CPUs, less exact"
@@ -166,6 +182,7 @@ def load(args: argparse.Namespace) -> Any:
         weights=args.weights,
         device=device,
         cam_layer=args.cam_layer,
+        cam_layout=args.cam_layout,
         precision=args.precision,
     )
 

@@ -190,7 +190,10 @@ class Classifier:
     ) -> Classifier:
         """Changes what is not None; returns itself."""
         options = {"class_names": class_names, "cam_layer": cam_layer, "precision": precision, "name": name}
-        [settings] = short_form(options | {"cam_layout": cam_layout}, self.settings)
+        before = self.settings
+        if cam_layer is not None and cam_layer != before.cam_layer:
+            before = replace(before, cam_layer=None, cam_layout=None)  # which told that layer's
+        [settings] = short_form(options | {"cam_layout": cam_layout}, before)
         if cam_layer is not None or cam_layout is not None:
             modules = [module for module, _ in self.net.named_modules() if module]
             for layer in [cam_layer] if isinstance(cam_layer, str) else cam_layer or ():
