@@ -554,3 +554,24 @@ def test_what_follows_no_place_is_no_picture() -> None:
         vx.VidexplainError, match=r"no grid whose places follow the clip's; tell its layout with cam_layout"
     ):
         _ = classifier(Scrambled(), cam_layer="frame").cam_layers
+
+
+class OneClip(FrameNet):
+    """Takes one clip at a time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 1:
+            raise ValueError("one clip, please")
+        return super().forward(x)
+
+
+class OneClipLooped(OneClip, Looped):
+    """And calls the network for a frame in turn."""
+
+
+@pytest.mark.parametrize("make", [OneClip, OneClipLooped])
+def test_clips_that_go_through_one_by_one(make: Callable[[], FrameNet]) -> None:
+    model = classifier(make(), cam_layer="frame")
+    x = clips(3)
+    found = vx.pixel_scores(model, x, "grad-cam", 2).cam
+    assert relative_error(found, by_hand(make(), x, 2, grad_cam).float()) < 1e-5
