@@ -96,7 +96,8 @@ class NetworkOptions(TypedDict, total=False):
     """Of `Classifier`."""
 
     arrange: Arrangement | None
-    cam_layer: str | None
+    cam_layer: str | Sequence[str] | None
+    cam_layout: str | Sequence[str] | None
     channel_groups: ChannelGroups | None
     channels: int | None
     class_names: Sequence[str] | None

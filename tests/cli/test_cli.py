@@ -69,6 +69,16 @@ def test_explain_writes_a_picture_and_data(
     assert vx.Explanation.load(data).settings["model"] == "resnet18"
 
 
+def test_several_layers_and_their_layouts_are_recorded(photo: Path, tmp_path: Path) -> None:
+    import videxplain as vx
+
+    arguments = ["explain", photo, "-o", tmp_path / "out.png", "--model", "resnet18", "--weights", "random"]
+    arguments += ["--method", "grad-cam", "--cam-layer", "layer3,layer4", "--cam-layout", "bchw"]
+    assert main([str(a) for a in (*arguments, "--save", tmp_path / "data")]) == 0
+    settings = vx.Explanation.load(tmp_path / "data").settings
+    assert settings["cam_layer"] == ["layer3", "layer4"] and settings["cam_layout"] == "bchw"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -146,8 +146,26 @@ class InTime(nn.Module):
     ids=["layers", "GRU", "transformer"],
 )
 def test_steps_in_time_are_no_picture(over_time: nn.Module) -> None:
-    with pytest.raises(vx.VidexplainError, match="no layer whose output is a grid"):
-        _ = classifier(InTime(over_time), clip_length=16).cam_layer
+    """The last layer with places is the one that sees frames on their own; layers over time have none."""
+    model = classifier(InTime(over_time), clip_length=16)
+    assert (model.cam_layer, model.cam_layers[0].layout) == ("frame", "(bt)chw")
+    whole = vx.Classifier(nn.Sequential(Transposed(), over_time, Last()), clip_length=16, size=(4, 4))
+    with pytest.raises(
+        vx.VidexplainError, match=r"no layer whose output is a grid.*over time, and gives a curve"
+    ):
+        _ = whole.cam_layer
+
+
+class Transposed(nn.Module):
+    """Clips (B, 3, T, 4, 4) as (B, T, 16)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(1).flatten(2)
+
+
+class Last(nn.Module):
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        return (y[0] if isinstance(y, tuple) else y)[:, :, :5].mean(1)
 
 
 def first_convolution(dimensions: int, *head: nn.Module) -> nn.Module:

@@ -6,9 +6,29 @@ the mean or sum over (h, w) replaced by one over (t, h, w).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 _GRID = (2, 3, 4)
+
+
+def added(maps: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
+    """The sum of maps (B, t, h, w) at the input's (T, H, W), to which they are brought by trilinear interpolation.
+
+    It stays at the maps' own length on axes on which they agree: a sum's interpolation is that of its parts, along
+    each axis by itself.
+    """
+    common = [
+        lengths.pop() if len(lengths) == 1 else whole
+        for lengths, whole in zip(map(set, zip(*(m.shape[1:] for m in maps), strict=True)), size, strict=True)
+    ]
+    brought = [
+        m if list(m.shape[1:]) == common else F.interpolate(m[:, None], common, mode="trilinear")[:, 0]
+        for m in maps
+    ]
+    return brought[0] if len(brought) == 1 else torch.stack(brought).sum(dim=0)
 
 
 def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ def maps(query: VoxelQuery, method: OnePass) -> VoxelMaps:
             dense = dense * query.x.detach()
     if method.cam is not None:
         of = getattr(cam, method.cam)
-        gradient = (query.activation_gradient,) if method.cam_gradient else ()
-        activation_map = of(query.activation, *gradient)
+        gradients = [query.activation_gradients] if method.cam_gradient else []
+        each = [of(*parts) for parts in zip(query.activations, *gradients, strict=True)]
+        activation_map = cam.added(each, query.x.shape[2:])
     return VoxelMaps(dense, activation_map)

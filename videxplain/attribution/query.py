@@ -30,7 +30,8 @@ class VoxelMaps:
     dense
         (B, C, T, H, W) float32 at the input's resolution, or None.
     cam
-        (B, t, h, w) float32 at the CAM layer's resolution, or None.
+        (B, t, h, w) float32 at the CAM layer's resolution, or None. Of several layers the maps are added at their
+        resolution; axes on which they differ have the input's.
     """
 
     dense: torch.Tensor | None = None
@@ -153,15 +154,14 @@ class VoxelQuery:
         return self._input_gradients[key]
 
     @cached_property
-    def activation(self) -> torch.Tensor:
-        """Output of the CAM layer: (N, C, t, h, w) float32."""
-        assert self.forward_pass.activation is not None
-        return self.forward_pass.activation.detach().float()
+    def activations(self) -> list[torch.Tensor]:
+        """Outputs of the CAM layers: (N, C, t, h, w) float32 each."""
+        return [activation.detach().float() for activation in self.forward_pass.activations]
 
     @cached_property
-    def activation_gradient(self) -> torch.Tensor:
-        """Gradient of the target's logit at the CAM layer: (N, C, t, h, w) float32."""
-        return self.forward_pass.activation_gradient(self.target)
+    def activation_gradients(self) -> list[torch.Tensor]:
+        """Gradients of the target's logit at them: (N, C, t, h, w) float32 each."""
+        return self.forward_pass.activation_gradients(self.target)
 
     def maps_of(self, method: Method) -> VoxelMaps:
         """A method's maps, put together to clips where frames were seen on their own."""

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import Field, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from videxplain.attribution.methods import METHODS, Method, chosen
@@ -26,6 +25,11 @@ from videxplain.settings import (
 from videxplain.terminal import complain
 
 
+def names(text: str) -> str | list[str]:
+    """A name, or several with commas between them."""
+    return text.split(",") if "," in text else text
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     value = int(text)
@@ -42,13 +46,24 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "generated clips)",
     )
     group.add_argument(
-        "--weights", help='a .safetensors or .pt file, or "random"; by default the network\'s own'
+        "--weights",
+        help='a .safetensors or .pt file (file.pt#state_dict_ema: that part of it), or "random"; by default the '
+        "network's own",
     )
     group.add_argument(
         "--device", default=None, help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
     )
     group.add_argument(
-        "--cam-layer", metavar="NAME", help="layer for the CAM methods (default: the last one with a grid)"
+        "--cam-layer",
+        type=names,
+        metavar="NAME[,NAME]",
+        help="layer for the CAM methods, or several (default: the last one with a grid)",
+    )
+    group.add_argument(
+        "--cam-layout",
+        type=names,
+        metavar="AXES[,AXES]",
+        help='axes of its output, such as "(bt)chw" (default: found by looking)',
     )
     group.add_argument(
         "--precision", help="float32 (default), or bfloat16: faster on GPUs and new CPUs, less exact"
@@ -145,7 +160,8 @@ def check_files(args: argparse.Namespace) -> None:
         raise unknown_name("device", args.device, DEVICES)
     if args.precision and args.precision not in PRECISIONS:
         raise unknown_name("precision", args.precision, PRECISIONS)
-    if args.weights not in (None, "random") and not Path(args.weights).exists():
+    part_of = (args.weights or "").rpartition("#")[0]  # as in file.pt#state_dict_ema
+    if args.weights not in (None, "random") and not any(map(os.path.exists, (args.weights, part_of))):
         raise VidexplainError(f"there is no file {args.weights!r} with weights")
 
 
@@ -166,6 +182,7 @@ def load(args: argparse.Namespace) -> Any:
         weights=args.weights,
         device=device,
         cam_layer=args.cam_layer,
+        cam_layout=args.cam_layout,
         precision=args.precision,
     )
 

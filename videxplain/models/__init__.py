@@ -2,7 +2,7 @@
 
 from videxplain.models.c3d import C3D
 from videxplain.models.classifier import Classifier, evaluating
-from videxplain.models.grids import CamCandidate, cam_candidates, first_tensor
+from videxplain.models.grids import CamCandidate, cam_candidates
 from videxplain.models.hugging_face import from_hugging_face
 from videxplain.models.zoo import MODELS, ModelInfo, load_model
 from videxplain.settings import DEFAULT_MODEL, NetworkSettings, TokenGrid
@@ -18,7 +18,6 @@ __all__ = [
     "TokenGrid",
     "cam_candidates",
     "evaluating",
-    "first_tensor",
     "from_hugging_face",
     "load_model",
 ]

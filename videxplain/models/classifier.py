@@ -17,10 +17,13 @@ from videxplain.clip import Clip, Geometry
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.models.answers import AnswerForm, answer_of, class_index
 from videxplain.models.arrangement import Arguments, arrangement_digest, check_arrangement
+from videxplain.models.cam_layers import CamLayer
 from videxplain.models.fingerprint import Fingerprint
 from videxplain.models.frames import fitted_clips, pictures, scaled
-from videxplain.models.grids import find_cam_layer, first_tensor, to_grid
+from videxplain.models.grids import find_cam_layer
+from videxplain.models.hugging_face_config import as_configured
 from videxplain.models.input_form import CLIP_LENGTH, InputForm, find_input_form, in_one_line
+from videxplain.models.named_layers import look_up, split_name
 from videxplain.models.trial import Findings, may_be_no_logits, try_out
 from videxplain.settings import (
     Layout,
@@ -99,14 +102,13 @@ class Classifier:
     ) -> None:
         if not isinstance(net, nn.Module):
             raise VidexplainError(f"a network has to be a torch.nn.Module, not {type(net).__name__}.")
-        self.net = net
         [asked] = short_form(options, as_settings(settings, NetworkSettings, "settings"))
+        self.net, asked = as_configured(net, asked, options)
         self.settings: NetworkSettings = replace(asked, name=asked.name or type(net).__name__)
         self.device = _device_of(net)
         self.origin: dict[str, Any] = {}
         self._class_names: list[str] | None = None  # as given, or as made up
-        self._found_cam_layer: str | None = None
-        self._token_grid = TokenGrid.of(self.settings.token_grid)
+        self._cam_layers: list[CamLayer] = []
         self._num_classes: int | None = None
         self._findings: dict[Any, Findings] = {}
         self._wants_contiguous = False
@@ -202,18 +204,24 @@ class Classifier:
         self,
         *,
         class_names: Sequence[str] | None = None,
-        cam_layer: str | None = None,
+        cam_layer: str | Sequence[str] | None = None,
+        cam_layout: str | Sequence[str] | None = None,
         precision: Precision | None = None,
         name: str | None = None,
         device: torch.device | str | None = None,
     ) -> Classifier:
         """Changes what is not None; returns itself."""
         options = {"class_names": class_names, "cam_layer": cam_layer, "precision": precision, "name": name}
-        [settings] = short_form(options, self.settings)
-        if cam_layer is not None:
+        before = self.settings
+        if cam_layer is not None and cam_layer != before.cam_layer:
+            before = replace(before, cam_layer=None, cam_layout=None)  # which told that layer's
+        [settings] = short_form(options | {"cam_layout": cam_layout}, before)
+        if cam_layer is not None or cam_layout is not None:
             modules = [module for module, _ in self.net.named_modules() if module]
-            if cam_layer not in modules:
-                raise unknown_name(f"layer of {self.name}", cam_layer, modules)
+            for layer in [cam_layer] if isinstance(cam_layer, str) else cam_layer or ():
+                if split_name(layer)[0] not in modules:
+                    raise unknown_name(f"layer of {self.name}", layer, modules)
+            self._cam_layers = []
         self.settings = settings
         if settings.class_names is not None:
             self._class_names = list(settings.class_names)
@@ -236,7 +244,8 @@ class Classifier:
         """
         asked = self.settings
         framing = asked.framing, asked.short_side
-        settings = (self.name, self.size, self.mean, self.std, *framing, self.precision, asked.cam_layer)
+        told = (asked.cam_layer, asked.cam_layout) if asked.cam_layout else (asked.cam_layer,)
+        settings = (self.name, self.size, self.mean, self.std, *framing, self.precision, *told)
         read = [
             asked.task,
             asked.outputs,
@@ -326,20 +335,30 @@ class Classifier:
         return self.settings.class_names is not None
 
     @property
+    def cam_layers(self) -> list[CamLayer]:
+        """The layers whose outputs make class activation maps, and how they lay out their grids."""
+        if not self._cam_layers:
+            self._cam_layers = look_up(self) if self.settings.cam_layer else [find_cam_layer(self)]
+        return self._cam_layers
+
+    def look_at_uses(self) -> None:
+        """Looks how the uses of a layer belong together that was not known to be used several times."""
+        self._cam_layers = look_up(self, by_kind=False)
+
+    @property
     def cam_layer(self) -> str:
-        """Dotted name of the layer whose output makes class activation maps."""
-        if self.settings.cam_layer is not None:
-            return self.settings.cam_layer
-        if self._found_cam_layer is None:
-            found = find_cam_layer(self)
-            self._found_cam_layer = found.name
-            self._token_grid = self._token_grid or found.tokens
-        return self._found_cam_layer
+        """Dotted name of the layer whose output makes class activation maps; of several, joined by " + "."""
+        asked = self.settings.cam_layer
+        if asked is None:
+            return self.cam_layers[0].name
+        return asked if isinstance(asked, str) else " + ".join(asked)
 
     @property
     def token_grid(self) -> TokenGrid | None:
         """The grid behind a layer of tokens; None for layers that put out a grid already."""
-        return self._token_grid
+        if self.settings.token_grid is not None:
+            return TokenGrid.of(self.settings.token_grid)
+        return self._cam_layers[0].token_grid if self._cam_layers else None
 
     # From frames to the network
 
@@ -559,20 +578,23 @@ class Classifier:
 
     # Class activation maps
 
-    def cam_grid(self, activation: Any, frames: int = 1) -> torch.Tensor:
-        """The raw output of the CAM layer as (B, C, t, h, w).
+    def cam_grid(self, activation: Any, frames: int = 1, batch: int | None = None) -> torch.Tensor:
+        """The raw output of the CAM layer, the first of several, as (B, C, t, h, w).
 
         Takes 2-D and 3-D feature maps, channels-last maps, and tokens, whose class token is dropped. An image
         model's feature maps come out as (B, C, 1, h, w); with `frames` = T, rows are regrouped to
-        (B / T, C, T, h, w).
+        (B / T, C, T, h, w). `batch` is B where frames are folded into the batch, one clip by default.
 
         Raises
         ------
         VidexplainError
             If the layer's output is no grid.
         """
-        name = self.cam_layer
-        grid = to_grid(first_tensor(activation), self._token_grid, image=self.is_image_model, name=name)
+        layer = self.cam_layers[0]
+        picked = layer.pick(activation, self.is_image_model)
+        if batch is None:
+            batch = layer.batch_of(picked.shape)
+        grid = layer.to_grid(picked, batch, self.is_image_model)
         if frames > 1 and self.is_image_model:
             grid = grid.squeeze(2).unflatten(0, (-1, frames)).transpose(1, 2)
         return grid

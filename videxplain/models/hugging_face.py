@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from torch import nn
 
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import Classifier
+from videxplain.models.hugging_face_config import as_configured, is_hugging_face
+from videxplain.settings import NetworkSettings, short_form
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -16,40 +17,41 @@ if TYPE_CHECKING:
     from videxplain.options import NetworkOptions
 
 
-def is_hugging_face(net: nn.Module) -> bool:
-    """Whether a module carries a `transformers` configuration for video classification."""
-    config = getattr(net, "config", None)
-    return hasattr(config, "id2label") and hasattr(config, "num_frames")
+_KINDS = {
+    "ForVideoClassification": "AutoModelForVideoClassification",
+    "ForImageClassification": "AutoModelForImageClassification",
+    "XCLIPModel": "AutoModel",
+    "CLIPModel": "AutoModel",
+}
 
 
 def from_hugging_face(net: Any, processor: Any = None, **options: Unpack[NetworkOptions]) -> Classifier:
-    """Classifier around a `transformers` video classifier.
+    """Classifier around a `transformers` classifier of clips or pictures, with its processor.
 
     Parameters
     ----------
     net
-        For example `VideoMAEForVideoClassification`.
+        For example `VideoMAEForVideoClassification`; or `XCLIPModel`, whose classes are the texts `class_names`.
     processor
-        Its image processor, whose mean and standard deviation are taken; ImageNet's when None.
+        Its processor, whose mean and standard deviation are taken, and whose tokenizer reads texts. None takes the one
+        in the folder that the network was loaded from, or ImageNet's mean and standard deviation.
     options
         Fields of `NetworkSettings`, which go before what the config says.
+
+    Raises
+    ------
+    VidexplainError
+        For a module of another kind, and for one that compares with texts where class names or a tokenizer are missing.
     """
-    config = net.config
-    size = config.image_size
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    configured: NetworkOptions = {
-        "class_names": [config.id2label[index] for index in sorted(config.id2label)],
-        "clip_length": config.num_frames,
-        "size": (height, width),
-        "mean": getattr(processor, "image_mean", None),
-        "std": getattr(processor, "image_std", None),
-        "layout": "BTCHW",
-        "name": config.model_type,
-    }
-    return Classifier(net, **(configured | options))
+    if not is_hugging_face(net):
+        raise VidexplainError(
+            f"{type(net).__name__} has no config of transformers that tells what it takes; Classifier(net) looks."
+        )
+    [asked] = short_form(options, NetworkSettings())
+    return Classifier(*as_configured(net, asked, options, processor))
 
 
-def load_folder(folder: str | os.PathLike[str]) -> Classifier:
+def load_folder(folder: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Classifier:
     """Classifier from a folder that `save_pretrained` wrote; nothing is downloaded.
 
     Raises
@@ -64,15 +66,15 @@ def load_folder(folder: str | os.PathLike[str]) -> Classifier:
             "'videxplain[transformers]'."
         ) from None
     try:
-        net = transformers.AutoModelForVideoClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        kinds = [*(getattr(config, "architectures", None) or ()), ""]
+        kind = next(
+            (auto for name, auto in _KINDS.items() if any(kind.endswith(name) for kind in kinds)),
+            "AutoModelForVideoClassification",
         )
+        net = getattr(transformers, kind).from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise VidexplainError(
             f"{str(folder)!r} holds no video classifier that can be read: {error}"
         ) from error
-    try:
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError):
-        processor = None
-    return from_hugging_face(net, processor, name=os.path.basename(os.path.normpath(folder)))
+    return from_hugging_face(net, name=os.path.basename(os.path.normpath(folder)), class_names=class_names)

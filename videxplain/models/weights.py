@@ -15,13 +15,11 @@ import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError
+from videxplain.models.checkpoints import named_as, split_part, state_in
 from videxplain.reading import ALWAYS_FIT, parse_json
 
-_NESTED = ("state_dict", "model_state_dict", "model", "net", "module", "weights")
-_DEEPEST = 20  # checkpoints within checkpoints
 _PICKLES = 4  # magic number, protocol, about the system, and the content
 _MOST_EXPANSION = 4  # torch does not compress
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -29,7 +27,9 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
 
     Parameters
     ----------
-    path : a safetensors file, or one that `torch.save` wrote (read with `weights_only=True`).
+    path : a safetensors file, or one that `torch.save` wrote (read with `weights_only=True`). Of a checkpoint with
+        several networks' weights, "file.pt#state_dict_ema" means one, by the name of its dict or the prefix of its
+        names.
 
     Returns
     -------
@@ -39,6 +39,9 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
     ------
     VidexplainError : no such file, not weights, or a pickle that asks for code to be run.
     """
+    part: str | None = None
+    if not Path(path).is_file():
+        path, part = split_part(os.fspath(path))
     path = Path(path)
     if not path.is_file():
         raise VidexplainError(f"there is no weights file {str(path)!r}.")
@@ -57,7 +60,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
             _check_settings(settings)
         except ValueError as error:
             raise VidexplainError(f"the settings inside {str(path)!r} are damaged: {error}") from error
-        return state, settings
+        return state_in(state, str(path), part), settings
     try:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -71,7 +74,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
         said = str(error).splitlines()
         reason = said[0] if said else type(error).__name__
         raise VidexplainError(f"{str(path)!r} is not a readable weights file: {reason}") from error
-    return flatten_state(content, str(path)), settings
+    return state_in(content, str(path), part), settings
 
 
 def _check_archive(path: Path) -> None:
@@ -122,47 +125,8 @@ def _are_channels(values: Any, *, positive: bool) -> bool:
     )
 
 
-def flatten_state(content: Any, origin: str) -> dict[str, torch.Tensor]:
-    """The state dict inside a checkpoint, without the prefixes that wrappers add."""
-    for _ in range(_DEEPEST):
-        if not isinstance(content, Mapping):
-            break
-        nested = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), None)
-        if nested is None:
-            break
-        content = nested
-    else:
-        raise VidexplainError(f"{origin} holds no weights: its dicts are nested without end.")
-    if not isinstance(content, Mapping):
-        raise VidexplainError(f"{origin} holds a {type(content).__name__}, not a state dict of weights.")
-    state = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if not state:
-        raise VidexplainError(f"{origin} holds no weights.")
-    for name, tensor in state.items():
-        if not _is_plain(tensor):
-            raise VidexplainError(
-                f"{name} in {origin} is not plain numbers: it is sparse, quantised, complex, or of more values "
-                "than the file holds."
-            )
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in _PREFIXES:
-            if all(name.startswith(prefix) for name in state):
-                state = {name.removeprefix(prefix): value for name, value in state.items()}
-                stripped = True
-    return state
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether every value of a tensor is there, in memory of its own."""
-    return (
-        tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.is_quantized
-        and not tensor.is_complex()
-        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-    )
+def _needed(net: nn.Module) -> list[str]:
+    return [key for key in net.state_dict() if not key.endswith("num_batches_tracked")]
 
 
 def _names(names: list[str]) -> str:
@@ -177,6 +141,7 @@ def fit_weights(net: nn.Module, state: Mapping[str, torch.Tensor], *, name: str,
     ------
     VidexplainError : names or shapes differ; the sentence lists which. Or a value is not a number.
     """
+    state = named_as(_needed(net), state, origin)
     check_fit(net, state, name=name, origin=origin)
     for key, tensor in state.items():
         if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):

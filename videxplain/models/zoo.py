@@ -324,13 +324,7 @@ def _made_by(factory: Factory, request: Request) -> Classifier:
     with _seeded():
         made = factory(**arguments)
     if isinstance(made, nn.Module):
-        from videxplain.models.hugging_face import from_hugging_face, is_hugging_face
-
-        made = (
-            from_hugging_face(made)
-            if is_hugging_face(made)
-            else Classifier(made, class_names=request.class_names)
-        )
+        made = Classifier(made, class_names=request.class_names)
     if not isinstance(made, Classifier):
         raise VidexplainError(
             f"{request.name} returns a {type(made).__name__}; a module or Classifier is needed."
@@ -348,7 +342,8 @@ def load_model(
     num_classes: int | None = None,
     class_names: Sequence[str] | str | os.PathLike[str] | None = None,
     device: torch.device | str = "cpu",
-    cam_layer: str | None = None,
+    cam_layer: str | Sequence[str] | None = None,
+    cam_layout: str | Sequence[str] | None = None,
     precision: Precision | None = None,
 ) -> Classifier:
     """A network by name, ready to classify and to be explained.
@@ -357,10 +352,11 @@ def load_model(
     ----------
     name
         One of `MODELS`; "module:factory", a function that returns a module or a `Classifier`; or a folder with a
-        Hugging Face video classifier.
+        Hugging Face classifier of videos or images.
     weights
-        A file (safetensors, or what `torch.save` wrote of a state dict); "random"; None for the model's own, which
-        torchvision downloads on first use.
+        A file (safetensors, or what `torch.save` wrote of a state dict or a checkpoint); "file.pt#state_dict_ema" for
+        one of several networks' weights in it; "random"; None for the model's own, which torchvision downloads on
+        first use.
     num_classes
         Outputs, for weights of one's own.
     class_names
@@ -368,7 +364,9 @@ def load_model(
     device
         Where the network is put.
     cam_layer
-        Layer for class activation maps; found on its own when None.
+        Layer for class activation maps, or several; found on its own when None.
+    cam_layout
+        The axes of its output, such as "(bt)chw", see `NetworkSettings`; found by looking when None.
     precision
         "float32" or "bfloat16", see `NetworkSettings`.
 
@@ -399,16 +397,21 @@ def load_model(
     elif (Path(name) / "config.json").is_file():
         from videxplain.models.hugging_face import load_folder
 
-        made = load_folder(name)
+        made = load_folder(name, request.class_names)
     elif ":" in name:
         made = _from_module(request).configure(name=name)
     else:
         made = MODELS[name].build(request)  # raises, with the nearest names
     made.origin = {"weights": request.weights}
-    if cam_layer is not None:
-        made.origin["cam_layer"] = cam_layer
+    for option, value in (("cam_layer", cam_layer), ("cam_layout", cam_layout)):
+        if value is not None:
+            made.origin[option] = value if isinstance(value, str) else list(value)
     return made.configure(
-        class_names=request.class_names, cam_layer=cam_layer, precision=precision, device=device
+        class_names=request.class_names,
+        cam_layer=cam_layer,
+        cam_layout=cam_layout,
+        precision=precision,
+        device=device,
     )
 
 

@@ -12,42 +12,35 @@ from torch import nn
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
 from videxplain.models.input_form import in_one_line
+from videxplain.models.nested import with_replaced
 from videxplain.passes.fast_layers import fast_layers
 from videxplain.passes.guided import GuidedRule
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
+    from videxplain.models.cam_layers import CamLayer
 
 
 @contextmanager
-def _captured(layer: nn.Module, *, cut: bool) -> Iterator[list[torch.Tensor]]:
-    """Collects the layer's outputs; `cut` detaches them so that a backward pass ends there."""
-    outputs: list[torch.Tensor] = []
+def _captured(model: Classifier, layer: CamLayer, *, cut: bool) -> Iterator[list[torch.Tensor]]:
+    """Collects the layer's activations; `cut` detaches them so that a backward pass ends there."""
+    activations: list[torch.Tensor] = []
 
     def capture(_module: nn.Module, _args: object, output: object) -> object:
-        if isinstance(output, (tuple, list)):
-            return type(output)([capture(_module, _args, output[0]), *output[1:]])
-        if not isinstance(output, torch.Tensor):
-            raise VidexplainError(
-                f"the CAM layer returns a {type(output).__name__}, not a tensor; name another layer with cam_layer"
-            )
-        if cut:
+        activation = old = layer.pick(output, model.is_image_model)
+        # what comes after another layer or another use depends on that one
+        if cut and not (activation.requires_grad and torch.is_grad_enabled()):
             torch.set_grad_enabled(True)  # until the caller's no_grad block restores the mode on its exit
-            output = output.detach().requires_grad_()
-        outputs.append(output)
+            activation = activation.detach().requires_grad_()
+        activations.append(activation)
         # A copy goes on, for a ReLU in place would overwrite what was captured.
-        return output.clone()
+        return with_replaced(output, old, activation.clone())
 
-    handle = layer.register_forward_hook(capture)
+    handle = model.net.get_submodule(layer.name).register_forward_hook(capture)
     try:
-        yield outputs
+        yield activations
     finally:
         handle.remove()
-
-
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A batch of which each part is one or more samples."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def derivatives(
@@ -107,8 +100,9 @@ class ForwardPass:
     ----------
     logits, probabilities
         (B, classes); the probabilities float64.
-    activation
-        (B, C, t, h, w), the output of the CAM layer, or None.
+    activations
+        (B, C, t, h, w) each, what the CAM layers put out: one grid for each layer, and for each of its uses unless
+        these are steps in time; none where they are not asked for.
     """
 
     def __init__(
@@ -126,16 +120,15 @@ class ForwardPass:
         model.findings(x)
         self.x = x.detach()
         self._rule = GuidedRule(smooth=guide_smooth) if needs_guided else None
-        self._outputs: list[torch.Tensor] = []
+        self._uses: list[list[torch.Tensor]] = []
         cut = needs_cam_gradient and not needs_input_gradient
-        layer = model.net.get_submodule(model.cam_layer) if needs_cam else None
+        layers = model.cam_layers if needs_cam else []
         with ExitStack() as stack:
             stack.enter_context(evaluating(model.net))
             # what is below sees single calls, and nothing of what a compiled network does
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(torch.set_grad_enabled(needs_input_gradient))
-            if layer is not None:
-                self._outputs = stack.enter_context(_captured(layer, cut=cut))
+            self._uses = [stack.enter_context(_captured(model, layer, cut=cut)) for layer in layers]
             if self._rule is not None:
                 stack.enter_context(self._rule)
                 if model.form.arrange is not None:
@@ -147,10 +140,11 @@ class ForwardPass:
             self.logits = frame_logits.mean(dim=1)
             # In float32 a confident network's probability is 1, and its derivative by the target's own logit nothing.
             self.probabilities = model.answers.probabilities(frame_logits.double()).mean(dim=1)
-        if needs_cam and not self._outputs:
-            raise VidexplainError(
-                f"the CAM layer {model.cam_layer!r} was not used in the forward pass; name another layer"
-            )
+        for layer, uses in zip(layers, self._uses, strict=True):
+            if not uses:
+                raise VidexplainError(
+                    f"the CAM layer {layer.name!r} was not used in the forward pass; name another layer"
+                )
         if self._rule is not None:
             self._rule.attach(self.logits)
         self._check_rule()
@@ -158,14 +152,21 @@ class ForwardPass:
             raise VidexplainError(
                 f"the network {model.name!r} gives NaN or infinite class scores; check its weights and precision"
             )
-        if (
-            model.takes_clips_one_by_one
-        ):  # a layer's outputs for each clip, the last where it is used several times
-            uses = len(self._outputs) // len(self.x)
-            self._outputs = self._outputs[uses - 1 :: uses] if uses else []
-        else:
-            self._outputs = self._outputs[-1:]
-        self.activation = model.cam_grid(_joined(self._outputs)) if needs_cam else None
+        once = len(x) if model.takes_clips_one_by_one else 1
+        if any(
+            layer.where is None and len(uses) > once for layer, uses in zip(layers, self._uses, strict=True)
+        ):
+            model.look_at_uses()
+        self.activations = self._grids(self._uses) if needs_cam else []
+
+    def _grids(self, uses_of_layers: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+        """Activations, or gradients at them, as the grids (B, C, t, h, w) of all CAM layers."""
+        model, batch = self.model, len(self.x)
+        return [
+            grid
+            for layer, uses in zip(model.cam_layers, uses_of_layers, strict=True)
+            for grid in layer.grids(uses, batch, model.is_image_model, model.takes_clips_one_by_one)
+        ]
 
     def _check_rule(self) -> None:
         rule = self._rule
@@ -190,22 +191,33 @@ class ForwardPass:
         self, target: torch.Tensor, *, score: str = "probability", guided: bool = False
     ) -> torch.Tensor:
         """Gradient of the target's `score` ("probability" or "logit") at the input: (B, C, T, H, W) float32."""
-        return self._gradient(self.objective(target, score), [self.x], guided)
-
-    def activation_gradient(self, target: torch.Tensor, *, score: str = "logit") -> torch.Tensor:
-        """Gradient of the target's `score` at the CAM layer: (B, C, t, h, w) float32."""
-        gradient = self._gradient(self.objective(target, score), self._outputs, guided=False)
-        return self.model.cam_grid(gradient)
-
-    def _gradient(self, objective: torch.Tensor, at: list[torch.Tensor], guided: bool) -> torch.Tensor:
-        if self._rule is not None:
-            self._rule.active = guided
-        gradient = _joined(derivatives(self.model, objective, at, retain_graph=True))
-        if at[0] is self.x and not guided and not bool(gradient.any()):
+        self._set_guided(guided)
+        (gradient,) = derivatives(self.model, self.objective(target, score), [self.x], retain_graph=True)
+        if not guided and not bool(gradient.any()):
             self.model.findings(self.x).note(
                 f"the gradient of {self.model.name!r} is zero everywhere, so that scores made of it say nothing: the "
                 "network rounds, or its score is as high as can be; use a method without gradients (occlusion, lime)."
             )
+        return self._checked(gradient)
+
+    def activation_gradients(self, target: torch.Tensor, *, score: str = "logit") -> list[torch.Tensor]:
+        """Gradients of the target's `score` at each of `activations`: (B, C, t, h, w) float32."""
+        self._set_guided(False)
+        flat = [use for uses in self._uses for use in uses]
+        gradients = iter(derivatives(self.model, self.objective(target, score), flat, retain_graph=True))
+        grids = self._grids([[next(gradients) for _ in uses] for uses in self._uses])
+        if not any(bool(grid.any()) for grid in grids):
+            self.model.findings(self.x).note(
+                f"the score of {self.model.name!r} does not change with the places of the layer "
+                f"{self.model.cam_layer!r}, so that its map says nothing; name an earlier layer with cam_layer."
+            )
+        return [self._checked(grid) for grid in grids]
+
+    def _set_guided(self, guided: bool) -> None:
+        if self._rule is not None:
+            self._rule.active = guided
+
+    def _checked(self, gradient: torch.Tensor) -> torch.Tensor:
         if not bool(torch.isfinite(gradient).all()):
             raise VidexplainError(
                 f"the gradients of {self.model.name!r} are NaN or infinite for this clip; "

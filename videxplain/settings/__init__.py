@@ -28,6 +28,7 @@ from videxplain.settings.networks import (
     Precision,
     Task,
     TokenGrid,
+    parse_axes,
 )
 from videxplain.settings.videos import (
     ENGINES,
@@ -82,6 +83,7 @@ __all__ = [
     "as_settings",
     "from_text",
     "option",
+    "parse_axes",
     "short_form",
     "take_settings",
     "whole_name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,25 @@ PictureOf: TypeAlias = Callable[[Any], Any]
 ChannelGroups: TypeAlias = Mapping[str, slice | Sequence[int]]
 """Channels that belong together, by a name for them."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def parse_axes(layout: str) -> tuple[str, ...]:
+    """The axes of a layer's layout, folded ones together: "(bt)chw" has ("bt", "c", "h", "w").
+
+    Raises
+    ------
+    VidexplainError
+        For what is no layout.
+    """
+    groups = tuple(folded or axis for folded, axis in re.findall(r"\(([bcthw]{2,})\)|([bcthw])", layout))
+    letters = "".join(groups)
+    as_written = "".join(group if len(group) == 1 else f"({group})" for group in groups)
+    if as_written != layout or len(set(letters)) != len(letters) or not {"b", "c"} <= set(letters):
+        raise VidexplainError(
+            f"cam_layout {layout!r} cannot be; it names the axes of a layer's output, folded ones in brackets: "
+            '"bcthw", "btchw", "(bt)chw" for frames in the batch, "b(thw)c" for tokens, "btc" for steps in time.'
+        )
+    return groups
 
 
 @dataclass(frozen=True)
@@ -120,7 +140,12 @@ class NetworkSettings(Settings):
     short_side
         With "crop", length of the frame's short side before cropping; None just covers the input.
     cam_layer
-        Dotted name of the layer for class activation maps.
+        Dotted name of the layer for class activation maps, or several of them, whose maps are added (the pathways of a
+        SlowFast). Of a layer that returns several tensors, "name[0]" or "name['slow']" is one.
+    cam_layout
+        The axes of that layer's output in order, folded ones in brackets: "bcthw", "btchw", "(bt)chw" for frames in the
+        batch, "b(thw)c" for tokens, "btc" for steps in time without places, whose map is a curve; one for all layers
+        or one for each.
     token_grid
         (t, h, w) or `TokenGrid`, for layers that put out tokens.
     precision
@@ -155,7 +180,10 @@ class NetworkSettings(Settings):
     channel_groups: ChannelGroups | None = option(None, "channels of each input, by its name")
     framing: Framing = option("crop", "how a frame becomes the network's input: crop, resize or letterbox")
     short_side: int | None = option(None, "length of a frame's short side before it is cropped", least=1)
-    cam_layer: str | None = option(None, "layer for the CAM methods (default: the last one with a grid)")
+    cam_layer: str | Sequence[str] | None = option(
+        None, "layer for the CAM methods, or several (default: the last one with a grid)"
+    )
+    cam_layout: str | Sequence[str] | None = option(None, "axes of that layer's output, such as (bt)chw")
     token_grid: TokenGrid | tuple[int, int, int] | None = option(None, "grid behind a layer of tokens")
     precision: Precision = option("float32", "float32, or bfloat16: faster on GPUs and new CPUs, less exact")
     name: str | None = option(None, "name in listings and results")
@@ -183,10 +211,19 @@ class NetworkSettings(Settings):
                     f"channel_groups have to hold each of {self.channels} channels once, not {sorted(grouped)}."
                 )
         # what is hashed of a network has one form
-        kinds = {"mean": float, "std": float, "value_range": float, "size": int, "class_names": str}
+        kinds = {
+            "mean": float,
+            "std": float,
+            "value_range": float,
+            "size": int,
+            "class_names": str,
+            "cam_layer": str,
+            "cam_layout": str,
+        }
         for name, kind in kinds.items():
-            if (values := getattr(self, name)) is not None:
+            if (values := getattr(self, name)) is not None and not isinstance(values, str):
                 object.__setattr__(self, name, tuple(kind(value) for value in values))
+        self._check_layouts()
 
     def grouped_channels(self) -> dict[str, list[int]]:
         """The channels of each input; none where these have no names."""
@@ -201,3 +238,20 @@ class NetworkSettings(Settings):
         usual = IMAGENET_MEAN if self.channels == 3 else (0.0,) * self.channels
         spread = IMAGENET_STD if self.channels == 3 else (1.0,) * self.channels
         return (usual if self.mean is None else self.mean), (spread if self.std is None else self.std)
+
+    def _check_layouts(self) -> None:
+        layers, layouts = (
+            (value,) if isinstance(value, str) else tuple(value or ())
+            for value in (self.cam_layer, self.cam_layout)
+        )
+        for layout in layouts:
+            parse_axes(layout)
+        if (
+            self.cam_layer == ()
+            or (self.cam_layout is not None and len(layouts) not in {1, len(layers)})
+            or (layouts and not layers)
+        ):
+            raise VidexplainError(
+                f"cam_layout tells the layout of the layers that cam_layer names: one for all or one for each, not "
+                f"{list(layouts)} for {list(layers)}."
+            )

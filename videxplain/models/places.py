@@ -1,0 +1,50 @@
+"""Whether a layer's places are where a layout says: a change that moves in the clip has to move in the grid alike.
+
+As many numbers as a picture might have may just as well be steps in time, channels, or clips of a batch.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from videxplain.models.layouts import Grid
+
+_CONTRAST = 1.5
+"""How much the place that changes most has to change in units of the median."""
+
+
+def moved_clips(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """A clip (1, C, T, H, W), it with a change in its first corner, and with that at the end of each of its axes.
+
+    The change is as large as a place of the grid, and half of an axis that has one place only.
+    """
+    clips = [x]
+    for end in (None, 0, 1, 2):
+        changed = x.clone()
+        part = changed[0]
+        for axis, places in enumerate(grid):
+            length = part.shape[axis + 1]
+            side = max(1, length // max(places, 2))
+            part = part.narrow(axis + 1, length - side if axis == end else 0, side)
+        part += 5
+        clips.append(changed)
+    return torch.cat(clips)
+
+
+def change_moves(found: torch.Tensor) -> bool:
+    """Whether the place that changes most is in the first corner, and at the end of the axis along which it was moved.
+
+    Parameters
+    ----------
+    found
+        (5, C, t, h, w), what a layer puts out for the `moved_clips`.
+    """
+    for end, changed in zip((None, 0, 1, 2), found[1:], strict=True):
+        change = (changed - found[0]).float().abs().sum(dim=0)
+        if not change.max() > _CONTRAST * change.median():
+            return False
+        peak = torch.unravel_index(change.argmax(), change.shape)
+        for axis, (at, places) in enumerate(zip(peak, change.shape, strict=True)):
+            if places > 1 and (int(at) < places / 2) == (axis == end):
+                return False
+    return True
