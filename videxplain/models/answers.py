@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.models.nested import tensors_in
 from videxplain.settings import Outputs, Task
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def answer_of(output: Any, rows: int, frames: int, select: Select, name: str) ->
         return _in_rows(part)
     answer = _named_logits(output)
     if answer is None:
-        tensors = list(_tensors_in(output))
+        tensors = list(tensors_in(output))
         fitting: dict[str, torch.Tensor] = {}
         for most_axes in (
             2,
@@ -100,7 +100,7 @@ def answer_of(output: Any, rows: int, frames: int, select: Select, name: str) ->
     elif not _fits(answer, rows, frames):
         answer = None
     if answer is None:
-        others = {len(x) for _, x in _tensors_in(output) if x.ndim and _fits(x, len(x), frames, 2)}
+        others = {len(x) for _, x in tensors_in(output) if x.ndim and _fits(x, len(x), frames, 2)}
         if len(others) == 1:
             raise VidexplainError(
                 f"{name} answered {rows} inputs with {others.pop()} rows; check its layout."
@@ -157,21 +157,6 @@ def _kind(output: Any) -> str:
 def _named_logits(output: Any) -> Any:
     """What an output calls its logits, or None."""
     return output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-
-
-def _tensors_in(output: Any, where: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of tuples, lists, dicts and dataclasses, each with where it is."""
-    if isinstance(output, torch.Tensor):
-        yield where, output
-    elif isinstance(output, Mapping):
-        for key, value in output.items():
-            yield from _tensors_in(value, f"{where}[{key!r}]")
-    elif isinstance(output, list | tuple):
-        for index, value in enumerate(output):
-            yield from _tensors_in(value, f"{where}[{index}]")
-    elif dataclasses.is_dataclass(output):
-        for part in dataclasses.fields(output):
-            yield from _tensors_in(getattr(output, part.name), f"{where}.{part.name}")
 
 
 def class_index(model: Classifier, target: Any, probabilities: torch.Tensor) -> int:
