@@ -108,6 +108,7 @@ def test_an_annotated_video(video: Path, tmp_path: Path, options: dict[str, Any]
     check_annotated(video, tmp_path, options)
 
 
+@pytest.mark.slow
 def test_one_of_several_streams(video: Path, tmp_path: Path) -> None:
     """The second of two video streams, behind one of sound, so that its place among all is another number."""
     both = tmp_path / "both.mkv"

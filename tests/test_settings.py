@@ -21,6 +21,19 @@ from videxplain.attribution.query import Query
 from videxplain.passes.aim import Aim
 from videxplain.settings import Question, Score, Segmentation, Settings
 
+
+def tiny() -> vx.Classifier:
+    """A small network for quick calls."""
+    from torch import nn
+
+    pooled = nn.AdaptiveAvgPool3d(1)
+    net = nn.Sequential(
+        nn.Conv3d(3, 8, 3), nn.ReLU(), nn.Conv3d(8, 8, 3), nn.ReLU(), pooled, nn.Flatten(), nn.Linear(8, 4)
+    )
+    return vx.Classifier(net, clip_length=8, size=(32, 32))
+
+
+SHORT_CLIP = np.random.default_rng(1).integers(0, 256, (8, 32, 40, 3)).astype(np.uint8)
 CLIP = np.random.default_rng(0).integers(0, 256, (16, 32, 40, 3)).astype(np.uint8)
 
 
@@ -112,25 +125,25 @@ def test_all_options_are_recorded_with_their_defaults(method: str) -> None:
         pytest.importorskip("zennit")
     few = {"samples": 3, "passes": 2, "steps": 2}
     given = {name: n for name, n in few.items() if name in METHODS[method].options()}
-    model = vx.load_model("c3d-motion")
-    explanation = vx.explain(model, CLIP, method, n_segments=6, **given)
+    model = tiny()
+    explanation = vx.explain(model, SHORT_CLIP, method, n_segments=6, **given)
     expected = METHODS[method](**given).recorded()
     if METHODS[method].asks:
         expected["score"] = METHODS[method].asks[0]
     assert {name: explanation.settings.get(name, "none") for name in expected} == expected
     assert explanation.settings["n_segments"] == 6 and explanation.settings["compactness"] == 10.0
     assert len(explanation.settings["model_sha256"]) == len(explanation.settings["frames_sha256"]) == 64
-    whole = vx.explain(model, CLIP, METHODS[method](**given), segmentation=Segmentation(n_segments=6))
+    whole = vx.explain(model, SHORT_CLIP, METHODS[method](**given), segmentation=Segmentation(n_segments=6))
     np.testing.assert_array_equal(whole.scores, explanation.scores)
     assert whole.settings == explanation.settings
 
 
 @pytest.mark.parametrize("score", get_args(Score))
 def test_a_whole_question_is_its_fields(score: Any) -> None:
-    model = vx.load_model("c3d-motion")
+    model = tiny()
     given: dict[str, Any] = {"n_segments": 6, "passes": 2}
-    whole = vx.explain(model, CLIP, "region-gradient", Question(target=1, score=score), **given)
-    short = vx.explain(model, CLIP, "region-gradient", 1, score=score, **given)
+    whole = vx.explain(model, SHORT_CLIP, "region-gradient", Question(target=1, score=score), **given)
+    short = vx.explain(model, SHORT_CLIP, "region-gradient", 1, score=score, **given)
     assert whole.settings == short.settings and whole.settings["score"] == score and whole.target == 1
     np.testing.assert_array_equal(whole.scores, short.scores)
 

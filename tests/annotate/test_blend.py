@@ -75,6 +75,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return oracle.make(tmp_path_factory.mktemp("source") / "in.mp4", "-c:v", "mpeg4", seconds=2.4)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_blends_the_same(tmp_path: Path, source: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "SEGMENT_FRAMES", 16)
     model = vx.load_model("c3d-motion")

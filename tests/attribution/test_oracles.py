@@ -15,8 +15,12 @@ from torch import nn
 import videxplain as vx
 
 TOLERANCE = 1e-5
-QUICK, LONG = ["c3d", "efficientnet-lite0"], ["vgg16", "resnet50", "r2plus1d_18", "r3d_18", "s3d"]
-NETWORKS = QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in LONG]
+QUICK, LONG = ["c3d", "efficientnet-lite0"], ["vgg16", "resnet50", "r2plus1d_18"]
+NETWORKS = [
+    *QUICK,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in LONG),
+    *(pytest.param(name, marks=pytest.mark.large) for name in ("r3d_18", "s3d")),
+]
 
 
 class CappedReLU(nn.Module):

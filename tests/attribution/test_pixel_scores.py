@@ -78,9 +78,14 @@ def in_double(name: str) -> vx.Classifier:
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        pytest.param(name, method, marks=[] if (name, method) in QUICK else pytest.mark.slow)
-        for name in ("c3d", "resnet50")
-        for method in PIXEL_METHODS
+        *QUICK,
+        pytest.param("c3d", "guided-grad-cam", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, method, marks=pytest.mark.large)
+            for name in ("c3d", "resnet50")
+            for method in PIXEL_METHODS
+            if (name, method) not in [*QUICK, ("c3d", "guided-grad-cam")]
+        ),
     ],
 )
 def test_batch_equals_single_samples(name: str, method: str) -> None:

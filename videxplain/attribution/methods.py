@@ -93,6 +93,10 @@ class Method(Settings):
         """Scores of the query's supervoxels: (B, K) float32."""
         raise NotImplementedError(f"method {self.name!r} has no score()")
 
+    def input_scores(self, query: Query) -> dict[str, torch.Tensor]:
+        """(B, K) of each input of a network with `channel_groups`, which sum to `score`; none where that cannot be."""
+        return {}
+
     def maps(self, query: VoxelQuery) -> VoxelMaps:
         """Scores of voxels at the input's resolution, at the CAM layer's, or both; they are multiplied.
 

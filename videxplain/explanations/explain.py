@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from videxplain import __version__
-from videxplain.attribution.methods import Method, PixelMethod, chosen
+from videxplain.attribution.methods import Method, chosen
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError
 from videxplain.explanations.explanation import Explanation
@@ -179,7 +179,7 @@ class Request:
         for method in self.methods:
             scores = method.score(query)
             maps = query.maps_made(method)
-            by_input = method.input_scores(query) if isinstance(method, PixelMethod) else {}
+            by_input = method.input_scores(query)
             run = {**provenance(model, inputs.x), **asked(method, query)}  # with what use has shown
             explained.append(
                 [
