@@ -117,7 +117,7 @@ def test_anything(shape, n, compactness, spacing, colours, seed) -> None:
     clusters=st.integers(1, 60),
     middle=st.sampled_from([0.0, 50.0, -1e9, 1e30]),
     contrast=st.sampled_from([0.0, 1e-12, 1e-3, 1.0, 100.0, 1e12, 1e25]),
-    mask_sampling=st.sampled_from([2, 5, 1000]),
+    levels=st.sampled_from([2, 5, 1000]),
     weight=st.sampled_from([1e-42, 1e-30, 0.01, 1.0, 1e30]),
     threads=st.sampled_from([1, 2]),
     seed=st.integers(0, 10**6),
