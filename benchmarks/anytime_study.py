@@ -25,16 +25,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 import videxplain as vx
-from videxplain.attribution.mask_sampling import LEVELS, SECANTS, TANGENTS
+from videxplain.attribution.mask_sampling import SECANTS, TANGENTS
+from videxplain.attribution.methods import RegionGradient
 from videxplain.attribution.region_gradient import REFINED, estimates
 from videxplain.evaluation.datasets import open_dataset
-from videxplain.evaluation.item import PAPER_ROWS, Item, Settings
+from videxplain.evaluation.item import Item
 from videxplain.evaluation.measures import (
     agreement,
     area_under_curve,
@@ -42,15 +43,17 @@ from videxplain.evaluation.measures import (
     localization,
     removed_until_change,
 )
+from videxplain.evaluation.rows import PAPER_ROWS, EvaluationSettings
 from videxplain.evaluation.summary import bootstrap
-from videxplain.passes.masked_clip import OUTPUTS, MaskedClip
+from videxplain.passes.masked_clip import MaskedClip
+from videxplain.settings import Score
 
 PASSES = (1, 2, 4, 8, 16, 32, 64)
 SHIPPED = "region-gradient"
 ESTIMATORS: dict[str, dict[str, Any]] = {
-    SHIPPED: {"levels": SECANTS},
-    "leaders": {"levels": SECANTS, "leaders": REFINED},
-    **{name: {"levels": name, "leaders": 0, "output": "log-odds"} for name in LEVELS},
+    SHIPPED: {"mask_sampling": SECANTS},
+    "leaders": {"mask_sampling": SECANTS, "refine_top": REFINED},
+    **{name: {"mask_sampling": name, "refine_top": 0, "score": "log-odds"} for name in (SECANTS, *TANGENTS)},
 }
 SCHEDULE = {
     **dict.fromkeys((SHIPPED, "leaders", "secants", "centred", "stratified", "arcsine"), PASSES),
@@ -72,8 +75,8 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
     pairs = torch.cat([z[: passes // 2], 1 - z[: passes // 2]])
     common = torch.rand(passes, 1, generator=generator, dtype=torch.float64)
 
-    def mean(levels: torch.Tensor, output: str = "probability") -> torch.Tensor:
-        return clip.gradient(levels.to(clip.x), output=output)[1].double().mean(dim=0)
+    def mean(levels: torch.Tensor, score: Score = "probability") -> torch.Tensor:
+        return clip.gradient(levels.to(clip.x), score=score)[1].double().mean(dim=0)
 
     def shrunk() -> torch.Tensor:
         middle = mean(torch.full((1, clip.num_segments), 0.5))
@@ -92,7 +95,8 @@ def trials(clip: MaskedClip, passes: int, seed: int) -> dict[str, Callable[[], t
 def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
     """Every row's scores for one item, LIME first."""
     for draw, kind, samples in itertools.product(range(args.lime_draws), ("lime", "lime-logit"), LIME):
-        found = item.scored(f"{kind}-{samples}", draw=draw)
+        row = f"lime-{samples}" if kind == "lime" else f"lime-{samples}:score=log-odds"
+        found = item.scored(row, draw=draw)
         yield f"{kind}-{samples}", samples, found.scores, found.seconds
     for samples in args.shapley:
         found = item.scored(f"kernel-shap-{samples}")
@@ -105,13 +109,15 @@ def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
     clip = item.masked(batch_size=8)
     for name, output in itertools.product(args.levels, args.outputs):
-        options = ESTIMATORS[name] | ({"output": output} if output else {})
+        options = ESTIMATORS[name] | ({"score": output} if output else {})
         row = f"{name}/{output}" if output else name
         for passes in SCHEDULE.get(name, (4, 16)):
             for draw in range(DRAWS.get((name, passes), 1)):
                 start = time.perf_counter()
-                seed = item.seed(f"{options['levels']}-{passes}" + (f"-{draw}" if draw else ""))
-                *_, last = estimates(clip, passes, seed=seed, **options)
+                seed = item.seed(f"{options['mask_sampling']}-{passes}" + (f"-{draw}" if draw else ""))
+                score = options.get("score", "tempered")
+                settings = {key: value for key, value in options.items() if key != "score"}
+                *_, last = estimates(clip, RegionGradient(passes=passes, seed=seed, **settings), score)
                 cost = 3 * passes + last.measurements
                 yield f"{row}-{passes}", cost, last.scores.numpy(), time.perf_counter() - start
     tried = trials(clip, TRIAL_PASSES, item.seed("trials")) if args.trials else {}
@@ -149,7 +155,9 @@ def run(args: argparse.Namespace) -> None:
             if key in done:
                 continue
             rows = tuple(f"lime-{n}" for n in LIME)
-            settings = Settings(rows=rows, segments=(segments,), fill=args.fill, reference=args.reference)
+            settings = EvaluationSettings(
+                rows=rows, segments=(segments,), fill=args.fill, reference=args.reference
+            )
             sample = data.load(index, clip_length=model.clip_length)
             item = Item(model, sample, data.name(index), settings, segments)
             reference = item.reference()
@@ -276,7 +284,7 @@ def main() -> None:
             command.add_argument("--curves", action="store_true", help="insertion and deletion as well")
             command.add_argument("--shapley", type=int, nargs="*", default=[], help="KernelSHAP's samples")
             command.add_argument("--levels", nargs="+", choices=ESTIMATORS, default=[SHIPPED, SECANTS])
-            command.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=[None])
+            command.add_argument("--outputs", nargs="+", choices=get_args(Score), default=[None])
             command.add_argument("--methods", nargs="*", default=ONE_PASS, help="methods of one pass")
             command.add_argument("--trials", action="store_true", help="estimators that were tried, as well")
         if work is differences:
