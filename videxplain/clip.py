@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,12 @@ __all__ = ["Clip", "Geometry", "as_frames", "open_image", "read_image", "upright
 
 IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 """Pillow's names of the formats in which images are read."""
+
+
+Pixels: TypeAlias = (
+    npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32] | npt.NDArray[np.float64]
+)
+"""Values of frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class Clip:
         Set where the frames have been brought to a network's input size already: the map that did it.
     """
 
-    frames: npt.NDArray[Any]
+    frames: Pixels
     times: tuple[Fraction, ...]
     start: int = 0
     stride: int = 1
@@ -75,9 +81,7 @@ class Clip:
         return self.frames.shape[1], self.frames.shape[2]
 
     @classmethod
-    def from_array(
-        cls, frames: npt.NDArray[Any], rate: Fraction | int = 25, *, channels: int | None = None
-    ) -> Clip:
+    def from_array(cls, frames: Pixels, rate: Fraction | int = 25, *, channels: int | None = None) -> Clip:
         """Clip of frames in memory: (T, H, W, C), or an image (H, W, C), or (T, H, W) of one channel.
 
         Parameters

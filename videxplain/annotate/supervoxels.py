@@ -64,7 +64,7 @@ class Supervoxels:
         if self._segmentation.name == "slic":
             labels, centres = self._slic(clip, follows)
         else:
-            labels = segment(clip.frames, self._segmentation, spacing=self._spacing)
+            labels = segment(clip.frames, self._segmentation, spacing=self._spacing)  # type: ignore[arg-type]
             centres = np.zeros((0, 6), np.float32)
         numbers = self._number(labels, self._place_in_last(clip) if follows else None)
         self._last = {
