@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError, out_of_memory
 from videxplain.explanations.explain import Request
+from videxplain.files import file_state, sha256_of
 from videxplain.render import Timeline
 from videxplain.segmentation import check_segmentation, used_options
 from videxplain.settings import Encoding, Picture, Question, Segmentation, VideoSource, Windows
@@ -137,7 +136,7 @@ class Job:
         """What is kept beside the data of the windows."""
         return {
             "input": os.path.basename(self.video.path),
-            "input_sha256": _sha256(self.video.path),
+            "input_sha256": sha256_of(_files(self.video.path)),
             "model": self.model.name,
             "frames": summary.frames,
             "run": {  # what another run has to be given to explain the same windows alike
@@ -253,29 +252,13 @@ def broken_off(
 
 
 def identity(path: str) -> list[Any]:
-    """What tells one input from another: where it is, and size and time of change of each of its files."""
-    told: list[Any] = [os.path.abspath(path)]
+    """What tells one input from another: where it is, and the state of each of its files."""
+    return [os.path.abspath(path), *map(file_state, _files(path))]
+
+
+def _files(path: str) -> list[Path]:
+    """The images that are a video, or the one file."""
     try:
-        for file in _files(path):
-            status = os.stat(file)
-            told += [os.path.basename(file), status.st_size, status.st_mtime_ns]
-    except (OSError, VidexplainError):
-        told.append("gone")
-    return told
-
-
-def _sha256(path: str) -> str | None:
-    """Of a file, or of the images that are a video, one after the other; None if it is gone."""
-    digest = hashlib.sha256()
-    try:
-        for file in _files(path):
-            with open(file, "rb") as source:
-                while part := source.read(1 << 20):
-                    digest.update(part)
-    except (OSError, VidexplainError):
-        return None
-    return digest.hexdigest()
-
-
-def _files(path: str) -> Iterator[Path]:
-    yield from find_images(path) or [Path(path)]
+        return find_images(path) or [Path(path)]
+    except (OSError, VidexplainError):  # no images any more
+        return [Path(path)]

@@ -109,13 +109,12 @@ class VoxelQuery:
         if self._by_frame and self._frames > 1:
             x = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
         self.x = x
-        self.asks_logit = False  # whatever the method would take
         self._input_gradients: dict[tuple[bool, str], torch.Tensor] = {}
 
     def score_of(self, method: Method) -> Score:
         """The score whose gradient a method takes; against another class the logit, of each of the two."""
         score = score_of(self.model, self.question, method)
-        return score if self.question.against is None and not self.asks_logit else "logit"
+        return score if self.question.against is None else "logit"
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
@@ -263,7 +262,7 @@ class Query:
     def turned(self) -> Query:
         """The question about the other class alone, over the same forward pass."""
         assert self.against is not None
-        question = replace(self.question, target=self.against.tolist(), against=None, score=None)
+        question = replace(self.question, target=self.against.tolist(), against=None, score="logit")
         query = Query(
             self.model,
             self.x,
@@ -273,8 +272,7 @@ class Query:
             scale=self.scale,
             methods=self.methods,
         )
-        query.voxels.__dict__["forward_pass"] = self.voxels.forward_pass
-        query.voxels.asks_logit = True
+        query.voxels.forward_pass = self.voxels.forward_pass
         return query
 
     def maps_of(self, method: Method) -> VoxelMaps:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import Field, fields, replace
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from videxplain.attribution.methods import METHODS, Method, chosen
 from videxplain.errors import VidexplainError, unknown_name
@@ -21,6 +21,7 @@ from videxplain.settings import (
     Segmentation,
     Settings,
     from_text,
+    hints_of,
 )
 from videxplain.terminal import complain
 
@@ -104,7 +105,7 @@ _METAVARS = {int: "N", float: "X"}
 
 
 def _kind_of(cls: type[Settings], field: Field[Any]) -> Any:
-    hint = get_type_hints(cls)[field.name]
+    hint = hints_of(cls)[field.name]
     return next((kind for kind in get_args(hint) if kind in _METAVARS), hint)
 
 

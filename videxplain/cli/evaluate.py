@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from videxplain.cli.arguments import add_model, add_settings, check_files, load
-from videxplain.errors import VidexplainError, unknown_name
+from videxplain.errors import VidexplainError
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.segmentation import check_segmentation, without_idle
-from videxplain.settings import ENGINES, Execution, Run, Segmentation
+from videxplain.settings import Execution, Run, Segmentation
 from videxplain.terminal import say, shown
 
 
@@ -51,6 +51,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the experiment and write `table.csv`, `items.csv` and `report.html` into the folder."""
     check_files(args)
+    shown_bar = not args.quiet and sys.stderr.isatty()
+    execution = Execution(engine=args.engine, workers=args.workers, progress=shown_bar)
     settings = _settings(args)
     from videxplain.evaluation.datasets import open_dataset
     from videxplain.evaluation.report import write_report
@@ -62,8 +64,6 @@ def run(args: argparse.Namespace) -> None:
     if len(shard) != 2:
         raise VidexplainError(f"--shard is two numbers such as 1/4, not {args.shard!r}.")
     part = Run(limit=args.limit, shard=(shard[0], shard[1]), cache=args.cache)
-    shown_bar = not args.quiet and sys.stderr.isatty()
-    execution = Execution(engine=args.engine, workers=args.workers, progress=shown_bar)
     folder = args.out or Path("evaluation") / args.experiment
     model = load(args)
     results = evaluate(args.experiment, model, dataset, folder, settings, part, execution)
@@ -84,12 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> EvaluationSettings:
     """What was asked for, checked before anything heavy is loaded."""
-    for kind, name, choices in (
-        ("experiment", args.experiment, EXPERIMENTS),
-        ("engine", args.engine, ENGINES),
-    ):
-        if name not in choices:
-            raise unknown_name(kind, name, choices)
+    _ = EXPERIMENTS[args.experiment]  # which refuses an unknown one
     from videxplain.evaluation.datasets import check_data
 
     check_data(args.data)

@@ -18,7 +18,7 @@ from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
 from videxplain.models.frames import seen
 from videxplain.passes.needs import Needs
-from videxplain.segmentation import check_segmentation, segment, used_options
+from videxplain.segmentation import check_segmentation, is_consecutive, segment, used_options
 from videxplain.settings import Question, Segmentation
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _checked(labels: np.ndarray, view: np.ndarray, scale: int) -> np.ndarray:
             f"labels must be integers of shape {view.shape[:3]}, the network's input, or whole times as high and wide; "
             f"these are {labels.dtype} {labels.shape}"
         )
-    if labels.min() != 0 or not np.bincount(labels.ravel()).all():
+    if not is_consecutive(labels):
         raise VidexplainError(
             "labels must be 0..K-1 without holes; renumber them, for example with np.unique(..., return_inverse=True)"
         )

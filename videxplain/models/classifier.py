@@ -21,7 +21,7 @@ from videxplain.models.cam_layers import CamLayer
 from videxplain.models.fingerprint import Fingerprint
 from videxplain.models.frames import fitted_clips, pictures, scaled
 from videxplain.models.grids import find_cam_layer
-from videxplain.models.hugging_face_config import as_configured
+from videxplain.models.hugging_face_config import as_configured, task_of
 from videxplain.models.input_form import CLIP_LENGTH, InputForm, find_input_form, in_one_line
 from videxplain.models.named_layers import look_up, split_name
 from videxplain.models.trial import Findings, may_be_no_logits, try_out
@@ -31,7 +31,6 @@ from videxplain.settings import (
     Precision,
     Question,
     Target,
-    Task,
     TokenGrid,
     as_settings,
     short_form,
@@ -54,14 +53,6 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-_PROBLEMS: dict[str, Task] = {
-    "single_label_classification": "single-label",
-    "multi_label_classification": "multi-label",
-    "regression": "regression",
-}
-"""Hugging Face's names of tasks."""
 
 
 class Classifier:
@@ -160,8 +151,7 @@ class Classifier:
     def _stated_answers(self) -> AnswerForm:
         """How answers are to be read as far as it is said, by the settings or by the network's own configuration."""
         asked = self.settings
-        problem = getattr(getattr(self.net, "config", None), "problem_type", None)
-        task = asked.task or _PROBLEMS.get(problem or "", "single-label")
+        task = asked.task or task_of(getattr(self.net, "config", None)) or "single-label"
         return AnswerForm(task, asked.outputs or "logits", bool(asked.per_frame))
 
     def asking(self, question: Question, x: torch.Tensor) -> Classifier:

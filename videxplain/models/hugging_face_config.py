@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from videxplain.errors import VidexplainError
-from videxplain.settings import IMAGENET_MEAN, IMAGENET_STD, NetworkSettings, short_form
+from videxplain.settings import IMAGENET_MEAN, IMAGENET_STD, NetworkSettings, Task, short_form
 
-TASKS = {
+TASKS: dict[str, Task] = {
     "single_label_classification": "single-label",
     "multi_label_classification": "multi-label",
     "regression": "regression",
@@ -27,7 +27,7 @@ def is_hugging_face(net: nn.Module) -> bool:
     )
 
 
-def task_of(config: Any) -> str | None:
+def task_of(config: Any) -> Task | None:
     """What its `problem_type` is called here, or None where it says nothing."""
     return TASKS.get(getattr(config, "problem_type", None) or "")
 

@@ -163,9 +163,14 @@ def _cut(
             f"the segmentation {name!r} gave {labels.dtype} {labels.shape} for frames {frames.shape[:3]}; it has to "
             "give integers of their shape"
         )
-    if labels.min() != 0 or not np.bincount(labels.ravel()).all():
+    if not is_consecutive(labels):
         raise VidexplainError(f"the segmentation {name!r} gave ids that are not 0..K-1 without holes")
     return np.ascontiguousarray(labels, dtype=np.int32)
+
+
+def is_consecutive(labels: np.ndarray) -> bool:
+    """Whether ids are 0..K-1 without holes."""
+    return bool(labels.min() == 0 and np.bincount(labels.ravel()).all())
 
 
 def to_segment(frames: np.ndarray, device: torch.device | str | None) -> torch.Tensor:

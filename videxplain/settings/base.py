@@ -66,7 +66,7 @@ class Settings:
     """What they are settings of, for sentences."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = hints_of(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not is_of(value, hints[field.name]):
@@ -92,6 +92,16 @@ class Settings:
             for field in dataclasses.fields(self)
             if field.metadata.get("recorded", True)
         }
+
+
+_hints: dict[type, dict[str, Any]] = {}
+
+
+def hints_of(cls: type[Settings]) -> dict[str, Any]:
+    """The types of a class's fields, read once: that takes longer than all else when settings are made."""
+    if cls not in _hints:
+        _hints[cls] = typing.get_type_hints(cls)
+    return _hints[cls]
 
 
 def short_form(options: Mapping[str, Any], *settings: Settings) -> list[Any]:
@@ -136,7 +146,7 @@ def from_text(name: str, text: str, *classes: type[Settings]) -> Any:
     """
     for cls in classes:
         if name in cls.options():
-            hint = typing.get_type_hints(cls)[name]
+            hint = hints_of(cls)[name]
             kinds = typing.get_args(hint) or (hint,)
             for kind in kinds:
                 try:
