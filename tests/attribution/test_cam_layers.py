@@ -575,3 +575,40 @@ def test_clips_that_go_through_one_by_one(make: Callable[[], FrameNet]) -> None:
     x = clips(3)
     found = vx.pixel_scores(model, x, "grad-cam", 2).cam
     assert relative_error(found, by_hand(make(), x, 2, grad_cam).float()) < 1e-5
+
+
+class AnswerAFrame(Net):
+    """An answer for each frame, which depends on the frames beside it: (B, T, CLASSES)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid = nn.Sequential(nn.Conv3d(3, 12, 3, stride=(1, 4, 4), padding=1), nn.ReLU())
+        self.mix = nn.Conv1d(12, 12, 3, padding=1)
+
+    def head(self, grid: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.mix(grid.square().mean((3, 4))).relu().transpose(1, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.grid(x))
+
+
+def act_grad_cam(grid: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    return grad_cam(grid, grid * gradient)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "layer-cam", "act-grad-cam"])
+def test_the_map_of_one_frames_answer_has_weights_for_each_time_step(method: str) -> None:
+    model, x, frame, target = classifier(AnswerAFrame(), cam_layer="grid"), clips(1), 5, 2
+    net = AnswerAFrame().double().eval()
+    grid = net.grid(x.double()).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(net.head(grid)[:, frame, target].sum(), grid)
+    formula = {**FORMULAS, "act-grad-cam": act_grad_cam}[method]
+    steps = [formula(grid.detach()[:, :, t : t + 1], gradient[:, :, t : t + 1])[:, 0] for t in range(FRAMES)]
+    at_input = F.interpolate(torch.stack(steps, dim=1)[:, None], (FRAMES, *SIZE), mode="trilinear")[0, 0]
+    assert at_input[frame - 1 : frame + 2].max() > 0 and at_input[: frame - 1].max() == 0
+    labels = torch.from_numpy(np.arange(FRAMES * 32 * 32).reshape(1, FRAMES, 32, 32) // 512)
+    scorer = METHODS[method]()
+    question = Question(target=target, frame=frame)
+    scores = scorer.score(Query(model, x, labels.int(), 16, question, methods=[scorer]))
+    sums = torch.zeros(16, dtype=torch.double).index_add(0, labels.flatten(), at_input.flatten())
+    assert relative_error(scores[0].double(), sums) < 1e-5

@@ -6,7 +6,7 @@ the mean or sum over (h, w) replaced by one over (t, h, w).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,18 @@ def added(maps: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
         for m in maps
     ]
     return brought[0] if len(brought) == 1 else torch.stack(brought).sum(dim=0)
+
+
+def by_time_step(
+    of: Callable[..., torch.Tensor], activation: torch.Tensor, gradient: torch.Tensor
+) -> torch.Tensor:
+    """The map in which each time step has weights of its own, as if it were an image.
+
+    It is what an answer for one frame needs: its gradient is at the time steps that this answer depends on, and its
+    mean over all of a clip would light up every frame that has the same channels.
+    """
+    steps = [part.transpose(1, 2).flatten(0, 1).unsqueeze(2) for part in (activation, gradient)]
+    return of(*steps).squeeze(1).unflatten(0, (activation.shape[0], activation.shape[2]))
 
 
 def _weighted(weights: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from videxplain.attribution import cam
@@ -22,6 +23,8 @@ def maps(query: VoxelQuery, method: OnePass) -> VoxelMaps:
     if method.cam is not None:
         of = getattr(cam, method.cam)
         gradients = [query.activation_gradients] if method.cam_gradient else []
+        if query.question.frame is not None and method.cam_gradient:
+            of = partial(cam.by_time_step, of)
         each = [of(*parts) for parts in zip(query.activations, *gradients, strict=True)]
         activation_map = cam.added(each, query.x.shape[2:])
     return VoxelMaps(dense, activation_map)
