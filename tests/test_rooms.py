@@ -14,7 +14,7 @@ ROOMS = (
     *("errors", "interrupt", "terminal", "reading", "registry", "settings", "files", "own_folder"),
     *("ops", "geometry", "clip", "video", "segmentation", "synthetic"),
     *("models", "passes", "attribution", "options"),
-    *("_paint", "render", "explanations"),
+    *("_paint", "render", "explanations", "checking"),
     *("cluster", "annotate", "evaluation"),
     *("demo", "info", "cli", "__main__"),
 )

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     )
     from videxplain.attribution.query import Query, VoxelMaps, VoxelQuery
     from videxplain.attribution.voxel_scores import PixelScores, pixel_scores
+    from videxplain.checking.check import check
+    from videxplain.checking.table import Check
     from videxplain.clip import Clip, Geometry
     from videxplain.errors import VidexplainError, VidexplainWarning
     from videxplain.explanations.anytime import RunningExplanation, explain_anytime
@@ -101,6 +103,8 @@ _MODULES = {
         "PixelScores",
         "pixel_scores",
     ),
+    "videxplain.checking.check": ("check",),
+    "videxplain.checking.table": ("Check",),
     "videxplain.clip": (
         "Clip",
         "Geometry",
@@ -149,6 +153,7 @@ __all__ = [
     "METHODS",
     "SEGMENTATIONS",
     "ActGradCam",
+    "Check",
     "Classifier",
     "Clip",
     "EigenCam",
@@ -194,6 +199,7 @@ __all__ = [
     "Windows",
     "XGradCam",
     "__version__",
+    "check",
     "compare",
     "explain",
     "explain_anytime",

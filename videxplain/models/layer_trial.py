@@ -12,7 +12,7 @@ from torch import nn
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct
 from videxplain.models.layouts import Extent, Grid, curves, pictures
-from videxplain.models.places import change_moves, moved_clips
+from videxplain.models.places import change_follows, change_moves, moved_clips
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
@@ -133,15 +133,26 @@ def _grids_of(classifier: Classifier, layer: CamLayer, clips: torch.Tensor) -> l
 
 
 def keeps_places(classifier: Classifier, option: Option) -> bool:
-    x = _random_clip(classifier)
-    clips = moved_clips(x, option.grid)
+    """Whether the place that a change of the clip moves to is the one in the layer that changes most."""
+    grids = _moved_grids(classifier, option)
+    return grids is not None and all(change_moves(grid) for grid in grids)
+
+
+def follows_places(classifier: Classifier, option: Option) -> bool:
+    """Whether a change that moves in the clip moves in the layer alike, if not as far."""
+    grids = _moved_grids(classifier, option)
+    return grids is not None and all(change_follows(grid) for grid in grids)
+
+
+def _moved_grids(classifier: Classifier, option: Option) -> list[torch.Tensor] | None:
+    """What a layer puts out for the `moved_clips`; None where it cannot be had."""
+    clips = moved_clips(_random_clip(classifier), option.grid)
     with torch.no_grad():
         try:
-            grids = _grids_of(classifier, option.layer, clips)
+            return _grids_of(classifier, option.layer, clips)
         except VidexplainError:  # one clip at a time is what some networks take
             try:
                 parts = [_grids_of(classifier, option.layer, clip[None]) for clip in clips]
             except VidexplainError:
-                return False
-            grids = [torch.cat(grid) for grid in zip(*parts, strict=True)]
-    return all(change_moves(grid) for grid in grids)
+                return None
+            return [torch.cat(grid) for grid in zip(*parts, strict=True)]

@@ -48,3 +48,28 @@ def change_moves(found: torch.Tensor) -> bool:
             if places > 1 and (int(at) < places / 2) == (axis == end):
                 return False
     return True
+
+
+def change_follows(found: torch.Tensor) -> bool:
+    """Whether a change lies further on along an axis where it was moved along it, and along others less so.
+
+    A weaker claim than `change_moves`, which holds of layers in which every place sees much of the clip as well.
+    """
+    places = [torch.linspace(0, 1, n) for n in found.shape[2:]]
+
+    def centre(changed: torch.Tensor) -> torch.Tensor:
+        change = (changed - found[0]).float().abs().sum(dim=0).cpu()
+        weights = (change - change.median()).clamp(min=0) if change.numel() > 2 else change
+        total = weights.sum().clamp(min=1e-30)
+        rest = [[other for other in range(3) if other != axis] for axis in range(3)]
+        return torch.stack(
+            [(weights.sum(dim=others) / total * at).sum() for others, at in zip(rest, places, strict=True)]
+        )
+
+    start = centre(found[1])
+    for axis, changed in enumerate(found[2:]):
+        if found.shape[axis + 2] > 1:
+            moved = centre(changed) - start
+            if not (moved[axis] > 0.05 and moved[axis] >= moved.abs().max()):
+                return False
+    return True

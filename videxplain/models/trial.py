@@ -47,6 +47,8 @@ class Findings:
         Whether passes that compute boxes only (`incremental`) equal whole ones, as far as it was tried.
     compared_replays, confirmed_replays
         How many of them have been compared with a whole pass, and how many of these changed the answer, alike.
+    reading
+        What the answers were taken for where that was not said, in a sentence.
     notes
         What the user should know, in sentences.
     """
@@ -56,6 +58,7 @@ class Findings:
     replays: bool = True
     compared_replays: int = 0
     confirmed_replays: int = 0
+    reading: str = ""
     notes: list[str] = field(default_factory=list)
 
     def note(self, sentence: str) -> None:
@@ -83,7 +86,7 @@ def may_be_no_logits(model: Classifier, logits: torch.Tensor) -> bool:
 
 
 def try_out(model: Classifier, x: torch.Tensor) -> Findings:
-    """Passes of the first of these clips (B, C, T, h, w): alone, beside its mirror image, and again if these differ.
+    """Passes of the first of these clips (B, C, T, h, w): alone, beside another one, and again if these differ.
 
     The first time it is told as well how the answers are to be read, as far as that was not said.
     """
@@ -97,12 +100,15 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
         model.answers, sentence = _answers(model, clip, alone)
         model.answers_are_known = True
         if sentence:
+            findings.reading = sentence
             findings.note(sentence)
+    if fault := misread(model, alone):
+        findings.note(fault)
     alone = alone.detach()
     if not bool(torch.isfinite(alone).all()):
         return findings  # whoever asks for gradients or scores tells
     with torch.no_grad():
-        pair = torch.cat([clip, clip.flip(-1)])
+        pair = torch.cat([clip, companion(clip)])
         try:
             beside = model.raw_answers(pair)[:1]
         except torch.OutOfMemoryError:
@@ -126,6 +132,11 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
     return findings
 
 
+def companion(clip: torch.Tensor) -> torch.Tensor:
+    """Another clip: its mirror image, paler, so that no mean, deviation or maximum of both is that of the one."""
+    return 0.5 * clip.flip(-1)
+
+
 def _differ(model: Classifier, one: torch.Tensor, other: torch.Tensor) -> bool:
     scale = float(one.abs().max())
     return not bool(((one - other).abs() <= rounding(model) * scale).all())
@@ -141,7 +152,7 @@ def _answers(model: Classifier, clip: torch.Tensor, answers: torch.Tensor) -> tu
     values, told = answers.detach(), []
     by_frame = answers.shape[1] > 1 and not model.is_image_model
     if asked.per_frame is None and values.shape[-1] == clip.shape[2] > 1 and values.shape[1] == 1:
-        by_frame = not model.has_class_names and _follow_frames(model, clip, values)
+        by_frame = not model.has_class_names and follow_frames(model, clip, values)
     if asked.per_frame is None and by_frame:
         form = replace(form, per_frame=True)
         told.append(
@@ -175,8 +186,39 @@ def _answers(model: Classifier, clip: torch.Tensor, answers: torch.Tensor) -> tu
     return form, f"{model.name!r}: {'; '.join(told)}." if told else ""
 
 
+def misread(model: Classifier, answers: torch.Tensor) -> str:
+    """Where raw answers (1, frames, outputs) are not what the settings say they are, in a sentence; else nothing."""
+    asked, task = model.settings, model.answers.task
+    if task == "regression" or not bool(torch.isfinite(answers).all()):
+        return ""
+    values, several = answers.detach(), answers.shape[-1] > 1
+    last = next((name for name in _last_operations(answers.grad_fn) if name in _SQUASHING), None)
+    ending, ends_as, ends_in = _SQUASHING[last] if last else ("", task, "logits")
+    inside = bool(((values >= -1e-3) & (values <= 1 + 1e-3)).all())
+    sums = inside and several and bool(((values.sum(dim=-1) - 1).abs() < 1e-3).all())
+    said = f"outputs={asked.outputs!r} was said"
+    fault = ""
+    if asked.outputs == "logits":
+        # log-probabilities of one class of several are logits as well
+        if ends_in == "probabilities" or (ends_in == "log-probabilities" and task == "multi-label"):
+            fault = f"{said}, and it ends in {ending}; say outputs={ends_in!r}"
+        elif sums:
+            fault = f"{said}, and its answers sum to one; say outputs='probabilities' if that is what they are"
+    elif asked.outputs == "probabilities" and not inside:
+        low, high = values.min(), values.max()
+        fault = f"{said}, and its answers lie between {low:.3g} and {high:.3g}; say outputs='logits'"
+    elif asked.outputs == "log-probabilities" and bool((values > 1e-3).any()):
+        fault = f"{said}, and its answers are as high as {values.max():.3g}; say outputs='logits'"
+    elif asked.outputs == "probabilities" and task == "single-label" and several and not sums:
+        total = values.sum(dim=-1).mean()
+        fault = f"{said} of one label, and they sum to {total:.3g}; say task='multi-label' for several labels"
+    if not fault and asked.task is not None and ending and several and ends_as != task:
+        fault = f"task={task!r} was said, and it ends in {ending}; say task={ends_as!r}"
+    return f"{model.name!r} may be explained wrongly: {fault}." if fault else ""
+
+
 @torch.no_grad()
-def _follow_frames(model: Classifier, clip: torch.Tensor, answers: torch.Tensor) -> bool:
+def follow_frames(model: Classifier, clip: torch.Tensor, answers: torch.Tensor) -> bool:
     """Whether as many outputs as there are frames each follow a frame of their own, and so are no classes."""
     noise = torch.randn(clip.shape[:2] + clip.shape[3:], generator=torch.Generator().manual_seed(0)).to(clip)
     for frame in (0, clip.shape[2] - 1):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
@@ -66,20 +68,25 @@ class GuidedRule(TorchFunctionMode):
     ----------
     active
         Whether backward passes obey the rule; off, they give the plain gradient of the same graph.
-    rectifiers
-        How many nodes of rectifiers were met.
+    guided
+        What the rule is applied to, by torch's names, and how often each was met.
     unguided
-        Names of what was met that the rule left alone although it is, or may be, a relative of ReLU.
+        Likewise what was met that the rule left alone although it is, or may be, a relative of ReLU.
     """
 
     def __init__(self, *, smooth: bool = False) -> None:
         super().__init__()
         self.smooth = smooth
         self.active = False
-        self.rectifiers = 0
-        self.unguided: set[str] = set()
+        self.guided: Counter[str] = Counter()
+        self.unguided: Counter[str] = Counter()
         self._overwritten_parts: list[torch.Tensor] = []
         self._before: set[Any] = set()
+
+    @property
+    def rectifiers(self) -> int:
+        """How many nodes of rectifiers were met."""
+        return self.guided.total()
 
     @contextmanager
     def within(self, net: nn.Module) -> Iterator[None]:
@@ -107,7 +114,7 @@ class GuidedRule(TorchFunctionMode):
         ):
             self._overwritten_parts.append(result)
         if func == _DATA and args[0].grad_fn is not None:
-            self.unguided.add("operations through .data")
+            self.unguided["operations through .data"] += 1
         return result
 
     def attach(self, result: torch.Tensor) -> None:
@@ -115,23 +122,23 @@ class GuidedRule(TorchFunctionMode):
         nodes = set(_graph(result, self._before))
         for part in self._overwritten_parts:
             if part.grad_fn in nodes:
-                self.rectifiers += 1
+                self.guided["in place on a part"] += 1
                 part.register_hook(self._drop_negative)
             else:  # the network goes on with the whole tensor
-                self.unguided.add("a rectifier in place on a part of a tensor")
+                self.unguided["a rectifier in place on a part of a tensor"] += 1
         self._overwritten_parts.clear()
         for node in nodes:
             name = node.name()
             if name in _RECTIFIERS and _RECTIFIERS[name](node):
-                self._guide(node)
+                self._guide(node, re.sub(r"Backward\d*$", "", name))
             elif relative := _relative(node):
                 if self.smooth:
-                    self._guide(node)
+                    self._guide(node, relative)
                 else:
-                    self.unguided.add(relative)
+                    self.unguided[relative] += 1
 
-    def _guide(self, node: Any) -> None:
-        self.rectifiers += 1
+    def _guide(self, node: Any, name: str) -> None:
+        self.guided[name] += 1
         node.register_hook(self._drop_negative_after)
 
     def _drop_negative(self, gradient: torch.Tensor) -> torch.Tensor:

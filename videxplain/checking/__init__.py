@@ -1,0 +1,1 @@
+"""Whether a network is explained rightly: a table with a verdict a question."""
