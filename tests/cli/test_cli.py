@@ -36,7 +36,7 @@ def test_help_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "annotate", "explain", "evaluate", "models", "methods", "info"):
+    for command in ("demo", "annotate", "explain", "evaluate", "check", "models", "methods", "info"):
         assert command in done.stdout
 
 

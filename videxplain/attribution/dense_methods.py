@@ -14,7 +14,9 @@ import torch
 
 from videxplain.attribution.mask_sampling import gauss_legendre
 from videxplain.attribution.query import VoxelMaps
+from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
+from videxplain.models.input_form import in_one_line
 from videxplain.passes.forward_pass import ForwardPass
 from videxplain.passes.masked_clip import uniform
 
@@ -76,20 +78,55 @@ def lrp_alpha_beta(query: VoxelQuery) -> VoxelMaps:
 
 
 def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in query.model.net.modules()):
+        raise VidexplainError(
+            f"relevance propagation does not see the layers of {query.model.name!r}, which is scripted; give the "
+            "network that was scripted, or use another method"
+        )
     model = copy.copy(query.model).configure(precision="float32")  # zennit's rules do not mix precisions
     x, target = query.x.detach().clone().requires_grad_(), query.target  # before zennit's hooks are there
-    with (
-        torch.enable_grad(),
-        evaluating(model.net),
-        _out_of_place(model.net),
-        composite.context(model.net),
-        _above_zero(model.net),
-    ):
-        logits = model.logits(x)
-        # relevance of the class enters at its logit, as much as the logit is worth
-        chosen = logits.gather(1, target[:, None])
-        (relevance,) = torch.autograd.grad(chosen, x, grad_outputs=chosen.detach())
+    try:
+        with (
+            torch.enable_grad(),
+            evaluating(model.net),
+            _out_of_place(model.net),
+            _put_back(model.net, composite),
+            composite.context(model.net),
+            _above_zero(model.net),
+        ):
+            logits = model.logits(x)
+            # relevance of the class enters at its logit, as much as the logit is worth
+            chosen = logits.gather(1, target[:, None])
+            (relevance,) = torch.autograd.grad(chosen, x, grad_outputs=chosen.detach())
+    except (VidexplainError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of whatever kind the rules raise in layers that they were not made for
+        raise VidexplainError(
+            f"relevance propagation cannot go through {model.name!r} ({in_one_line(error)}); use another method"
+        ) from error
     return VoxelMaps(relevance.float())
+
+
+@contextmanager
+def _put_back(net: torch.nn.Module, composite: Any) -> Iterator[None]:
+    """Where zennit gives up half way, what it has hooked and merged by then is put back."""
+    kinds: list[dict[str, Any]] = [
+        kind for module in net.modules() for kind in (module._parameters, module._buffers)
+    ]
+    tensors = [
+        (kind, name, tensor, None if tensor is None else tensor.data)
+        for kind in kinds
+        for name, tensor in kind.items()
+    ]
+    try:
+        yield
+    except BaseException:
+        composite.remove()
+        for kind, name, tensor, data in tensors:
+            kind[name] = tensor
+            if data is not None:
+                tensor.data = data
+        raise
 
 
 def _canonizers(model: Classifier) -> list[Any]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from videxplain.checking.first_values import first_values
 from videxplain.checking.subject import REPEATS, Subject, deviation, where_mixed, where_random
-from videxplain.checking.table import Row
+from videxplain.checking.table import Row, Verdict
 from videxplain.errors import VidexplainError
 from videxplain.models.hugging_face_config import is_hugging_face
 from videxplain.models.trial import follow_frames, misread, rounding
@@ -18,7 +18,7 @@ from videxplain.models.trial import follow_frames, misread, rounding
 _TINY = 1 / 64
 """Values at the first layer that no usual normalisation makes so small."""
 _FAR, _SPREAD = 10, 50
-"""How far from the mean that a first batch norm expects, in deviations, and how many times its deviation is too much."""
+"""How far from the mean that a first batch norm expects is too far, in deviations, and how many times too wide."""
 _LISTED = 3
 _MADE_UP = re.compile(r"(label|class)[ _]?\d+", re.IGNORECASE)
 
@@ -45,7 +45,9 @@ def takes(subject: Subject) -> Row:
 def modules(subject: Subject) -> Row:
     """What kinds of modules it is made of, and their modes."""
     net = subject.model.net
-    said, remedies, verdict = [], [], "ok"
+    said: list[str] = []
+    remedies: list[str] = []
+    verdict: Verdict = "ok"
     scripted = [name for name, m in net.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:
         verdict = "note"
@@ -59,9 +61,7 @@ def modules(subject: Subject) -> Row:
             "made of"
         )
     quantised = [name for name, m in net.named_modules() if ".quantized" in type(m).__module__]
-    quantised += [
-        name for name, x in (*net.named_parameters(), *net.named_buffers()) if x.is_quantized
-    ]
+    quantised += [name for name, x in (*net.named_parameters(), *net.named_buffers()) if x.is_quantized]
     if quantised:
         verdict = "warning"
         said.append(f"{named(quantised)} {'are' if len(quantised) > 1 else 'is'} quantised to integers")
@@ -75,10 +75,7 @@ def modules(subject: Subject) -> Row:
     ]
     if bare:
         verdict = "warning"
-        said.append(
-            f"{named(bare)} {'have' if len(bare) > 1 else 'has'} no statistics, and so use{'' if len(bare) > 1 else 's'} "
-            "those of the batch"
-        )
+        said.append(f"no statistics, so that those of the batch are used, in {named(bare)}")
         remedies.append("make batch norms with track_running_stats=True and train them so")
     fresh = [name for name, m in net.named_modules() if _is_untrained(m)]
     if fresh:
@@ -129,8 +126,7 @@ def same_twice(subject: Subject) -> Row:
             "same answer twice",
             "failed",
             seen + drawn,
-            "look for a dropout that is left on (F.dropout without training=self.training), or a state that is kept from "
-            "pass to pass",
+            "look for a dropout that is left on (F.dropout without training=self.training), or a state that is kept",
             figures,
         )
     if subject.observed.draws:
@@ -163,7 +159,7 @@ def same_in_batch(subject: Subject) -> Row:
             question,
             "note",
             f"it takes one clip at a time: {error}",
-            "nothing: clips go through it one by one, which is slower; a network that takes batches is explained faster",
+            "nothing: clips go through it one by one, which is slower",
         )
     by_clip = [deviation(one, other) for one, other in zip(alone, together, strict=True)]
     differs = max(by_clip)
@@ -176,8 +172,8 @@ def same_in_batch(subject: Subject) -> Row:
         question,
         "warning",
         seen + (f", first in {where}" if where else ""),
-        "clips go through it one by one, which is slower; look for a normalisation by the statistics of the batch, or for "
-        "axes of clips and frames that are mixed up",
+        "clips go through it one by one, which is slower; look for a normalisation by the statistics of the batch, or "
+        "for axes that are mixed up",
         figures,
     )
 
@@ -192,6 +188,10 @@ def input_left_alone(subject: Subject) -> Row:
             f"it overwrites its input of {', '.join(shapes)}",
             "nothing: it is given a copy each time; in your own code give it x.clone()",
         )
+    if not subject.observed.was_followed:
+        return Row(
+            "input left alone", "ok", "cannot be told of a scripted network; it is given a copy each time"
+        )
     return Row("input left alone", "ok", "its arguments are as they were after a pass")
 
 
@@ -203,8 +203,7 @@ def network_left_alone(subject: Subject) -> Row:
             "network left alone",
             "warning",
             f"a pass in evaluation mode changes {named(changed)}",
-            "its answers may depend on what it has seen before; let it keep nothing from pass to pass, and set no mode in "
-            "its forward",
+            "its answers may depend on what it has seen before; let it keep nothing and set no mode in its forward",
         )
     return Row("network left alone", "ok", "its weights, buffers and modes are as they were after a pass")
 
@@ -231,7 +230,7 @@ def read_as(subject: Subject) -> Row:
     findings = model.findings(subject.clip)
     form = model.answers
     said = [name for name in ("task", "outputs", "per_frame", "select") if getattr(asked, name) is not None]
-    parts = [form.task] if form.task == "regression" else [form.task, form.outputs]
+    parts: list[str] = [form.task] if form.task == "regression" else [form.task, form.outputs]
     parts += ["an answer for each frame"] if form.per_frame else []
     parts += ["one output for two classes"] if form.is_pair else []
     seen = f"{', '.join(parts)}; {f'{named(said)} as said' if said else 'as found by looking'}"
@@ -267,7 +266,7 @@ def class_names(subject: Subject) -> Row:
     names, count = model.class_names, model.num_classes
     if not model.has_class_names:
         what = "values" if model.answers.task == "regression" else "classes"
-        return Row(question, "ok", f"{count} {what}, for which no names are known", "give them with class_names")
+        return Row(question, "ok", f"{count} {what}, for which no names are known (class_names gives them)")
     seen = f"{count}, such as {', '.join(map(repr, names[:2]))}"
     seen += ", of its config" if is_hugging_face(model.net) else ", as given"
     repeated = [name for name, times in Counter(names).items() if times > 1]
@@ -315,8 +314,8 @@ def normalisation(subject: Subject) -> Row:
             return Row(
                 question,
                 "warning",
-                f"{seen}, a batch norm that expects others: the mean is {off:.0f} of its deviations away, and the spread "
-                f"differs {times:.0f} times",
+                f"{seen}, a batch norm that expects others: their mean is {off:.0f} of its deviations away, and their "
+                f"spread differs {times:.0f} times",
                 "say mean, std and value_range as in training",
                 figures,
             )

@@ -16,9 +16,34 @@ from videxplain.models import Classifier
 _SHIFTS = frozenset({"add", "sub", "rsub", "subtract", "radd"})
 _SCALES = frozenset({"mul", "div", "truediv", "rmul", "multiply", "true_divide", "divide"})
 _REARRANGED = frozenset(
-    {"to", "float", "half", "bfloat16", "double", "type", "clone", "contiguous", "detach", "alias", "neg", "flip"}
+    {
+        "to",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "type",
+        "clone",
+        "contiguous",
+        "detach",
+        "alias",
+        "neg",
+        "flip",
+    }
     | {"permute", "transpose", "movedim", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze"}
-    | {"getitem", "select", "narrow", "unbind", "split", "chunk", "stack", "cat", "concat", "expand", "repeat"}
+    | {
+        "getitem",
+        "select",
+        "narrow",
+        "unbind",
+        "split",
+        "chunk",
+        "stack",
+        "cat",
+        "concat",
+        "expand",
+        "repeat",
+    }
     | {"interpolate", "pad", "swapaxes", "index_select"}
 )
 """What leaves values as they are, or nearly so."""
@@ -78,7 +103,11 @@ class _Follow(TorchFunctionMode):
         else:
             is_norm = name == "batch_norm"
             self.found = FirstValues(
-                before.float(), f"its first {name}", self._centres, self._scales, _expected(args) if is_norm else None
+                before.float(),
+                f"its first {name}",
+                self._centres,
+                self._scales,
+                _expected(args) if is_norm else None,
             )
         return result
 
@@ -103,6 +132,8 @@ def first_values(model: Classifier, clip: torch.Tensor) -> FirstValues | None:
     def start(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         follow.followed = follow.followed or [x for x in tensors_of(args, kwargs) if x.is_floating_point()]
 
+    if isinstance(model.net, torch.jit.ScriptModule):
+        return None
     handle = model.net.register_forward_pre_hook(start, with_kwargs=True)
     try:
         with torch.compiler.set_stance("force_eager"), follow:

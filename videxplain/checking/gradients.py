@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 
 from videxplain.checking.answering import is_deterministic
@@ -15,7 +17,7 @@ from videxplain.passes.forward_pass import ForwardPass, derivatives
 from videxplain.passes.guided import GuidedRule
 
 _STEP, _BLOCKS, _TOLERANCE = 0.005, 3, 0.1
-"""By what share a clip is changed to see how the score follows; parts of it along each axis; and how far apart slopes and
+"""By what share a clip is changed to see how the score follows; parts of it along each axis; how far apart slopes and
 gradients may be, beside what kinks and rounding make of it."""
 _REPLAYED, _MISSED = 4, 0.1
 """How many replayed passes are compared with whole ones, and what share of changes slopes may miss without a word."""
@@ -34,25 +36,33 @@ def flow(subject: Subject) -> Row:
     except VidexplainError as error:
         return Row(question, "failed", str(error), no_gradient)
     if not bool(torch.isfinite(gradient).all()):
-        return Row(question, "failed", "they are NaN or infinite", "try float32, or a method without gradients")
+        return Row(
+            question, "failed", "they are NaN or infinite", "try float32, or a method without gradients"
+        )
     if not bool(gradient.any()):
-        return Row(question, "failed", "they are zero everywhere: the network rounds, or cannot change", no_gradient)
+        return Row(
+            question, "failed", "they are zero everywhere: the network rounds, or cannot change", no_gradient
+        )
     if model.precision != "float32" or model.dtype not in (torch.float32, torch.float64):
         return Row(question, "ok", "they flow; whether they are right cannot be told in so few bits")
     if not is_deterministic(subject):
-        return Row(question, "note", "they flow; whether they are right cannot be told, for its answers hold chance")
+        return Row(
+            question, "note", "they flow; whether they are right cannot be told, for its answers hold chance"
+        )
     off, rough = _off(subject, gradient.detach())
     seen = f"they flow; the score changes as they say, to {off:.1%}"
     figures = {"deviation": off}
     if rough > 0.5:
-        return Row(question, "ok", "they flow; whether they are right cannot be told, for the score is not smooth")
+        return Row(
+            question, "ok", "they flow; whether they are right cannot be told, for the score is not smooth"
+        )
     if off > _TOLERANCE + 3 * rough:
         return Row(
             question,
             "failed",
             f"they flow, but the score changes otherwise than they say: the two differ by {off:.0%}",
-            "look for detach(), .data, no_grad or a backward pass of its own in a part of the network; gradient methods "
-            "see the rest only, and those that hide supervoxels (lime, occlusion) see all",
+            "look for detach(), .data, no_grad or a backward pass of its own in a part of the network; gradient "
+            "methods see the rest only, those that hide supervoxels (lime, occlusion) see all",
             figures,
         )
     return Row(question, "ok", seen, figures=figures)
@@ -103,7 +113,7 @@ def rectifiers(subject: Subject) -> Row:
         torch.enable_grad(),
         torch.compiler.set_stance("force_eager"),
         evaluating(model.net),
-        rule.within(model.net),
+        nullcontext() if model.form.arrange is None else rule.within(model.net),
         rule,
     ):
         logits = model.logits(x)
@@ -177,7 +187,10 @@ def cam_layers(subject: Subject) -> Row:
 
 def replay(subject: Subject) -> Row:
     """Whether passes that compute boxes only give what whole ones do."""
-    question, (clip, masks, recording) = "replayed passes", subject.ring[:3]
+    question = "replayed passes"
+    if not is_deterministic(subject):
+        return Row(question, "note", "not looked at, for its answers differ anyhow")
+    clip, masks, recording = subject.ring[:3]
     if subject.clip.device.type != "cpu":
         return Row(question, "ok", "whole passes only, as on every GPU")
     if not recording.is_whole:
@@ -195,12 +208,14 @@ def replay(subject: Subject) -> Row:
         return Row(
             question, "note", "they fail or differ, so that whole passes are taken", "nothing; it is slower"
         )
-    expected = clip.values(torch.cat(flipped), score="logit")
-    before = clip.values(masks[[row for row, _ in rows]], score="logit")
+    expected = torch.cat([clip.values(mask, score="logit") for mask in flipped])
+    before = torch.cat([clip.values(masks[row : row + 1], score="logit") for row, _ in rows])
     change = float((expected - before).abs().max())
     error = float((expected - torch.cat(replayed)).abs().max())
     noise = rounding(subject.model) * 0.1 * float(expected.abs().max())
-    seen = f"{len(rows)} of them differ from whole ones by {error:.2g}, where the score changes by {change:.2g}"
+    seen = (
+        f"{len(rows)} of them differ from whole ones by {error:.2g}, where the score changes by {change:.2g}"
+    )
     figures = {"largest deviation": error, "largest change": change}
     if error > 0.01 * change + noise:
         return Row(
@@ -217,7 +232,9 @@ def chords(subject: Subject) -> Row:
     """Whether a ring's slopes sum to what the score changes by."""
     question, (_, masks, _, values, slopes) = "region slopes", subject.ring
     if slopes is None:
-        return Row(question, "note", "there is no gradient", "region-gradient refuses it; use lime or kernel-shap")
+        return Row(
+            question, "note", "there is no gradient", "region-gradient refuses it; use lime or kernel-shap"
+        )
     changes = values - values.roll(-1)
     said = (slopes * (masks - masks.roll(-1, dims=0))).sum(dim=1)
     size, noise = float(changes.abs().sum()), rounding(subject.model) * float(values.abs().sum())

@@ -44,6 +44,8 @@ class Observed:
         Whether it has drawn random numbers.
     returned
         The tensors in what it returned, where that is more than one.
+    was_followed
+        Whether its arguments and what it returned were seen.
     """
 
     answers: torch.Tensor
@@ -51,6 +53,7 @@ class Observed:
     changed: list[str] = field(default_factory=list)
     draws: bool = False
     returned: str = ""
+    was_followed: bool = True
 
 
 class Ring(NamedTuple):
@@ -96,16 +99,16 @@ class Subject:
             if not isinstance(output, torch.Tensor):
                 returned[:] = [f"{where} {tuple(x.shape)}" for where, x in tensors_in(output)]
 
-        handles = [
-            net.register_forward_pre_hook(keep, with_kwargs=True),
-            net.register_forward_hook(note),
-        ]
+        handles = []
+        with suppress(RuntimeError):  # scripted modules take no hooks
+            handles.append(net.register_forward_pre_hook(keep, with_kwargs=True))
+            handles.append(net.register_forward_hook(note))
         try:
             seen = Observed(self.answers(self.clip))
         finally:
             for handle in handles:
                 handle.remove()
-        seen.returned = ", ".join(returned)
+        seen.returned, seen.was_followed = ", ".join(returned), bool(handles)
         seen.draws = random != _random_state(self.clip.device)
         after = _state(net)
         seen.changed = [name for name in before | after if before.get(name) != after.get(name)]
@@ -159,7 +162,6 @@ class Subject:
             return logits[:, target] - logits[:, other]
 
         return difference
-
 
     @cached_property
     def ring(self) -> Ring:
@@ -233,7 +235,8 @@ def _hooked(
 
 def where_random(subject: Subject) -> list[str]:
     """Names of the innermost modules in which random numbers are drawn; "" is the network itself."""
-    device, stack, found = subject.clip.device, [], []
+    device, stack = subject.clip.device, list[bytes]()
+    found: list[str] = []
 
     def enter(name: str) -> None:
         stack.append(_random_state(device))
@@ -264,9 +267,7 @@ def where_mixed(subject: Subject) -> str | None:
             subject.answers(clips)
         return made
 
-    alone, beside = (
-        digests(clips) for clips in (subject.clip, torch.cat([subject.clip, subject.other]))
-    )
+    alone, beside = (digests(clips) for clips in (subject.clip, torch.cat([subject.clip, subject.other])))
     for name, values in alone.items():
         for one, other in zip(values, beside.get(name, []), strict=False):
             if any(abs(a - b) > 1e-3 * one[1] for a, b in zip(one, other, strict=True)):

@@ -9,7 +9,7 @@ import torch
 from videxplain.attribution.methods import METHODS, Method, PixelMethod
 from videxplain.attribution.query import Query
 from videxplain.checking.subject import Subject
-from videxplain.checking.table import Row
+from videxplain.checking.table import Row, Verdict
 from videxplain.errors import VidexplainError
 
 _LEAST = {"samples": 4, "passes": 4, "steps": 1, "refine_top": 0}
@@ -35,6 +35,8 @@ def methods(subject: Subject) -> Row:
             scores = method.score(shared[key])
             if not bool(torch.isfinite(scores).all()):
                 broken.setdefault("its scores are NaN or infinite", []).append(name)
+            elif method.asks and not bool(scores.any()):
+                refused.setdefault("all scores are zero", []).append(name)
             else:
                 works.append(name)
         except (VidexplainError, ImportError) as error:
@@ -47,8 +49,8 @@ def methods(subject: Subject) -> Row:
     told = [f"{', '.join(names)} ({why})" for why, names in (*broken.items(), *refused.items())]
     if not told:
         return Row("methods", "ok", seen)
-    worst = "failed" if not works else "warning" if broken else "note"
-    lead = "fail" if broken else "are refused"
+    worst: Verdict = "failed" if not works else "warning" if broken else "note"
+    lead = "do not"
     return Row("methods", worst, f"{seen}; {lead}: {'; '.join(told)}")
 
 
@@ -58,5 +60,6 @@ def _with_least_effort(kind: type[Method]) -> Method:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    """What is wrong, without what to do."""
+    text = " ".join(str(error).split()).split("; ")[0].rstrip(".")
+    return text if len(text) <= 160 else f"{text[:157]}..."

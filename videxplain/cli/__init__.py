@@ -21,6 +21,7 @@ COMMANDS = {
     "annotate": "explain a video from its first frame to its last, into an MP4",
     "explain": "explain one image or one clip, into a PNG",
     "evaluate": "rerun the paper's experiments, and newer ones, on a network and data",
+    "check": "look whether a network is explained rightly: a verdict a question",
     "models": "list the networks that can be explained",
     "methods": "list the scoring methods and their options",
     "info": "versions, the backend that serves each operation and why, devices, ffmpeg, weights",

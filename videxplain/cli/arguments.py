@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from videxplain.attribution.methods import METHODS, Method, chosen
 from videxplain.errors import VidexplainError, unknown_name
+from videxplain.files import IMAGE_SUFFIXES
 from videxplain.segmentation import SEGMENTATIONS, check_segmentation
 from videxplain.settings import (
     DEFAULT_MODEL,
@@ -210,3 +211,59 @@ def explanation_settings(args: argparse.Namespace, cut_by: str) -> tuple[Method,
     by_name = replace(segmentation, name=cut_by) if segmentation.name == "auto" else segmentation
     check_segmentation(by_name, list(options))
     return method, question, segmentation
+
+
+def add_span(command: argparse.ArgumentParser) -> None:
+    """Where a clip begins in a video, and which of its frames it takes."""
+    command.add_argument(
+        "--at",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="where in a video the clip begins (default: 0)",
+    )
+    command.add_argument(
+        "--stride",
+        type=positive,
+        default=1,
+        help="take every N-th frame into the clip (default: %(default)s)",
+    )
+
+
+def read_input(args: argparse.Namespace, model: Any) -> Any:
+    """The image, or the clip of the model's length that begins at `--at`."""
+    from itertools import islice
+
+    import numpy as np
+
+    from videxplain.clip import Clip
+    from videxplain.video import open_video, read_clip
+    from videxplain.video.arrays import is_array
+    from videxplain.video.images import find_images
+
+    deep = model.wants_all_bits and (
+        args.input.suffix.lower() in IMAGE_SUFFIXES or find_images(str(args.input)) is not None
+    )
+    if deep or is_array(args.input):
+        return read_clip(
+            args.input,
+            channels=model.channels,
+            at=args.at,
+            stride=args.stride,
+            length=model.clip_length,
+        )
+    if args.input.suffix.lower() in IMAGE_SUFFIXES:
+        return Clip.from_image(args.input)
+    with open_video(args.input) as video:
+        wanted = (frame for frame in video.frames() if frame.time >= args.at)
+        span = (model.clip_length - 1) * args.stride + 1
+        frames = list(islice(wanted, 0, span, args.stride))
+    if not frames:
+        raise VidexplainError(f"{args.input} has no frame at or after {args.at:g} s; give an earlier --at")
+    return Clip(
+        np.stack([frame.image for frame in frames]),
+        tuple(frame.time for frame in frames),
+        start=frames[0].index,
+        stride=args.stride,
+        source=str(args.input),
+    )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from videxplain.cli.arguments import (
     add_explanation,
     add_model,
     add_picture,
+    add_span,
     check_files,
     explanation_settings,
     load,
-    positive,
+    read_input,
 )
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
@@ -30,19 +30,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="a video, an image, a folder of images, .npy or .npz",
     )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
-    command.add_argument(
-        "--at",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="where in a video the clip begins (default: 0)",
-    )
-    command.add_argument(
-        "--stride",
-        type=positive,
-        default=1,
-        help="take every N-th frame into the clip (default: %(default)s)",
-    )
+    add_span(command)
     command.add_argument(
         "--save", type=Path, metavar="DIR", help="also write labels, scores and settings as data"
     )
@@ -75,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from videxplain.files import whole_file
 
     model = load(args)
-    clip = _read_clip(args, model)
+    clip = read_input(args, model)
     explanation = explain(model, clip, method, question, segmentation=segmentation)
     with whole_file(args.output) as scratch:
         Image.fromarray(explanation.sheet(top_k=picture.top_k, style=picture.style)).save(scratch, "PNG")
@@ -92,42 +80,3 @@ def run(args: argparse.Namespace) -> None:
         say(f"  input {shown(name)}  share {share:6.1%}")
     if explanation.method in CAVEATS:
         say(CAVEATS[explanation.method])
-
-
-def _read_clip(args: argparse.Namespace, model: Any) -> Any:
-    """The image, or the clip of the model's length that begins at `--at`."""
-    from itertools import islice
-
-    import numpy as np
-
-    from videxplain.clip import Clip
-    from videxplain.video import open_video, read_clip
-    from videxplain.video.arrays import is_array
-    from videxplain.video.images import find_images
-
-    deep = model.wants_all_bits and (
-        args.input.suffix.lower() in IMAGE_SUFFIXES or find_images(str(args.input)) is not None
-    )
-    if deep or is_array(args.input):
-        return read_clip(
-            args.input,
-            channels=model.channels,
-            at=args.at,
-            stride=args.stride,
-            length=model.clip_length,
-        )
-    if args.input.suffix.lower() in IMAGE_SUFFIXES:
-        return Clip.from_image(args.input)
-    with open_video(args.input) as video:
-        wanted = (frame for frame in video.frames() if frame.time >= args.at)
-        span = (model.clip_length - 1) * args.stride + 1
-        frames = list(islice(wanted, 0, span, args.stride))
-    if not frames:
-        raise VidexplainError(f"{args.input} has no frame at or after {args.at:g} s; give an earlier --at")
-    return Clip(
-        np.stack([frame.image for frame in frames]),
-        tuple(frame.time for frame in frames),
-        start=frames[0].index,
-        stride=args.stride,
-        source=str(args.input),
-    )

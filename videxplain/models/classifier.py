@@ -461,9 +461,9 @@ class Classifier:
             try:
                 found = [self._answer(self.form.arguments(part), len(part), frames) for part in parts]
                 answers = torch.cat(found) if len(found) > 1 else found[0]
-            except torch.OutOfMemoryError:
+            except (VidexplainError, torch.OutOfMemoryError):
                 raise
-            except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+            except Exception as error:  # of whatever kind a network raises
                 if "view size is not compatible" in str(error) and not self._wants_contiguous:
                     # the network uses view, which channels that lie last do not allow
                     self._wants_contiguous = True

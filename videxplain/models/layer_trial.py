@@ -70,7 +70,11 @@ def trial(classifier: Classifier, names: list[str] | None = None) -> tuple[torch
         return note
 
     x = _random_clip(classifier)
-    modules = [(n, m) for n, m in classifier.net.named_modules() if n and (names is None or n in names)]
+    modules = [
+        (n, m)
+        for n, m in classifier.net.named_modules()
+        if n and (names is None or n in names) and not isinstance(m, torch.jit.ScriptModule)
+    ]
     handles = [module.register_forward_hook(hook(name)) for name, module in modules]
     try:
         logits = classifier.logits(x.requires_grad_() if torch.is_grad_enabled() else x)

@@ -44,6 +44,11 @@ def look_up(classifier: Classifier, *, by_kind: bool = True) -> list[CamLayer]:
     layers: list[CamLayer | None] = []
     for name, layout in zip(wanted, layouts, strict=True):
         module, where = split_name(name)
+        if isinstance(classifier.net.get_submodule(module), torch.jit.ScriptModule):
+            raise VidexplainError(
+                f"layer {module!r} of {classifier.name} is scripted, so that its output cannot be seen; name another, "
+                "or give the network that was scripted."
+            )
         layer = CamLayer(module, where, layout, tokens=TokenGrid.of(asked.token_grid))
         is_plain = by_kind and isinstance(classifier.net.get_submodule(module), plain)
         layers.append(layer if layer.tokens or (is_plain and layout is None) else None)

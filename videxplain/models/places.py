@@ -68,7 +68,7 @@ def change_follows(found: torch.Tensor) -> bool:
 
     start = centre(found[1])
     for axis, changed in enumerate(found[2:]):
-        if found.shape[axis + 2] > 1:
+        if found.shape[axis + 2] > 2:  # each of two places may well see all of it
             moved = centre(changed) - start
             if not (moved[axis] > 0.05 and moved[axis] >= moved.abs().max()):
                 return False

@@ -35,6 +35,7 @@ class TransNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         layers: Any = self.released
         pixels = (x.detach() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1)
+        pixels = pixels.contiguous()  # the released layers use view
         features = []
         for block in layers.SDDCNN:
             x = _block(block, x)

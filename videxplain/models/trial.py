@@ -108,9 +108,9 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
     if not bool(torch.isfinite(alone).all()):
         return findings  # whoever asks for gradients or scores tells
     with torch.no_grad():
-        pair = torch.cat([clip, companion(clip)])
+        pair = torch.cat([companion(clip), clip])  # last, for some networks answer the first clip only
         try:
-            beside = model.raw_answers(pair)[:1]
+            beside = model.raw_answers(pair)[1:]
         except torch.OutOfMemoryError:
             return findings
         except (RuntimeError, ValueError, VidexplainError):
@@ -203,7 +203,9 @@ def misread(model: Classifier, answers: torch.Tensor) -> str:
         if ends_in == "probabilities" or (ends_in == "log-probabilities" and task == "multi-label"):
             fault = f"{said}, and it ends in {ending}; say outputs={ends_in!r}"
         elif sums:
-            fault = f"{said}, and its answers sum to one; say outputs='probabilities' if that is what they are"
+            fault = (
+                f"{said}, and its answers sum to one; say outputs='probabilities' if that is what they are"
+            )
     elif asked.outputs == "probabilities" and not inside:
         low, high = values.min(), values.max()
         fault = f"{said}, and its answers lie between {low:.3g} and {high:.3g}; say outputs='logits'"

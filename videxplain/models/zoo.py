@@ -19,6 +19,7 @@ from videxplain.errors import VidexplainError, kind_of, unknown_name
 from videxplain.models.c3d import C3D
 from videxplain.models.c3d_weights import c3d_from_weights
 from videxplain.models.classifier import Classifier
+from videxplain.models.input_form import in_one_line
 from videxplain.models.weights import fit_weights, read_weights
 from videxplain.registry import Registry
 from videxplain.settings import DEFAULT_MODEL, Precision
@@ -321,8 +322,15 @@ def _from_module(request: Request) -> Classifier:
 def _made_by(factory: Factory, request: Request) -> Classifier:
     """What a factory returns as a Classifier, with the weights that were asked for."""
     arguments = {} if request.num_classes is None else {"num_classes": request.num_classes}
-    with _seeded():
-        made = factory(**arguments)
+    try:
+        with _seeded():
+            made = factory(**arguments)
+    except (VidexplainError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of whatever kind other people's functions raise
+        raise VidexplainError(
+            f"{request.name} makes no network: {type(error).__name__}: {in_one_line(error)}"
+        ) from error
     if isinstance(made, nn.Module):
         made = Classifier(made, class_names=request.class_names)
     if not isinstance(made, Classifier):
