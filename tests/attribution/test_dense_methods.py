@@ -160,3 +160,31 @@ def test_eigen_cam_equals_pytorch_grad_cam() -> None:
     # a component has no sign of its own
     candidates = [side for side in (theirs.clip(min=0), (-theirs).clip(min=0)) if side.any()]
     assert min(relative_error(ours, side) for side in candidates) < 1e-4
+
+
+def test_relevance_that_cannot_go_through_is_refused_and_the_network_is_as_it_was() -> None:
+    """zennit merges a batch norm into the layer that is listed before it, whichever it follows."""
+    layers = nn.Sequential(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4), nn.Conv3d(4, 6, 3), nn.BatchNorm3d(4))
+
+    class Denser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.head = layers, nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, norm, second, before = self.layers
+            return self.head(second(before(norm(first(x)))).relu().mean((2, 3, 4)))
+
+    model = vx.Classifier(Denser(), clip_length=8, size=(16, 16))
+    x = torch.randn(1, 3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    kept = {name: value.clone() for name, value in model.net.state_dict().items()}
+    answers = model.predict(x)
+    with pytest.raises(vx.VidexplainError, match="relevance propagation cannot go through"):
+        vx.pixel_scores(model, x, "lrp-epsilon", 0)
+    assert all(torch.equal(value, kept[name]) for name, value in model.net.state_dict().items())
+    assert torch.equal(model.predict(x), answers)
+    scripted = vx.Classifier(
+        torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(48, 2))), clip_length=1, size=(4, 4)
+    )
+    with pytest.raises(vx.VidexplainError, match="scripted"):
+        vx.pixel_scores(scripted, torch.randn(1, 3, 1, 4, 4), "lrp-epsilon", 0)

@@ -104,6 +104,10 @@ def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
         raise VidexplainError(
             f"relevance propagation cannot go through {model.name!r} ({in_one_line(error)}); use another method"
         ) from error
+    if not bool(torch.isfinite(relevance).all()):
+        raise VidexplainError(
+            f"the relevance of {model.name!r} is NaN or infinite for this clip; use another method, or a larger epsilon"
+        )
     return VoxelMaps(relevance.float())
 
 
