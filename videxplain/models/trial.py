@@ -133,8 +133,8 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
 
 
 def companion(clip: torch.Tensor) -> torch.Tensor:
-    """Another clip: its mirror image, paler, so that no mean, deviation or maximum of both is that of the one."""
-    return 0.5 * clip.flip(-1)
+    """Another clip: its mirror image, stronger, so that neither mean nor deviation nor maximum of both are the one's."""
+    return 1.5 * clip.flip(-1)
 
 
 def _differ(model: Classifier, one: torch.Tensor, other: torch.Tensor) -> bool:
