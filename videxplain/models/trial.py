@@ -133,7 +133,7 @@ def try_out(model: Classifier, x: torch.Tensor) -> Findings:
 
 
 def companion(clip: torch.Tensor) -> torch.Tensor:
-    """Another clip: its mirror image, stronger, so that neither mean nor deviation nor maximum of both are the one's."""
+    """Another clip: its mirror image, stronger, so that mean, deviation and maximum of both are others."""
     return 1.5 * clip.flip(-1)
 
 
