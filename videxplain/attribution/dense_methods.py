@@ -17,8 +17,8 @@ from videxplain.attribution.query import VoxelMaps
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
 from videxplain.models.input_form import in_one_line
+from videxplain.passes.fills import uniform
 from videxplain.passes.forward_pass import ForwardPass
-from videxplain.passes.masked_clip import uniform
 
 if TYPE_CHECKING:
     from videxplain.attribution.methods import IntegratedGradients, LrpEpsilon, SmoothGrad

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import find_objects
 from tqdm import tqdm
 
-from videxplain.errors import unknown_name
 from videxplain.models.trial import rounding
 from videxplain.passes import memory
 from videxplain.passes.aim import Aim
 from videxplain.passes.fast_layers import fast_layers
+from videxplain.passes.fills import make_fill, sum_by_label
 from videxplain.passes.forward_pass import derivatives
 from videxplain.passes.incremental import Box, Recording, Rows, around
 from videxplain.passes.secants import Secants
@@ -275,52 +274,6 @@ class MaskedClip:
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
     """The same values (C, T, H, W), laid out as `Classifier.prepare` does: convolutions are faster on them."""
     return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
-
-
-def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
-    """Sums of the columns of (m, V) that share a label (V,): (m, K)."""
-    return values.new_zeros(len(values), num_segments).index_add_(1, labels, values)
-
-
-def make_fill(
-    model: Classifier, x: torch.Tensor, labels: torch.Tensor, num_segments: int, kind: Fill, seed: int
-) -> torch.Tensor:
-    """What hidden voxels look like, normalised like x: (C, T, H, W)."""
-    if kind == "mean":
-        flat = labels.flatten()
-        sums = sum_by_label(x.flatten(1).double(), flat, num_segments)
-        means = sums / torch.bincount(flat, minlength=num_segments).clamp(min=1)
-        return means.to(x.dtype)[:, labels]
-    if kind in ("grey", "black"):
-        return uniform(model, x, 0.5 if kind == "grey" else 0.0)
-    if kind == "blur":
-        return _blur(x)
-    if kind == "noise":
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
-        spread = x.flatten(1).std(dim=1).view(-1, 1, 1, 1)
-        return x.flatten(1).mean(dim=1).view(-1, 1, 1, 1) + spread * noise
-    raise unknown_name("fill", kind, get_args(Fill))
-
-
-def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:
-    """A clip of one grey `level` in [0, 1], normalised, of the shape of x: (..., C, T, H, W)."""
-    mean, std = (
-        torch.as_tensor(v, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1) for v in (model.mean, model.std)
-    )
-    return ((level - mean) / std).expand_as(x)
-
-
-def _blur(x: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur within each frame, deviation an eighth of the shorter side."""
-    sigma = min(x.shape[-2:]) / 8
-    radius = min(int(3 * sigma), min(x.shape[-2:]) - 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    kernel = (-0.5 * (offsets / sigma) ** 2).exp()
-    kernel = kernel / kernel.sum()
-    frames = x.flatten(0, 1)[:, None]
-    frames = F.conv2d(F.pad(frames, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
-    frames = F.conv2d(F.pad(frames, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
-    return frames[:, 0].view_as(x)
 
 
 def _bar(total: int, title: str | None) -> tqdm:
