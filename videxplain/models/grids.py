@@ -194,9 +194,7 @@ def _settled(option: Option, classifier: Classifier) -> Option | None:
     return None
 
 
-def _deciding(
-    classifier: Classifier, logits: torch.Tensor, pairs: list[_Pair]
-) -> list[_Pair]:
+def _deciding(classifier: Classifier, logits: torch.Tensor, pairs: list[_Pair]) -> list[_Pair]:
     """Drop outputs on whose places the class scores do not depend."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).to(logits)
     if not pairs or not logits.requires_grad:

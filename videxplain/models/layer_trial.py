@@ -12,7 +12,7 @@ from torch import nn
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct
 from videxplain.models.layouts import Extent, Grid, curves, pictures
-from videxplain.models.places import change_moves, moved_clips
+from videxplain.models.places import change_moves, change_shows, changes, moved_clips
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
@@ -133,15 +133,24 @@ def _grids_of(classifier: Classifier, layer: CamLayer, clips: torch.Tensor) -> l
 
 
 def keeps_places(classifier: Classifier, option: Option) -> bool:
-    x = _random_clip(classifier)
-    clips = moved_clips(x, option.grid)
+    """Whether a change that moves in the clip moves alike in what a layer is taken for."""
     with torch.no_grad():
         try:
-            grids = _grids_of(classifier, option.layer, clips)
-        except VidexplainError:  # one clip at a time is what some networks take
-            try:
-                parts = [_grids_of(classifier, option.layer, clip[None]) for clip in clips]
-            except VidexplainError:
-                return False
-            grids = [torch.cat(grid) for grid in zip(*parts, strict=True)]
-    return all(change_moves(grid) for grid in grids)
+            changed = _changes(classifier, option, 5)
+            if not all(map(change_shows, changed)):
+                # a rectifier hides what is added, or what is taken away
+                less = _changes(classifier, option, -5)
+                changed = [one + other for one, other in zip(changed, less, strict=True)]
+        except VidexplainError:
+            return False
+    return all(map(change_moves, changed))
+
+
+def _changes(classifier: Classifier, option: Option, change: float) -> list[torch.Tensor]:
+    clips = moved_clips(_random_clip(classifier), option.grid, change)
+    try:
+        grids = _grids_of(classifier, option.layer, clips)
+    except VidexplainError:  # one clip at a time is what some networks take
+        parts = [_grids_of(classifier, option.layer, clip[None]) for clip in clips]
+        grids = [torch.cat(grid) for grid in zip(*parts, strict=True)]
+    return [changes(grid) for grid in grids]
