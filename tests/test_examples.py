@@ -102,7 +102,7 @@ def test_two_pathways(run: Any) -> None:
     for target, square in (("red", red), ("flicker", flicker)):
         assert on(square, vx.explain(model, frames, "grad-cam", target, n_segments=40)) > 0.95
     scores = page["explanation"].voxel_scores()
-    assert (scores[red] > 0).all() and (scores[flicker] < 0).mean() > 0.95
+    assert (scores[red] > 0).all() and (scores[flicker] <= 0).all() and scores.min() < 0
     # without the one square the network is as sure of the other class as can be
     frames[red] = 60
     assert vx.explain(model, frames).target_name == "flicker"
