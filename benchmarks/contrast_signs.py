@@ -1,4 +1,4 @@
-"""Do scores of one class against another have the right sign? Clips of two objects, each of which decides for its class.
+"""Do scores of one class against another have the right sign? Clips of two objects, each deciding for its class.
 
     python benchmarks/contrast_signs.py [CLIPS [NETWORK]]
 

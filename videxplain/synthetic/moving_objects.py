@@ -210,7 +210,9 @@ def generate_pair(
         if _stay_apart(*paths):
             break
     else:
-        raise VidexplainError(f"no room for two objects in {side[0]}x{side[1]} was found; take other motions.")
+        raise VidexplainError(
+            f"no room for two objects in {side[0]}x{side[1]} was found; take other motions."
+        )
     noise = rng.integers(2**32)  # the same for all three clips
     clips, masks = [], []
     for stops in (None, 0, 1):
