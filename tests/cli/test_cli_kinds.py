@@ -245,8 +245,17 @@ def data_of(kind: str, here: Path, film: Callable[[Path, np.ndarray], None]) -> 
     return data.name
 
 
-@pytest.mark.parametrize("kind", slow_but("value"))
-@pytest.mark.parametrize("experiment", ["removal", pytest.param("agreement", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("experiment", "kind"),
+    [
+        ("removal", "value"),
+        *(
+            pytest.param("removal", kind, marks=pytest.mark.slow)
+            for kind in ("scan", "streams", "pathways", "one_output", "labels", "per_frame", "tokens")
+        ),
+        pytest.param("agreement", "softmax", marks=pytest.mark.slow),
+    ],
+)
 def test_evaluate(
     kind: str, experiment: str, here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
     """Inside, every module is in evaluation mode; afterwards each is as it was, also after an exception."""
-    training = [module for module in net.modules() if module.training]
+    # what torch.jit.freeze gives has no mode
+    training = [module for module in net.modules() if getattr(module, "training", False)]
     for module in training:
         module.training = False
     try:

@@ -14,6 +14,7 @@ import torch
 
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct
+from videxplain.models.input_form import in_one_line
 from videxplain.models.layer_trial import Option, Record, extent_of, keeps_places, options_of, trial
 from videxplain.models.layouts import Grid, pictures
 
@@ -200,7 +201,15 @@ def _deciding(classifier: Classifier, logits: torch.Tensor, pairs: list[_Pair]) 
     if not pairs or not logits.requires_grad:
         return []
     tensors = [tensor for _, option in pairs for tensor in option.tensors]
-    gradients = iter(torch.autograd.grad((logits * weights).sum(), tensors, allow_unused=True))
+    try:
+        gradients = iter(torch.autograd.grad((logits * weights).sum(), tensors, allow_unused=True))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise VidexplainError(
+            f"no gradient can be taken through {classifier.name!r} ({in_one_line(error)}), so that it has no class "
+            "activation maps; use a method without gradients (occlusion, lime)"
+        ) from error
     kept = []
     for record, option in pairs:
         of_uses = [gradient for _, gradient in zip(option.tensors, gradients, strict=False)]
@@ -219,6 +228,11 @@ def find_cam_layers(classifier: Classifier) -> list[CamLayer]:
     with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         logits, records = trial(classifier)
         candidates = _candidates(classifier, logits, records)
+    if not logits.requires_grad:
+        raise VidexplainError(
+            f"no gradient flows through {classifier.name!r}: its forward pass detaches or runs without gradients, so "
+            "that it has no class activation maps; use a method without gradients (occlusion, lime)"
+        )
     if candidates:
         return [candidate.layer for candidate in candidates if candidate.chosen]
     over_time = [r.name for r in records if any(o.rank == 3 for o in options_of(r, classifier))]

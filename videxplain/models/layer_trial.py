@@ -51,6 +51,11 @@ def extent_of(classifier: Classifier) -> Extent:
     return Extent(1 if image else classifier.clip_length, *classifier.size, image)
 
 
+def is_compiled_whole(module: nn.Module) -> bool:
+    """Whether what a module puts out cannot be seen: torch.jit runs it as one piece with what it is in."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
 def _random_clip(classifier: Classifier) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, classifier.channels, classifier.clip_length, *classifier.size, generator=generator)
@@ -70,7 +75,11 @@ def trial(classifier: Classifier, names: list[str] | None = None) -> tuple[torch
         return note
 
     x = _random_clip(classifier)
-    modules = [(n, m) for n, m in classifier.net.named_modules() if n and (names is None or n in names)]
+    modules = [
+        (n, m)
+        for n, m in classifier.net.named_modules()
+        if n and (names is None or n in names) and not is_compiled_whole(m)
+    ]
     handles = [module.register_forward_hook(hook(name)) for name, module in modules]
     try:
         logits = classifier.logits(x.requires_grad_() if torch.is_grad_enabled() else x)

@@ -10,7 +10,7 @@ from torch import nn
 
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct, listed, several
-from videxplain.models.layer_trial import Option, Record, keeps_places, options_of, trial
+from videxplain.models.layer_trial import Option, Record, is_compiled_whole, keeps_places, options_of, trial
 from videxplain.models.layouts import grid_of
 from videxplain.settings import TokenGrid, parse_axes
 
@@ -44,6 +44,11 @@ def look_up(classifier: Classifier, *, by_kind: bool = True) -> list[CamLayer]:
     layers: list[CamLayer | None] = []
     for name, layout in zip(wanted, layouts, strict=True):
         module, where = split_name(name)
+        if is_compiled_whole(dict(classifier.net.named_modules())[module]):
+            raise VidexplainError(
+                f"what layer {name!r} of {classifier.name} puts out cannot be seen: it is scripted or traced; use the "
+                "network before torch.jit, or a method without class activation maps"
+            )
         layer = CamLayer(module, where, layout, tokens=TokenGrid.of(asked.token_grid))
         is_plain = by_kind and isinstance(classifier.net.get_submodule(module), plain)
         layers.append(layer if layer.tokens or (is_plain and layout is None) else None)
