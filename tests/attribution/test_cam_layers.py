@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -374,6 +375,84 @@ def test_the_last_layer_with_places_is_found(make: Callable[[], FrameNet], layer
         assert relative_error(found, by_hand(make(), clips(), 2, grad_cam).float()) < 1e-5
 
 
+class Branches(SlowFast):
+    """Pathways with a layer between them, as in SlowFast: fast features go to the slow pathway as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.Sequential(nn.Conv3d(3, 3, 3, padding=1), nn.ReLU())
+        self.lateral = nn.Conv3d(3, 3, (5, 1, 1), stride=(4, 1, 1), padding=(2, 0, 0))
+
+    def grids(self, x: torch.Tensor) -> list[torch.Tensor]:
+        fast = self.early(x)
+        return [self.slow(x[:, :, ::4] + self.lateral(fast)), self.fast(fast)]
+
+
+class Joined(SlowFast):
+    """Pathways that meet in a layer with places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fast = nn.Sequential(nn.Conv3d(3, 4, 3, stride=(4, 4, 4), padding=1), nn.ReLU())
+        self.join = nn.Conv3d(12, 12, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.join(torch.cat(self.grids(x), 1)).square().mean((2, 3, 4)))
+
+
+class FramesBeside(SlowFast):
+    """A pathway for clips beside one for single frames, and one that sees no places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fast = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.ReLU())
+        self.colours = nn.Linear(3, 12)
+
+    def grids(self, x: torch.Tensor) -> list[torch.Tensor]:
+        frames = self.fast(x.transpose(1, 2).flatten(0, 1))
+        return [self.slow(x[:, :, ::4]), frames.unflatten(0, (len(x), -1)).transpose(1, 2)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.grids(x)) + self.colours(x.mean((2, 3, 4)))[:, :CLASSES]
+
+
+@pytest.mark.parametrize("make", [SlowFast, Branches, FramesBeside])
+def test_where_no_layer_is_named_branches_are_added_and_that_is_said(make: type[SlowFast]) -> None:
+    model = classifier(make())
+    x = clips()
+    names = ["fast", "slow"] if make is FramesBeside else ["slow", "fast"]  # as they are called
+    listed = ", ".join(map(repr, names))
+    with pytest.warns(
+        vx.VidexplainWarning, match=f"2 branches, .* of each, {listed}, added; cam_layer names one"
+    ):
+        found = vx.pixel_scores(model, x, "grad-cam", 1).cam
+    assert model.cam_layer == " + ".join(names)
+    assert [c.name for c in vx.models.cam_candidates(model) if c.chosen] == names
+    net = make().double().eval()
+    x = x.double()
+    captured: list[torch.Tensor] = []
+    for layer in (net.slow, net.fast):
+        layer.register_forward_hook(lambda *args: captured.append(args[2]))
+    score = net(x)[:, 1].sum()
+    maps = []
+    for grid, gradient in zip(captured, torch.autograd.grad(score, captured), strict=True):
+        if grid.ndim == 4:  # frames in the batch
+            grid, gradient = (part.unflatten(0, (len(x), -1)).transpose(1, 2) for part in (grid, gradient))
+        maps.append(grad_cam(grid, gradient).detach())
+    expected = sum(F.interpolate(m[:, None], (FRAMES, *SIZE), mode="trilinear")[:, 0] for m in maps)
+    at_input = F.interpolate(found[:, None].double(), (FRAMES, *SIZE), mode="trilinear")[:, 0]
+    assert relative_error(at_input, expected) < 1e-5
+
+
+@pytest.mark.parametrize(("make", "layer"), [(Nested, "fast"), (Joined, "join")])
+def test_layers_that_come_after_one_another_are_no_branches(make: type[SlowFast], layer: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = classifier(make())
+        vx.pixel_scores(model, clips(), "grad-cam", 1)
+    assert model.cam_layer == layer
+
+
 @pytest.mark.parametrize("make", [SlowFast, Nested])
 @pytest.mark.parametrize("method", FORMULAS)
 def test_maps_of_several_layers_are_added_at_the_input(make: type[SlowFast], method: str) -> None:
@@ -554,6 +633,39 @@ def test_what_follows_no_place_is_no_picture() -> None:
         vx.VidexplainError, match=r"no grid whose places follow the clip's; tell its layout with cam_layout"
     ):
         _ = classifier(Scrambled(), cam_layer="frame").cam_layers
+
+
+class Difference(FrameNet):
+    """What rises from frame to frame: most of what is added to a frame shows nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame = nn.Sequential(nn.Conv3d(3, 1, (2, 1, 1), bias=False), nn.ReLU())
+        self.frame[0].weight.data = torch.tensor(3 * [[-1.0, 1.0]]).view(1, 3, 2, 1, 1)
+        self.fc = nn.Linear(1, CLASSES)
+
+    def raw(self, x: torch.Tensor) -> torch.Tensor:
+        return self.frame(x)
+
+    def last(self, raw: torch.Tensor, batch: int) -> torch.Tensor:
+        return raw.square().mean((3, 4)).transpose(1, 2)
+
+    def place(self, raw: torch.Tensor, batch: int) -> torch.Tensor:
+        return raw
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_places_behind_a_rectifier_that_hides_what_is_added(named: bool) -> None:
+    torch.manual_seed(0)
+    net = Difference()
+    model = classifier(net, cam_layer="frame" if named else None)
+    layer = model.cam_layers[0]
+    assert (layer.name, layer.layout) == ("frame", "bcthw")
+    if named:  # frames and channels could be taken for each other
+        assert layer.grid == (FRAMES - 1, *SIZE)
+    found = vx.pixel_scores(model, clips(), "grad-cam", 2).cam
+    expected = by_hand(net, clips(), 2, grad_cam)
+    assert relative_error(found, expected.float()) < 1e-5
 
 
 class OneClip(FrameNet):

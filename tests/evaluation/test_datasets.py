@@ -125,7 +125,7 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("file;class\na.png;cat\n")
     for source, message in [
         (tmp_path / "none", "there is no data set"),
-        (tmp_path / "empty", "no images and no videos"),
+        (tmp_path / "empty", "no images, no videos and no arrays"),
         (tmp_path / "bad.csv", "no column 'path'"),
         (tmp_path / "gone.csv", "cannot be read"),
     ]:
@@ -157,3 +157,18 @@ def test_names_are_there_without_torch() -> None:
     modules = "videxplain.cli.evaluate, videxplain.evaluation.datasets, videxplain.evaluation.experiments"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arrays_are_clips_in_folders_without_pictures(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 4096, (20, 12, 16)).astype(np.uint16)
+    (tmp_path / "ill").mkdir()
+    np.savez(tmp_path / "ill" / "scan.npz", frames=volume)
+    np.save(tmp_path / "whole.npy", volume[:3])
+    data = open_dataset(str(tmp_path))
+    assert [data.name(index) for index in range(len(data))] == ["whole.npy", "ill/scan.npz"]
+    short, middle = (data.load(index, clip_length=4, stride=2) for index in range(2))
+    assert middle.label == "ill" and middle.clip.start == 6 and short.label is None
+    np.testing.assert_array_equal(middle.clip.frames[..., 0], volume[6:13:2])
+    np.testing.assert_array_equal(short.clip.frames[..., 0], volume[:3:2])
+    picture(tmp_path / "a.png")
+    assert len(open_dataset(str(tmp_path))) == 1, "arrays beside pictures are masks, or something else"

@@ -111,7 +111,13 @@ def annotate(
 
 def _check_network(model: Classifier) -> None:
     """Raises where a network cannot take the frames of a video, or wants them drawn otherwise."""
-    check_frames(model, np.zeros((1, 1, 1, 3), np.uint8))
+    try:
+        check_frames(model, np.zeros((1, 1, 1, 3), np.uint8))
+    except VidexplainError as error:
+        raise VidexplainError(
+            f"annotate reads videos as 8-bit RGB, which {model.name!r} does not take ({str(error).rstrip('.')}); "
+            "explain reads its clips, from .npy, .npz and images of 16 bits"
+        ) from error
     if model.settings.picture is not None:
         raise VidexplainError(
             f"annotate draws on the frames of a video as they are, and {model.name!r} has a picture of its own; leave "

@@ -21,7 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data",
         default="generated",
-        help="a folder of images or videos by class, a CSV of path,label[,mask], photographs (those that "
+        help="a folder of images, videos or arrays by class, a CSV of path,label[,mask], photographs (those that "
         "dependencies ship) or generated (clips; the default)",
     )
     command.add_argument(
@@ -67,6 +67,11 @@ def run(args: argparse.Namespace) -> None:
     folder = args.out or Path("evaluation") / args.experiment
     model = load(args)
     results = evaluate(args.experiment, model, dataset, folder, settings, part, execution)
+    if results.skipped and not results.items:
+        name, reason = results.skipped[0]
+        raise VidexplainError(
+            f"none of {len(results.skipped)} items could be evaluated; of the first, {shown(name)}: {reason}"
+        )
     compared = f", reference LIME-{settings.reference}" if args.experiment == "agreement" else ""
     say(
         f"{args.experiment}: {EXPERIMENTS[args.experiment].summary}\n{results.model} on {results.data}; "

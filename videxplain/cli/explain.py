@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import copysign
 from pathlib import Path
 
 from videxplain.cli.arguments import (
@@ -74,7 +75,10 @@ def run(args: argparse.Namespace) -> None:
         say(f"the clip is short: its last frame was held {explanation.held} times")
     for region in explanation.top(picture.top_k):
         t, y, x = region.centre
-        say(f"  supervoxel {region.id:4d}  share {region.share:6.1%}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+        share = f"{region.share:6.1%}"
+        if question.against is not None:  # whose sign tells for which class it speaks
+            share = f"{copysign(region.share, region.score):+6.1%}"
+        say(f"  supervoxel {region.id:4d}  share {share}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
     for name, scores in explanation.input_scores.items():
         share = abs(scores).sum() / (sum(abs(part).sum() for part in explanation.input_scores.values()) or 1)
         say(f"  input {shown(name)}  share {share:6.1%}")

@@ -1,4 +1,4 @@
-"""What is evaluated on: generated clips, a folder of images or videos by class, or a CSV of paths and labels."""
+"""What is evaluated on: generated clips, a folder of images, videos or arrays by class, or a CSV of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from PIL import Image
 
 from videxplain.clip import Clip, open_image
 from videxplain.errors import VidexplainError
-from videxplain.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_state
+from videxplain.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_state
 from videxplain.registry import Registry
 from videxplain.synthetic import moving_objects
 
@@ -124,7 +124,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Files:
-    """Images and videos on disk."""
+    """Images, videos and arrays on disk."""
 
     root: Path
     entries: tuple[Entry, ...]
@@ -201,7 +201,8 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
     source
         A name from `DATASETS`; a folder, with one subfolder per class (named after it, as in Kinetics-400's validation
         set; or, as in ImageNet's, in the order of the classes) or files directly in it; or a CSV file with the columns
-        path, label and, where there are masks, mask. Paths in it are relative to the file.
+        path, label and, where there are masks, mask. Paths in it are relative to the file. Clips may be .npy and .npz
+        files; in a folder these are taken where it holds no images and no videos.
     count, first
         Number and first seed of "generated" clips.
 
@@ -218,7 +219,7 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
         return DATASETS[source]()
     path = Path(source)
     if path.is_dir():
-        entries = _scan(path)
+        entries = _scan(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES) or _scan(path, ARRAY_SUFFIXES)
     elif path.suffix.lower() == ".csv":
         entries = _read_csv(path)
     elif path.is_file():
@@ -226,23 +227,19 @@ def open_dataset(source: str, *, count: int = 200, first: int = 0) -> Dataset:
     else:
         raise VidexplainError(f"there is no data set {source!r}; give a folder, a CSV file or 'generated'.")
     if not entries:
-        raise VidexplainError(f"{source!r} holds no images and no videos.")
+        raise VidexplainError(f"{source!r} holds no images, no videos and no arrays.")
     return Files(path if path.is_dir() else path.parent, tuple(entries))
 
 
-def _scan(folder: Path) -> list[Entry]:
+def _scan(folder: Path, suffixes: frozenset[str]) -> list[Entry]:
     classes = sorted(child for child in folder.iterdir() if child.is_dir())
-    here = [Entry(path) for path in sorted(folder.iterdir()) if _is_media(path)]
+    here = [Entry(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
     for index, child in enumerate(classes):
         # ImageNet's folders are named by WordNet ids, whose order is that of the classes.
         wordnet = child.name[:1] == "n" and child.name[1:].isdigit() and len(classes) == 1000
         label: str | int = index if wordnet else child.name
-        here += [Entry(path, label) for path in sorted(child.rglob("*")) if _is_media(path)]
+        here += [Entry(path, label) for path in sorted(child.rglob("*")) if path.suffix.lower() in suffixes]
     return here
-
-
-def _is_media(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _read_csv(path: Path) -> list[Entry]:
@@ -270,10 +267,17 @@ def _read_csv(path: Path) -> list[Entry]:
 def _read(path: Path, clip_length: int, stride: int) -> Clip:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Clip.from_image(path)
-    from videxplain.video import open_video
+    from videxplain.video import open_video, read_clip
 
-    video = open_video(path)
     span = (clip_length - 1) * stride + 1
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        whole = read_clip(path)
+        skip = max(0, (len(whole) - span) // 2)
+        chosen = slice(skip, skip + span, stride)
+        return replace(
+            whole, frames=whole.frames[chosen], times=whole.times[chosen], start=skip, stride=stride
+        )
+    video = open_video(path)
     skip = max(0, ((video.expected_frames or 0) - span) // 2)
     last = None
     for clip in video.clips(length=clip_length, stride=stride, hop=max(1, skip)):

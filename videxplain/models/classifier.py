@@ -20,7 +20,7 @@ from videxplain.models.arrangement import Arguments, arrangement_digest, check_a
 from videxplain.models.cam_layers import CamLayer
 from videxplain.models.fingerprint import Fingerprint
 from videxplain.models.frames import fitted_clips, pictures, scaled
-from videxplain.models.grids import find_cam_layer
+from videxplain.models.grids import find_cam_layers
 from videxplain.models.hugging_face_config import as_configured, task_of
 from videxplain.models.input_form import CLIP_LENGTH, InputForm, find_input_form, in_one_line
 from videxplain.models.named_layers import look_up, split_name
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
     """Inside, every module is in evaluation mode; afterwards each is as it was, also after an exception."""
-    training = [module for module in net.modules() if module.training]
+    # what torch.jit.freeze gives has no mode
+    training = [module for module in net.modules() if getattr(module, "training", False)]
     for module in training:
         module.training = False
     try:
@@ -328,7 +329,7 @@ class Classifier:
     def cam_layers(self) -> list[CamLayer]:
         """The layers whose outputs make class activation maps, and how they lay out their grids."""
         if not self._cam_layers:
-            self._cam_layers = look_up(self) if self.settings.cam_layer else [find_cam_layer(self)]
+            self._cam_layers = look_up(self) if self.settings.cam_layer else find_cam_layers(self)
         return self._cam_layers
 
     def look_at_uses(self) -> None:
@@ -340,7 +341,7 @@ class Classifier:
         """Dotted name of the layer whose output makes class activation maps; of several, joined by " + "."""
         asked = self.settings.cam_layer
         if asked is None:
-            return self.cam_layers[0].name
+            return " + ".join(layer.name for layer in self.cam_layers)
         return asked if isinstance(asked, str) else " + ".join(asked)
 
     @property

@@ -8,17 +8,20 @@ class token in front, and layers over time no places at all. A trial run tells w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct
+from videxplain.models.input_form import in_one_line
 from videxplain.models.layer_trial import Option, Record, extent_of, keeps_places, options_of, trial
 from videxplain.models.layouts import Grid, pictures
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
+
+_Pair: TypeAlias = tuple[Record, Option]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class CamCandidate:
     channels : feature channels.
     grid : (t, h, w).
     layer : how its output becomes that grid.
-    chosen : whether it is the one taken when none is named.
+    chosen : whether it is taken when none is named: the last one, and the last one of each other branch.
     """
 
     name: str
@@ -77,23 +80,59 @@ def _candidates(classifier: Classifier, logits: torch.Tensor, records: list[Reco
         found.pop(id(option.tensors[-1]), None)
         found[id(option.tensors[-1])] = record, option
     deciding = _deciding(classifier, logits, list(found.values()))
-    listed: list[tuple[Record, Option]] = []
+    listed: list[_Pair] = []
     for rank in range(3):
         listed = listed or _right([pair for pair in deciding if pair[1].rank == rank], classifier)
+    ends = _ends(listed[-1], deciding, classifier) if listed else []
+    by_name = {record.name: (record, option) for record, option in [*listed, *ends]}
+    chosen = {record.name for record, _ in ends}
     return [
         CamCandidate(
-            record.name,
+            name,
             type(record.module).__name__,
             _channels(option, classifier),
             option.grid,
             option.layer,
-            chosen=i == len(listed) - 1,
+            chosen=name in chosen,
         )
-        for i, (record, option) in enumerate(listed)
+        for name, (record, option) in sorted(by_name.items(), key=lambda item: records.index(item[1][0]))
     ]
 
 
-def _right(pairs: list[tuple[Record, Option]], classifier: Classifier) -> list[tuple[Record, Option]]:
+def _ends(last: _Pair, deciding: list[_Pair], classifier: Classifier) -> list[_Pair]:
+    """The last layer and those of other branches: layers that depend on none of the ends, and no end on them."""
+    ends, others = [last], deciding
+    while True:
+        others = [pair for pair in others if _is_apart(pair[1], ends[-1][1])]
+        further: list[_Pair] = []
+        for rank in range(3):
+            further = further or _right([pair for pair in others if pair[1].rank == rank], classifier)
+        if not further:
+            return ends
+        ends.append(further[-1])
+
+
+def _is_apart(one: Option, other: Option) -> bool:
+    """Whether neither is computed from the other."""
+    outputs = [{(tensor.grad_fn, tensor.output_nr) for tensor in option.tensors} for option in (one, other)]
+    behind = [_computed_from(option.tensors) for option in (one, other)]
+    return not (outputs[0] & behind[1] or outputs[1] & behind[0])
+
+
+def _computed_from(tensors: list[torch.Tensor]) -> set[tuple[Any, int]]:
+    """All that tensors are computed from and they themselves, as outputs of nodes of the graph."""
+    waiting: list[tuple[Any, int]] = [(tensor.grad_fn, tensor.output_nr) for tensor in tensors]
+    met = set(waiting)
+    while waiting:
+        node, _ = waiting.pop()
+        for before in node.next_functions if node is not None else ():
+            if before not in met:
+                met.add(before)
+                waiting.append(before)
+    return met
+
+
+def _right(pairs: list[_Pair], classifier: Classifier) -> list[_Pair]:
     """Layers up to the last one that is what it seems to be."""
     while pairs:
         record, last = pairs[-1]
@@ -156,15 +195,21 @@ def _settled(option: Option, classifier: Classifier) -> Option | None:
     return None
 
 
-def _deciding(
-    classifier: Classifier, logits: torch.Tensor, pairs: list[tuple[Record, Option]]
-) -> list[tuple[Record, Option]]:
+def _deciding(classifier: Classifier, logits: torch.Tensor, pairs: list[_Pair]) -> list[_Pair]:
     """Drop outputs on whose places the class scores do not depend."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).to(logits)
     if not pairs or not logits.requires_grad:
         return []
     tensors = [tensor for _, option in pairs for tensor in option.tensors]
-    gradients = iter(torch.autograd.grad((logits * weights).sum(), tensors, allow_unused=True))
+    try:
+        gradients = iter(torch.autograd.grad((logits * weights).sum(), tensors, allow_unused=True))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise VidexplainError(
+            f"no gradient can be taken through {classifier.name!r} ({in_one_line(error)}), so that it has no class "
+            "activation maps; use a method without gradients (occlusion, lime)"
+        ) from error
     kept = []
     for record, option in pairs:
         of_uses = [gradient for _, gradient in zip(option.tensors, gradients, strict=False)]
@@ -178,13 +223,18 @@ def _deciding(
     return kept
 
 
-def find_cam_layer(classifier: Classifier) -> CamLayer:
-    """The last layer whose output is still a grid and decides the class score."""
+def find_cam_layers(classifier: Classifier) -> list[CamLayer]:
+    """The last layer whose output is still a grid and decides the class score; of several branches that of each."""
     with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         logits, records = trial(classifier)
         candidates = _candidates(classifier, logits, records)
+    if not logits.requires_grad:
+        raise VidexplainError(
+            f"no gradient flows through {classifier.name!r}: its forward pass detaches or runs without gradients, so "
+            "that it has no class activation maps; use a method without gradients (occlusion, lime)"
+        )
     if candidates:
-        return candidates[-1].layer
+        return [candidate.layer for candidate in candidates if candidate.chosen]
     over_time = [r.name for r in records if any(o.rank == 3 for o in options_of(r, classifier))]
     curve = f" ({over_time[-1]!r} is over time, and gives a curve)" if over_time else ""
     raise VidexplainError(

@@ -12,7 +12,7 @@ from torch import nn
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct
 from videxplain.models.layouts import Extent, Grid, curves, pictures
-from videxplain.models.places import change_follows, change_moves, moved_clips
+from videxplain.models.places import change_follows, change_moves, change_shows, changes, moved_clips
 
 if TYPE_CHECKING:
     from videxplain.models.classifier import Classifier
@@ -51,6 +51,11 @@ def extent_of(classifier: Classifier) -> Extent:
     return Extent(1 if image else classifier.clip_length, *classifier.size, image)
 
 
+def is_compiled_whole(module: nn.Module) -> bool:
+    """Whether what a module puts out cannot be seen: torch.jit runs it as one piece with what it is in."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
 def _random_clip(classifier: Classifier) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, classifier.channels, classifier.clip_length, *classifier.size, generator=generator)
@@ -73,7 +78,7 @@ def trial(classifier: Classifier, names: list[str] | None = None) -> tuple[torch
     modules = [
         (n, m)
         for n, m in classifier.net.named_modules()
-        if n and (names is None or n in names) and not isinstance(m, torch.jit.ScriptModule)
+        if n and (names is None or n in names) and not is_compiled_whole(m)
     ]
     handles = [module.register_forward_hook(hook(name)) for name, module in modules]
     try:
@@ -138,25 +143,35 @@ def _grids_of(classifier: Classifier, layer: CamLayer, clips: torch.Tensor) -> l
 
 def keeps_places(classifier: Classifier, option: Option) -> bool:
     """Whether the place that a change of the clip moves to is the one in the layer that changes most."""
-    grids = _moved_grids(classifier, option)
-    return grids is not None and all(change_moves(grid) for grid in grids)
+    changed = _seen_changes(classifier, option)
+    return changed is not None and all(map(change_moves, changed))
 
 
 def follows_places(classifier: Classifier, option: Option) -> bool:
     """Whether a change that moves in the clip moves in the layer alike, if not as far."""
-    grids = _moved_grids(classifier, option)
-    return grids is not None and all(change_follows(grid) for grid in grids)
+    changed = _seen_changes(classifier, option)
+    return changed is not None and all(map(change_follows, changed))
 
 
-def _moved_grids(classifier: Classifier, option: Option) -> list[torch.Tensor] | None:
-    """What a layer puts out for the `moved_clips`; None where it cannot be had."""
-    clips = moved_clips(_random_clip(classifier), option.grid)
+def _seen_changes(classifier: Classifier, option: Option) -> list[torch.Tensor] | None:
+    """What changes where in each use of a layer, as `changes` has it; None where it cannot be had."""
     with torch.no_grad():
         try:
-            return _grids_of(classifier, option.layer, clips)
-        except VidexplainError:  # one clip at a time is what some networks take
-            try:
-                parts = [_grids_of(classifier, option.layer, clip[None]) for clip in clips]
-            except VidexplainError:
-                return None
-            return [torch.cat(grid) for grid in zip(*parts, strict=True)]
+            changed = _changes(classifier, option, 5)
+            if not all(map(change_shows, changed)):
+                # a rectifier hides what is added, or what is taken away
+                less = _changes(classifier, option, -5)
+                changed = [one + other for one, other in zip(changed, less, strict=True)]
+        except VidexplainError:
+            return None
+    return changed
+
+
+def _changes(classifier: Classifier, option: Option, change: float) -> list[torch.Tensor]:
+    clips = moved_clips(_random_clip(classifier), option.grid, change)
+    try:
+        grids = _grids_of(classifier, option.layer, clips)
+    except VidexplainError:  # one clip at a time is what some networks take
+        parts = [_grids_of(classifier, option.layer, clip[None]) for clip in clips]
+        grids = [torch.cat(grid) for grid in zip(*parts, strict=True)]
+    return [changes(grid) for grid in grids]

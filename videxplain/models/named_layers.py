@@ -10,7 +10,7 @@ from torch import nn
 
 from videxplain.errors import VidexplainError
 from videxplain.models.cam_layers import CamLayer, distinct, listed, several
-from videxplain.models.layer_trial import Option, Record, keeps_places, options_of, trial
+from videxplain.models.layer_trial import Option, Record, is_compiled_whole, keeps_places, options_of, trial
 from videxplain.models.layouts import grid_of
 from videxplain.settings import TokenGrid, parse_axes
 
@@ -44,10 +44,10 @@ def look_up(classifier: Classifier, *, by_kind: bool = True) -> list[CamLayer]:
     layers: list[CamLayer | None] = []
     for name, layout in zip(wanted, layouts, strict=True):
         module, where = split_name(name)
-        if isinstance(classifier.net.get_submodule(module), torch.jit.ScriptModule):
+        if is_compiled_whole(dict(classifier.net.named_modules())[module]):
             raise VidexplainError(
-                f"layer {module!r} of {classifier.name} is scripted, so that its output cannot be seen; name another, "
-                "or give the network that was scripted."
+                f"what layer {name!r} of {classifier.name} puts out cannot be seen: it is scripted or traced; use the "
+                "network before torch.jit, or a method without class activation maps"
             )
         layer = CamLayer(module, where, layout, tokens=TokenGrid.of(asked.token_grid))
         is_plain = by_kind and isinstance(classifier.net.get_submodule(module), plain)

@@ -64,7 +64,6 @@ def _blur(x: torch.Tensor) -> torch.Tensor:
     return frames[:, 0].view_as(x)
 
 
-
 def continued(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Each supervoxel filled with the colours around it, so that its outline does not show: x's shape.
 
@@ -95,5 +94,7 @@ def continued(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         weights += weight.movedim(-1, axis)
     flat = labels.flatten()
     count = int(flat.max()) + 1
-    means = sum_by_label(x.flatten(1).double(), flat, count) / torch.bincount(flat, minlength=count).clamp(min=1)
+    means = sum_by_label(x.flatten(1).double(), flat, count) / torch.bincount(flat, minlength=count).clamp(
+        min=1
+    )
     return torch.where(weights > 0, total / weights, means.to(x.dtype)[:, labels])

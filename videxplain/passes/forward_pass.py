@@ -122,7 +122,7 @@ class ForwardPass:
         self._rule = GuidedRule(smooth=guide_smooth) if needs_guided else None
         self._uses: list[list[torch.Tensor]] = []
         cut = needs_cam_gradient and not needs_input_gradient
-        layers = model.cam_layers if needs_cam else []
+        layers = self._cam_layers() if needs_cam else []
         with ExitStack() as stack:
             stack.enter_context(evaluating(model.net))
             # what is below sees single calls, and nothing of what a compiled network does
@@ -158,6 +158,17 @@ class ForwardPass:
         ):
             model.look_at_uses()
         self.activations = self._grids(self._uses) if needs_cam else []
+
+    def _cam_layers(self) -> list[CamLayer]:
+        """The network's; tells where there are several though none was named."""
+        model, layers = self.model, self.model.cam_layers
+        if len(layers) > 1 and model.settings.cam_layer is None:
+            names = ", ".join(repr(layer.name) for layer in layers)
+            model.findings(self.x).note(
+                f"{model.name!r} has {len(layers)} branches, so that class activation maps are those of the last layer "
+                f"of each, {names}, added; cam_layer names one or others."
+            )
+        return layers
 
     def _grids(self, uses_of_layers: list[list[torch.Tensor]]) -> list[torch.Tensor]:
         """Activations, or gradients at them, as the grids (B, C, t, h, w) of all CAM layers."""

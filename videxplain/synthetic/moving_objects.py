@@ -47,6 +47,7 @@ class Difficulty:
 EASY = Difficulty(0, (0.35, 0.5), (50.0, 110.0), (1.8, 2.2), (0.0, 2.0))
 MEDIUM = Difficulty(2, (0.3, 0.5), (60.0, 160.0), (1.65, 2.2), (0.0, 5.0))
 STANDARD = Difficulty()
+PAIR = Difficulty(0, (0.2, 0.35), noise=(0.0, 2.0))  # with room for a second object
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,24 @@ class GeneratedClip:
     frames: np.ndarray
     label: int
     mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedPair:
+    """A clip of two objects that move in different ways, and the truth.
+
+    Attributes
+    ----------
+    frames : uint8 (T, H, W, 3), RGB.
+    labels : of each object, index into `CLASSES`.
+    masks : bool (2, T, H, W), true on each object.
+    stopped : uint8 (2, T, H, W, 3), the same clip where one of the two objects stands still.
+    """
+
+    frames: np.ndarray
+    labels: tuple[int, int]
+    masks: np.ndarray
+    stopped: np.ndarray
 
 
 def _class_index(motion: str | int) -> int:
@@ -157,6 +176,68 @@ def generate(
     canvas = np.repeat(scene[None], frames, axis=0)
     mask = TexturedObject.draw(rng).paint(canvas, *_path(rng, CLASSES[label], frames, side, difficulty))
     return GeneratedClip(_finish(rng, canvas, difficulty.noise), label, mask)
+
+
+def generate_pair(
+    seed: int,
+    *,
+    motions: tuple[str | int, str | int] | None = None,
+    frames: int = 16,
+    size: int | tuple[int, int] = 112,
+    difficulty: Difficulty = PAIR,
+) -> GeneratedPair:
+    """One clip of two objects, each of which speaks for a class; the same arguments always give the same clip.
+
+    Parameters
+    ----------
+    motions : class names or indices; two different ones are drawn from the seed when None.
+    seed, frames, size, difficulty : as for `generate`.
+
+    Raises
+    ------
+    VidexplainError : unknown or equal motions, a clip without frames or pixels, and one with no room for both.
+    """
+    side = _side(size, frames)
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(len(CLASSES), 2, replace=False).tolist()
+    first, second = drawn if motions is None else map(_class_index, motions)
+    if first == second:
+        raise VidexplainError(f"two objects that both move {CLASSES[first]!r} speak for one class; name two.")
+    scene = _scene(rng, *side, difficulty.distractors)
+    things = TexturedObject.draw(rng), TexturedObject.draw(rng)
+    for _ in range(_MOST_TRIES):
+        paths = [_path(rng, CLASSES[label], frames, side, difficulty) for label in (first, second)]
+        if _stay_apart(*paths):
+            break
+    else:
+        raise VidexplainError(
+            f"no room for two objects in {side[0]}x{side[1]} was found; take other motions."
+        )
+    noise = rng.integers(2**32)  # the same for all three clips
+    clips, masks = [], []
+    for stops in (None, 0, 1):
+        canvas = np.repeat(scene[None], frames, axis=0)
+        for index, (thing, path) in enumerate(zip(things, paths, strict=True)):
+            still = [np.repeat(part[:1], frames, axis=0) for part in path]
+            mask = thing.paint(canvas, *(still if index == stops else path))
+            if stops is None:
+                masks.append(mask)
+        clips.append(_finish(np.random.default_rng(noise), canvas, difficulty.noise))
+    return GeneratedPair(clips[0], (first, second), np.stack(masks), np.stack(clips[1:]))
+
+
+_MOST_TRIES = 5000
+_REACH = 1.3  # of an outline, in sizes
+
+
+def _stay_apart(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
+    """Whether two objects never meet, also where one of them stands still."""
+    stopped = [tuple(np.repeat(part[:1], len(part), axis=0) for part in path) for path in (one, other)]
+    for first, second in ((one, other), (stopped[0], other), (one, stopped[1])):
+        distance = np.linalg.norm(first[0] - second[0], axis=1)
+        if not (distance > _REACH * (first[1] + second[1])).all():
+            return False
+    return True
 
 
 def _side(size: int | tuple[int, int], frames: int) -> tuple[int, int]:
