@@ -105,7 +105,7 @@ def test_lime_package_explains_an_image(x: torch.Tensor) -> None:
     assert scores.shape == (1, K) and scores.abs().max() > 0
 
 
-@pytest.mark.parametrize("fill", get_args(Fill))
+@pytest.mark.parametrize("fill", [fill for fill in get_args(Fill) if fill != "auto"])
 def test_composition_by_hand(model: vx.Classifier, x: torch.Tensor, fill: str) -> None:
     clip = MaskedClip(model, x[0], blocks(), K, 0, fill=fill)
     z = torch.rand(5, K)

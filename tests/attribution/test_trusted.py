@@ -172,7 +172,7 @@ def test_scales_and_weights_that_depend_on_the_input(layer: Layer) -> None:
     model = vx.Classifier(Small(layer), clip_length=8, size=(32, 32))
     clip = MaskedClip(model, model.prepare(CLIP)[0], torch.from_numpy(LABELS), 32, 0)
     whole, *hidden = clip.probability(torch.cat([torch.ones(1, 32), 1 - torch.eye(32)])).tolist()
-    found = vx.explain(model, CLIP, "occlusion", labels=LABELS, target=0).scores
+    found = vx.explain(model, CLIP, "occlusion", labels=LABELS, target=0, fill="mean").scores
     expected = whole - np.array(hidden)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
@@ -261,8 +261,8 @@ def test_a_network_that_takes_one_clip_only() -> None:
             raise RuntimeError("one clip at a time")
         return y
 
-    expected = explained(Small(), "lime", samples=40).scores
-    found, said = told(Small(after=lone), "lime", samples=40)
+    expected = explained(Small(), "lime", samples=40, fill="mean").scores
+    found, said = told(Small(after=lone), "lime", samples=40, fill="mean")
     assert not said and np.abs(found.scores - expected).max() < 1e-4 * np.abs(expected).max()
 
 

@@ -477,7 +477,9 @@ class Masking(RegionMethod):
     Attributes
     ----------
     fill
-        What takes a hidden supervoxel's place: its own mean colour, mid-grey, black, a blur of the clip, or noise.
+        What takes a hidden supervoxel's place: its own mean colour ("mean"), mid-grey, black, a blur of the clip,
+        noise, the colours around it ("neighbours"), or each pixel's mean over time ("still": the look stays, the motion
+        goes). By default the mean where it moves the answer, and otherwise what does, by `choose_fill`.
     batch_size
         Clips per forward pass; by default what suits the device.
     progress
@@ -485,7 +487,9 @@ class Masking(RegionMethod):
     """
 
     asks: ClassVar[tuple[Score, ...]] = ("probability",)
-    fill: Fill = option("mean", "what hides a supervoxel: mean, grey, black, blur or noise")
+    fill: Fill = option(
+        "auto", "what hides a supervoxel: mean, grey, black, blur, noise, neighbours, still; auto tries some"
+    )
     seed: int = option(0, "of what is drawn at random")
     batch_size: int | None = option(None, "clips per forward pass", least=1, flag="batch-size")
     progress: bool = option(False, flag="", recorded=False)

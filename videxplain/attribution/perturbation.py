@@ -201,14 +201,16 @@ def occlusion(query: Query, method: Occlusion) -> torch.Tensor:
 
 def masked_clips(query: Query, method: Masking) -> Iterator[MaskedClip]:
     """Each clip of the query, with what hides its supervoxels."""
-    for x, labels, aim in zip(query.x, query.labels, query.aims(), strict=True):
+    for b, (x, labels, aim) in enumerate(zip(query.x, query.labels, query.aims(), strict=True)):
+        fill = query.fill(b) if method.fill == "auto" else method.fill
+        query.record(method, b, fill=fill)
         yield MaskedClip(
             query.model,
             x,
             labels,
             query.num_segments,
             aim,
-            fill=method.fill,
+            fill=fill,
             batch_size=method.batch_size,
             seed=method.seed,
         )

@@ -12,9 +12,10 @@ import torch
 from videxplain.errors import VidexplainError
 from videxplain.ops import segment_reduce
 from videxplain.passes.aim import Aim
+from videxplain.passes.fill_choice import choose_fill
 from videxplain.passes.forward_pass import ForwardPass
 from videxplain.passes.needs import Needs
-from videxplain.settings import Question, Score
+from videxplain.settings import Fill, Question, Score
 
 if TYPE_CHECKING:
     from videxplain.attribution.methods import Method
@@ -220,6 +221,8 @@ class Query:
         self._asks_voxels = any(part is not None for part in needs)
         self.voxels = VoxelQuery(self.model, x, self.question, joined(needs))
         self._maps: dict[Method, VoxelMaps] = {}
+        self._fills: dict[int, Fill] = {}
+        self._used: dict[tuple[Method, int], dict[str, Any]] = {}
         for method in methods:
             method.require_network_grid(scale)
 
@@ -257,6 +260,23 @@ class Query:
     def score_of(self, method: Method) -> Score:
         """The score that a method explains."""
         return score_of(self.model, self.question, method)
+
+    def fill(self, b: int) -> Fill:
+        """What hides supervoxels of sample `b` where the user did not say: chosen once, whatever methods ask."""
+        if b not in self._fills:
+            choice = choose_fill(self.model, self.x[b], self.labels[b], self.num_segments, self.aims()[b])
+            if sentence := choice.sentence(self.model.name):
+                self.model.findings(self.x).note(sentence)
+            self._fills[b] = choice.fill
+        return self._fills[b]
+
+    def record(self, method: Method, b: int, **used: Any) -> None:
+        """Notes what a method took where its options leave it open, for what is recorded of sample `b`."""
+        self._used.setdefault((method, b), {}).update(used)
+
+    def used(self, method: Method, b: int) -> dict[str, Any]:
+        """What was noted."""
+        return self._used.get((method, b), {})
 
     @cached_property
     def turned(self) -> Query:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from videxplain.explanations.explain import explain
 from videxplain.explanations.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
+from videxplain.passes.aim import Aim
+from videxplain.passes.fill_choice import choose_fill
 from videxplain.passes.masked_clip import MaskedClip
 from videxplain.segmentation import segment, without_idle
-from videxplain.settings import Segmentation, short_form
+from videxplain.settings import Fill, Segmentation, short_form
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,17 @@ class Item:
         words = f"{self.settings.seed}/{self.name}/{purpose}"
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big")
 
+    @property
+    def fill(self) -> Fill:
+        """What hides supervoxels: of "auto" what moves this item's answer."""
+        return self._chosen_fill if self.settings.fill == "auto" else self.settings.fill
+
+    @cached_property
+    def _chosen_fill(self) -> Fill:
+        labels = torch.from_numpy(self.labels).to(self.x.device)
+        aim = Aim(self.target, task=self.model.answers.task)
+        return choose_fill(self.model, self.x[0], labels, self.num_segments, aim).fill
+
     def masked(self, *, batch_size: int | None = None) -> MaskedClip:
         return MaskedClip(
             self.model,
@@ -113,7 +127,7 @@ class Item:
             torch.from_numpy(self.labels).to(self.x.device),
             self.num_segments,
             self.target,
-            fill=self.settings.fill,
+            fill=self.fill,
             batch_size=batch_size,
             seed=self.seed("fill"),
         )
@@ -137,7 +151,7 @@ class Item:
         parsed = Row.parse(row)
         shared: dict[str, Any] = {
             "seed": self.seed(parsed.method.name),
-            "fill": self.settings.fill,
+            "fill": self.fill,
             "guide_smooth": self.settings.guide_smooth,
         }
         idle = {*parsed.stated, *parsed.method.idle_options()}
@@ -186,7 +200,7 @@ class Item:
         """
         seed = self.seed("reference")
         settings = self.settings
-        words = [settings.reference, seed, settings.fill, self.target, self.cache and self.cache.digest]
+        words = [settings.reference, seed, self.fill, self.target, self.cache and self.cache.digest]
         digest = hashlib.sha256(repr(words).encode())
         for part in (self.x.cpu().numpy(), self.labels):
             digest.update(np.ascontiguousarray(part).tobytes())

@@ -132,7 +132,9 @@ class EvaluationSettings(Settings):
     segments: Sequence[int] = option((100,), flag="")
     segmentation: str = option("auto", "slic (auto for clips), quickshift (auto for images) or grid")
     compactness: float = option(10.0, "shape against colour in SLIC", above=0)
-    fill: Fill = option("grey", "what takes a hidden supervoxel's place: grey, mean, black, blur or noise")
+    fill: Fill = option(
+        "grey", "what hides a supervoxel: grey, mean, black, blur, noise, neighbours, still or auto"
+    )
     reference: int = option(1000, "samples of the LIME compared with", least=1)
     seed: int = option(0, "of all that is drawn at random")
     stride: int = option(1, "take every N-th frame of a video", least=1)

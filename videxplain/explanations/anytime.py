@@ -96,7 +96,7 @@ def explain_anytime(
     decision = decided(query, 0)
     (masked,) = masked_clips(query, picked)
     for estimate in estimates(masked, picked, query.score_of(picked)):
-        done = asked(replace(picked, passes=estimate.passes), query)
+        done = asked(replace(picked, passes=estimate.passes), query) | query.used(picked, 0)
         explanation = inputs.explanation(
             0,
             scores=as_numpy(estimate.scores),

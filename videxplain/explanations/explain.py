@@ -193,7 +193,7 @@ class Request:
                             for name, part in by_input.items()
                         },
                         method=method.name,
-                        settings={**inputs.recorded(b), **run, **against(query, b)},
+                        settings={**inputs.recorded(b), **run, **query.used(method, b), **against(query, b)},
                         **decided(query, b),
                     )
                     for b, segments in enumerate(inputs.segments)

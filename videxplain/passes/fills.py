@@ -40,7 +40,7 @@ def make_fill(
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         spread = x.flatten(1).std(dim=1).view(-1, 1, 1, 1)
         return x.flatten(1).mean(dim=1).view(-1, 1, 1, 1) + spread * noise
-    raise unknown_name("fill", kind, get_args(Fill))
+    raise unknown_name("fill", kind, [fill for fill in get_args(Fill) if fill != "auto"])
 
 
 def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:
@@ -90,7 +90,7 @@ def continued(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             for place in (before, behind)
         ]
         weight = (has_before | has_behind).to(x.dtype) / (behind - before)
-        total += (weight * torch.lerp(*ends, share)).movedim(-1, 1 + axis)
+        total += (weight * torch.lerp(ends[0], ends[1], share)).movedim(-1, 1 + axis)
         weights += weight.movedim(-1, axis)
     flat = labels.flatten()
     count = int(flat.max()) + 1

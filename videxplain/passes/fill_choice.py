@@ -1,0 +1,88 @@
+"""Which fill asks a network anything: a few masks under each tell how far its answer moves.
+
+A fill that leaves the answer where it is makes chance of every score. A supervoxel's own mean colour does that to
+networks of video, which see an object move by its outline alone; on photographs it is a fill that stays near the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from videxplain.passes.masked_clip import MaskedClip
+from videxplain.settings import Fill
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+    from videxplain.passes.aim import Aim
+
+CANDIDATES: tuple[Fill, ...] = ("mean", "neighbours", "grey")
+"""In the order in which they are tried: the first is nearest to the data."""
+ENOUGH = 0.02
+"""Share of the answer that a mask has to move in the mean."""
+
+
+@dataclass(frozen=True)
+class FillChoice:
+    """The fill that was chosen, and why.
+
+    Attributes
+    ----------
+    fill
+        The first of `CANDIDATES` that moves the answer enough, or that which moves it most.
+    moved
+        By how much of itself the answer changes when half of the supervoxels are hidden, in the mean of two masks: its
+        probability, or a regression's value; of each fill that was tried.
+    passes
+        How many forward passes of one clip that took.
+    """
+
+    fill: Fill
+    moved: dict[Fill, float]
+    passes: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the answer moves by `ENOUGH`."""
+        return self.moved[self.fill] >= ENOUGH
+
+    def sentence(self, name: str) -> str | None:
+        """What the user should know of it; None where the first candidate serves."""
+        if self.fill == CANDIDATES[0] and self.is_enough:
+            return None
+        tried = ", ".join(f"{fill} {share:.2g}" for fill, share in self.moved.items())
+        what = f"hiding half of the supervoxels moves the answer of {name!r} by these shares: {tried}"
+        if self.is_enough:
+            return f"{what}; fill {self.fill!r} is taken ({self.passes} forward passes)."
+        return (
+            f"{what}. No fill moves it much, so that scores of the probability hold much chance; {self.fill!r} is "
+            f"taken ({self.passes} forward passes). Ask for score='log-odds'."
+        )
+
+
+@torch.no_grad()
+def choose_fill(
+    model: Classifier, x: torch.Tensor, labels: torch.Tensor, num_segments: int, aim: Aim, seed: int = 0
+) -> FillChoice:
+    """Tries fills on a clip, x (C, T, H, W), labels (T, H, W): hides half of its supervoxels, and the other half."""
+    here = int(labels.max()) + 1
+    order = torch.rand(here, generator=torch.Generator().manual_seed(seed)).argsort()
+    half = torch.zeros(num_segments)
+    half[order[: here // 2]] = 1
+    masks = torch.stack([half, 1 - half, torch.ones(num_segments)]).to(x)
+    moved: dict[Fill, float] = {}
+    steps: dict[Fill, float] = {}
+    whole, passes = None, 0
+    for fill in CANDIDATES:
+        clip = MaskedClip(model, x, labels, num_segments, aim, fill=fill, seed=seed)
+        asked = masks if whole is None else masks[:2]
+        values = clip.values(asked, score="logit" if aim.task == "regression" else "log-odds")
+        whole, passes = values[2] if whole is None else whole, passes + len(asked)
+        steps[fill] = float((values[:2] - whole).abs().mean())
+        answer, masked = (v if aim.task == "regression" else v.sigmoid() for v in (whole, values[:2]))
+        moved[fill] = float((masked - answer).abs().mean() / answer.abs().clamp(min=1e-30))
+        if moved[fill] >= ENOUGH:
+            return FillChoice(fill, moved, passes)
+    return FillChoice(max(steps, key=lambda fill: steps[fill]), moved, passes)
