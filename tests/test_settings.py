@@ -132,7 +132,7 @@ def test_all_options_are_recorded_with_their_defaults(method: str) -> None:
     if METHODS[method].asks:
         expected["score"] = METHODS[method].asks[0]
     if expected.get("fill") == "auto":  # what was chosen is recorded
-        expected["fill"] = next(fill for fill in CANDIDATES if fill == explanation.settings["fill"])
+        expected["fill"] = next(fill for fill in CANDIDATES[True] if fill == explanation.settings["fill"])
     assert {name: explanation.settings.get(name, "none") for name in expected} == expected
     assert explanation.settings["n_segments"] == 6 and explanation.settings["compactness"] == 10.0
     assert len(explanation.settings["model_sha256"]) == len(explanation.settings["frames_sha256"]) == 64

@@ -121,6 +121,16 @@ def test_another_is_taken_where_means_leave_the_answer_as_it_is() -> None:
     assert chosen.passes <= 8 and f"{chosen.passes} forward passes" in chosen.sentence("net")
 
 
+def test_a_network_that_goes_by_motion_is_asked_by_what_stands_still() -> None:
+    labels = torch.stack([frame.roll(t, dims=1) for t, frame in enumerate(patches())])
+    x = torch.rand(3, 12, generator=torch.Generator().manual_seed(0))[
+        :, labels
+    ]  # one colour each, which moves
+    chosen = choice_of(lambda x: 5 * x.diff(dim=2).abs().mean((1, 2, 3, 4)), x, labels)
+    assert chosen.fill == "still" and list(chosen.moved) == ["mean", "still", "neighbours"]
+    assert chosen.passes == 7
+
+
 def test_of_an_answer_that_nothing_moves_it_is_said() -> None:
     x = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
     chosen = choice_of(lambda x: 60 + x.std((1, 2, 3, 4)), x, patches())

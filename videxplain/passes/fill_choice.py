@@ -1,7 +1,9 @@
 """Which fill asks a network anything: a few masks under each tell how far its answer moves.
 
-A fill that leaves the answer where it is makes chance of every score. A supervoxel's own mean colour does that to
-networks of video, which see an object move by its outline alone; on photographs it is a fill that stays near the data.
+A fill that leaves the answer where it is makes chance of every score. A supervoxel's own mean colour takes away its
+look and leaves its motion, since outlines show it: it serves on photographs, and hardly moves a network that goes by
+motion. A still supervoxel keeps its look and loses its motion. Whichever of both moves the answer tells what the
+network goes by; where neither does, the colours around are taken, which leave nothing of a supervoxel.
 """
 
 from __future__ import annotations
@@ -18,10 +20,15 @@ if TYPE_CHECKING:
     from videxplain.models import Classifier
     from videxplain.passes.aim import Aim
 
-CANDIDATES: tuple[Fill, ...] = ("mean", "neighbours", "grey")
-"""In the order in which they are tried: the first is nearest to the data."""
+CANDIDATES: dict[bool, tuple[Fill, ...]] = {
+    False: ("mean", "neighbours", "grey"),
+    True: ("mean", "still", "neighbours"),
+}
+"""Of images and of clips, in the order in which they are preferred."""
 ENOUGH = 0.02
-"""Share of the answer that a mask has to move in the mean."""
+"""Share of the answer that masks have to move in the mean, for the first candidate to be taken at once."""
+NEARLY = 0.5
+"""Another one is taken if it moves the log-odds, or a regression's value, so many times as far as the farthest."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class FillChoice:
     Attributes
     ----------
     fill
-        The first of `CANDIDATES` that moves the answer enough, or that which moves it most.
+        The first of `CANDIDATES` if it moves the answer by `ENOUGH`; otherwise the first that moves the log-odds nearly
+        as far as any.
     moved
         By how much of itself the answer changes when half of the supervoxels are hidden, in the mean of two masks: its
         probability, or a regression's value; of each fill that was tried.
@@ -50,7 +58,7 @@ class FillChoice:
 
     def sentence(self, name: str) -> str | None:
         """What the user should know of it; None where the first candidate serves."""
-        if self.fill == CANDIDATES[0] and self.is_enough:
+        if self.is_enough and len(self.moved) == 1:
             return None
         tried = ", ".join(f"{fill} {share:.2g}" for fill, share in self.moved.items())
         what = f"hiding half of the supervoxels moves the answer of {name!r} by these shares: {tried}"
@@ -75,7 +83,7 @@ def choose_fill(
     moved: dict[Fill, float] = {}
     steps: dict[Fill, float] = {}
     whole, passes = None, 0
-    for fill in CANDIDATES:
+    for fill in CANDIDATES[x.shape[1] > 1]:
         clip = MaskedClip(model, x, labels, num_segments, aim, fill=fill, seed=seed)
         asked = masks if whole is None else masks[:2]
         values = clip.values(asked, score="logit" if aim.task == "regression" else "log-odds")
@@ -83,6 +91,7 @@ def choose_fill(
         steps[fill] = float((values[:2] - whole).abs().mean())
         answer, masked = (v if aim.task == "regression" else v.sigmoid() for v in (whole, values[:2]))
         moved[fill] = float((masked - answer).abs().mean() / answer.abs().clamp(min=1e-30))
-        if moved[fill] >= ENOUGH:
+        if len(moved) == 1 and moved[fill] >= ENOUGH:
             return FillChoice(fill, moved, passes)
-    return FillChoice(max(steps, key=lambda fill: steps[fill]), moved, passes)
+    farthest = max(steps.values())
+    return FillChoice(next(fill for fill in steps if steps[fill] >= NEARLY * farthest), moved, passes)
