@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from videxplain.explanations.compare import compare
     from videxplain.explanations.explain import explain, explain_batch
     from videxplain.explanations.explanation import Explanation, Supervoxel
+    from videxplain.explanations.trust import Trust, trust
     from videxplain.models import Classifier, load_model
     from videxplain.segmentation import SEGMENTATIONS, segment
     from videxplain.settings import (
@@ -126,6 +127,7 @@ _MODULES = {
         "Explanation",
         "Supervoxel",
     ),
+    "videxplain.explanations.trust": ("Trust", "trust"),
     "videxplain.models": (
         "Classifier",
         "load_model",
@@ -190,6 +192,7 @@ __all__ = [
     "Segmentation",
     "SmoothGrad",
     "Supervoxel",
+    "Trust",
     "Vanilla",
     "VideoSource",
     "VidexplainError",
@@ -210,6 +213,7 @@ __all__ = [
     "pixel_scores",
     "read_clip",
     "segment",
+    "trust",
 ]
 
 

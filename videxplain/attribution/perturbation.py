@@ -40,16 +40,17 @@ def lime(query: Query, method: Lime) -> torch.Tensor:
     """
     score = query.score_of(method)
     rows = []
-    for clip in masked_clips(query, method):
+    for b, clip in enumerate(masked_clips(query, method)):
         generator = torch.Generator().manual_seed(method.seed)
         masks = torch.randint(0, 2, (method.samples, clip.segments_here), generator=generator)
         masks[0] = 1
         z = _padded(masks, query.num_segments).to(query.x)
         values = clip.values(z, score=score, progress="LIME" if method.progress else None)
-        coefficients = lime_coefficients(
+        coefficients, errors = lime_regression(
             masks, values.cpu(), kernel_width=method.kernel_width, ridge=method.ridge
         )
         rows.append(_padded(coefficients[None], query.num_segments)[0])
+        query.standard_errors[method, b] = _padded(errors[None], query.num_segments)[0]
     return torch.stack(rows).float().to(query.x.device)
 
 
@@ -57,6 +58,17 @@ def lime_coefficients(
     masks: torch.Tensor, values: torch.Tensor, *, kernel_width: float = 0.25, ridge: float = 1.0
 ) -> torch.Tensor:
     """Weights of LIME's local linear model: masks (m, K) of 0 and 1, values (m,) -> (K,) float64."""
+    return lime_regression(masks, values, kernel_width=kernel_width, ridge=ridge)[0]
+
+
+def lime_regression(
+    masks: torch.Tensor, values: torch.Tensor, *, kernel_width: float = 0.25, ridge: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of LIME's local linear model, and their standard errors: (K,) float64 each.
+
+    Errors are those that hold whatever the residuals' variance depends on (White 1980), times m / (m - K - 1) for what
+    the fit takes of them; infinite where there are no more masks than weights.
+    """
     z, y = masks.double(), values.double()
     # cosine distance to the all-ones row
     similarity = z.sum(dim=1) / (z.norm(dim=1) * z.shape[1] ** 0.5).clamp(min=1e-300)
@@ -66,7 +78,14 @@ def lime_coefficients(
     z = z - (weights @ z) / total
     y = y - (weights @ y) / total
     weighted = z * weights[:, None]
-    return torch.linalg.solve(z.T @ weighted + ridge * torch.eye(z.shape[1], dtype=z.dtype), weighted.T @ y)
+    normal = z.T @ weighted + ridge * torch.eye(z.shape[1], dtype=z.dtype)
+    coefficients = torch.linalg.solve(normal, weighted.T @ y)
+    left = len(z) - z.shape[1] - 1
+    if left <= 0:
+        return coefficients, torch.full_like(coefficients, torch.inf)
+    # each mask's share in the weights, times its residual
+    share = torch.linalg.solve(normal, weighted.T) * (y - z @ coefficients)
+    return coefficients, (share.square().sum(dim=1) * len(z) / left).sqrt()
 
 
 def lime_package(query: Query, method: Lime) -> torch.Tensor:

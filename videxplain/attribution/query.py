@@ -201,6 +201,8 @@ class Query:
     ----------
     voxels
         The same question about voxels.
+    standard_errors
+        (K,) of the scores of a sample, by (method, sample), of methods that tell them.
     """
 
     def __init__(
@@ -223,6 +225,7 @@ class Query:
         self._maps: dict[Method, VoxelMaps] = {}
         self._fills: dict[int, Fill] = {}
         self._used: dict[tuple[Method, int], dict[str, Any]] = {}
+        self.standard_errors: dict[tuple[Method, int], torch.Tensor] = {}
         for method in methods:
             method.require_network_grid(scale)
 

@@ -320,11 +320,12 @@ def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
     score.
     """
     rows = []
-    for clip in masked_clips(query, method):
+    for b, clip in enumerate(masked_clips(query, method)):
         with tqdm(total=method.passes, desc="passes", leave=False, disable=not method.progress) as bar:
             for estimate in estimates(clip, method, query.score_of(method)):
                 bar.update(estimate.passes - bar.n)
                 if method.until is not None and estimate.precision <= method.until:
                     break
         rows.append(estimate.scores)
+        query.standard_errors[method, b] = estimate.standard_error
     return torch.stack(rows).float().to(query.x.device)

@@ -35,6 +35,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--save", type=Path, metavar="DIR", help="also write labels, scores and settings as data"
     )
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="also tell what the explanation rests on, by some 20 forward passes",
+    )
     add_model(command)
     add_explanation(command)
     add_picture(command, "timeline")
@@ -82,5 +87,9 @@ def run(args: argparse.Namespace) -> None:
     for name, scores in explanation.input_scores.items():
         share = abs(scores).sum() / (sum(abs(part).sum() for part in explanation.input_scores.values()) or 1)
         say(f"  input {shown(name)}  share {share:6.1%}")
+    if args.trust:
+        from videxplain.explanations.trust import trust
+
+        say(str(trust(model, clip, explanation, question)))
     if explanation.method in CAVEATS:
         say(CAVEATS[explanation.method])

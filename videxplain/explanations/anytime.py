@@ -97,14 +97,15 @@ def explain_anytime(
     (masked,) = masked_clips(query, picked)
     for estimate in estimates(masked, picked, query.score_of(picked)):
         done = asked(replace(picked, passes=estimate.passes), query) | query.used(picked, 0)
+        error = as_numpy(estimate.standard_error)
         explanation = inputs.explanation(
             0,
             scores=as_numpy(estimate.scores),
+            standard_error=error,
             method=picked.name,
             settings={**inputs.recorded(0), **provenance(model, inputs.x), **done, **against(query, 0)},
             **decision,
         )
-        error = as_numpy(estimate.standard_error)
         yield RunningExplanation(explanation, error, estimate.passes, estimate.precision)
         if picked.until is not None and estimate.precision <= picked.until:
             return

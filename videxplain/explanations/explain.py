@@ -192,6 +192,9 @@ class Request:
                             name: as_numpy(part[b, : int(segments.max()) + 1])
                             for name, part in by_input.items()
                         },
+                        standard_error=as_numpy(errors[: int(segments.max()) + 1])
+                        if (errors := query.standard_errors.get((method, b))) is not None
+                        else None,
                         method=method.name,
                         settings={**inputs.recorded(b), **run, **query.used(method, b), **against(query, b)},
                         **decided(query, b),

@@ -79,6 +79,8 @@ class Explanation:
         How many frames at the end only repeat the last one.
     dense, cam
         (C, T, h, w) at the network's input size and (t', h', w') float32 voxel scores, where they were kept.
+    standard_error
+        (K,) float32, of the scores; of methods that draw masks and tell it, infinite where a single draw has told all.
     input_scores
         (K,) float32 for each input of a network with `NetworkSettings.channel_groups`, which sum to `scores`.
     """
@@ -98,6 +100,7 @@ class Explanation:
     dense: npt.NDArray[np.float32] | None = None
     cam: npt.NDArray[np.float32] | None = None
     input_scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    standard_error: npt.NDArray[np.float32] | None = None
 
     @property
     def scale(self) -> int:
@@ -133,7 +136,7 @@ class Explanation:
             )
         if name not in self.input_scores:
             raise unknown_name("input", name, self.input_scores)
-        return replace(self, scores=self.input_scores[name], input_scores={})
+        return replace(self, scores=self.input_scores[name], input_scores={}, standard_error=None)
 
     def top_ids(self, k: int = 5) -> npt.NDArray[np.int64]:
         """Ids of the `k` highest scores, best first; ties go to the lower id. (min(k, K),) int64."""
@@ -197,6 +200,8 @@ class Explanation:
         }
         arrays: dict[str, np.ndarray] = {"labels": self.labels, "scores": self.scores, "frames": self.frames}
         arrays |= {name: maps for name in ("dense", "cam") if (maps := getattr(self, name)) is not None}
+        if self.standard_error is not None:
+            arrays["standard_error"] = self.standard_error
         if self.input_scores:
             arrays["input_scores"] = np.stack(list(self.input_scores.values()))
         try:
@@ -232,6 +237,7 @@ class Explanation:
                 frames=arrays["frames"],
                 dense=arrays.get("dense"),
                 cam=arrays.get("cam"),
+                standard_error=arrays.get("standard_error"),
                 input_scores=dict(zip(inputs, arrays["input_scores"], strict=True)) if inputs else {},
                 times=times,
                 geometry=geometry,
@@ -305,6 +311,9 @@ def _check_headers(
         raise ValueError(f"frames of {bytes_} {frames} are not {length} of the size {geometry.source}")
     if len(scores) != 1 or floats.kind != "f":
         raise ValueError(f"scores of {floats} {scores} are not one for each supervoxel")
+    errors, floats = headers.get("standard_error", (scores, floats))
+    if errors != scores or floats.kind != "f":
+        raise ValueError(f"standard_error of {floats} {errors} is not one for each supervoxel")
     by_input, floats = headers.get("input_scores", ((1, *scores), floats))
     if len(by_input) != 2 or by_input[1:] != scores or floats.kind != "f":
         raise ValueError(f"input_scores of {floats} {by_input} are not one for each supervoxel of each input")
@@ -324,6 +333,8 @@ def _check_values(arrays: dict[str, np.ndarray]) -> None:
     for name in ("scores", "dense", "cam", "input_scores"):
         if name in arrays and not np.isfinite(arrays[name]).all():
             raise ValueError(f"{name} hold values that are no finite numbers")
+    if "standard_error" in arrays and not (arrays["standard_error"] >= 0).all():
+        raise ValueError("standard_error holds values that are no errors")
 
 
 def _check_manifest(manifest: dict[str, Any], length: int) -> None:

@@ -1,0 +1,247 @@
+"""What an explanation rests on: whether its first supervoxels do what it says, and whether another draw finds them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from videxplain.errors import VidexplainError
+from videxplain.explanations.inputs import ClipLike, prepare
+from videxplain.passes.aim import Aim
+from videxplain.passes.fill_choice import choose_fill
+from videxplain.passes.masked_clip import MaskedClip
+from videxplain.settings import Question, Segmentation
+
+if TYPE_CHECKING:
+    from videxplain.explanations.explanation import Explanation
+    from videxplain.models import Classifier
+
+Verdict = Literal["firm", "indicative", "do not rely on this"]
+
+FIRST = 5
+"""How many supervoxels are looked at, those that are highlighted by default."""
+OTHERS = 8
+"""Others that are hidden for comparison, drawn at random."""
+BELOW: dict[str, tuple[float, float]] = {
+    "effect": (0.65, 0.85),
+    "repeatability": (0.4, 0.7),
+    "probability": (0.0, 0.5),
+}
+"""Below the first number an explanation is not to be relied on, below the second it is indicative."""
+UNSEEN = 0.4
+"""Share of the picture above which what the network does not see is told as a reason."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What an explanation rests on, and a verdict.
+
+    Attributes
+    ----------
+    verdict
+        "firm", "indicative" or "do not rely on this": the worst of what `BELOW` says of each number.
+    reasons
+        A sentence for each number that keeps the verdict from being firm, and for what else the reader should know.
+    effect
+        How often hiding one of the first five supervoxels changes the answer more than hiding one of the others does,
+        in [0, 1]; one half is chance.
+    repeatability
+        Expected share of the first five that another draw of the method's masks would find; None of methods that draw
+        nothing, or that do not tell their error.
+    probability
+        The class's, or 1 of a regression.
+    unseen
+        Share of the source's pixels that the network does not see.
+    fill
+        What hid supervoxels here (`choose_fill`), whatever the method itself took.
+    passes
+        Forward passes that this took.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    effect: float
+    repeatability: float | None
+    probability: float
+    unseen: float
+    fill: str
+    passes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"reasons": list(self.reasons)}
+
+    def __str__(self) -> str:
+        again = "not known" if self.repeatability is None else f"{self.repeatability:.0%} of the first five"
+        return "\n".join(
+            [
+                f"verdict       {self.verdict}",
+                f"effect        the first five beat others in {self.effect:.0%} of comparisons (fill {self.fill})",
+                f"repeatability {again}",
+                f"confidence    {self.probability:.1%}",
+                f"not seen      {self.unseen:.0%} of the picture",
+                *(f"- {reason}" for reason in self.reasons),
+            ]
+        )
+
+
+def trust(
+    model: Classifier,
+    clip: ClipLike,
+    explanation: Explanation,
+    question: Question | None = None,
+    *,
+    seed: int = 0,
+) -> Trust:
+    """Asks the network whether an explanation's first supervoxels matter, by about twenty forward passes.
+
+    Each of the first five is hidden by itself, and so are eight others, with the fill that moves this network's answer;
+    the method may have had another one, or none.
+
+    Parameters
+    ----------
+    model, clip
+        What was explained.
+    explanation
+        By any method.
+    question
+        What was asked, where it had an `objective`; otherwise the explanation tells.
+    seed
+        Of the supervoxels that are compared with.
+
+    Raises
+    ------
+    VidexplainError
+        If the explanation is not of this clip and network, or its question cannot be known.
+    """
+    question = question or _asked(explanation)
+    inputs = prepare(model, [clip], Segmentation(), [explanation.labels], question)
+    asked = model.asking(question, inputs.x)
+    labels = _at_input(inputs.segments[0], inputs.scale)
+    aim = Aim(explanation.target, _against(asked, explanation), asked.answers.task)
+    count, here = explanation.num_segments, np.unique(labels)
+    x, regions = inputs.x[0], torch.from_numpy(labels).to(inputs.x.device)
+    choice = choose_fill(asked, x, regions, count, aim, seed)
+    masked = MaskedClip(asked, x, regions, count, aim, fill=choice.fill, seed=seed)
+
+    first = np.intersect1d(explanation.top_ids(FIRST), here)
+    rest = np.setdiff1d(here, first)
+    others = np.random.default_rng(seed).permutation(rest)[:OTHERS]
+    hidden = np.concatenate([first, others])
+    masks = torch.ones(1 + len(hidden), count)
+    masks[range(1, len(masks)), hidden] = 0
+    values = masked.values(masks.to(x), score="logit" if aim.task == "regression" else "log-odds")
+    changes = (values[0] - values[1:]).cpu().numpy()
+    effect = _beats(changes[: len(first)], changes[len(first) :])
+
+    repeated = repeatability(explanation.scores, explanation.standard_error)
+    probability = 1.0 if aim.task == "regression" else explanation.probability
+    unseen = float((explanation.source_labels()[0] < 0).mean())
+    verdict, reasons = _verdict(effect, repeated, probability, unseen)
+    if not choice.is_enough:
+        reasons.append(
+            f"No fill moves the answer much when half of the supervoxels are hidden (the most: "
+            f"{max(choice.moved.values()):.2g} of it): the network is saturated here, and effects are small."
+        )
+    return Trust(
+        verdict,
+        tuple(reasons),
+        effect,
+        repeated,
+        probability,
+        unseen,
+        choice.fill,
+        choice.passes + len(masks),
+    )
+
+
+def repeatability(
+    scores: npt.NDArray[Any], standard_error: npt.NDArray[Any] | None, k: int = FIRST, draws: int = 400
+) -> float | None:
+    """Expected share of the `k` highest scores that another draw with these standard errors would find.
+
+    Scores are taken for normal around their true values, and these for normal around their mean (an empirical Bayes
+    estimate, Efron and Morris 1973): the more of the scores' spread is error, the nearer to the mean the next draw is
+    expected.
+
+    Returns
+    -------
+    A share, or None where no finite errors are known.
+    """
+    if standard_error is None or not np.isfinite(standard_error).all():
+        return None
+    scores, variance = scores.astype(np.float64), np.square(standard_error, dtype=np.float64)
+    k = min(k, len(scores))
+    spread = max(float(scores.var()) - float(variance.mean()), 0.0)
+    kept = spread / np.maximum(spread + variance, 1e-300)
+    expected = scores.mean() + kept * (scores - scores.mean())
+    noise = np.random.default_rng(0).standard_normal((draws, len(scores)))
+    again = expected + np.sqrt(variance * (1 + kept)) * noise
+    found = np.argpartition(-again, k - 1, axis=1)[:, :k]
+    return float(np.isin(found, np.argsort(-scores, kind="stable")[:k]).mean())
+
+
+def _beats(first: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
+    """The chance that one of the first is above one of the others, ties counting half (Mann and Whitney 1947)."""
+    if not len(first) or not len(others):
+        return 0.5
+    difference = first[:, None] - others[None]
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+
+
+def _verdict(
+    effect: float, repeated: float | None, probability: float, unseen: float
+) -> tuple[Verdict, list[str]]:
+    """The worst that any number says, and why."""
+    said = {
+        "effect": (
+            effect,
+            f"Hiding what is highlighted beats hiding other parts in {effect:.0%} of comparisons.",
+        ),
+        "repeatability": (
+            repeated,
+            f"Another draw would find {repeated or 0:.0%} of the first five; more passes or samples help.",
+        ),
+        "probability": (probability, f"The network itself is not sure: {probability:.0%}."),
+    }
+    worst, reasons = 2, []
+    for name, (value, sentence) in said.items():
+        if value is None:
+            continue
+        grade = sum(value >= limit for limit in BELOW[name])
+        if grade < 2:
+            reasons.append(sentence)
+        worst = min(worst, grade)
+    if unseen > UNSEEN:
+        reasons.append(f"The network does not see {unseen:.0%} of the picture.")
+    verdicts: tuple[Verdict, ...] = ("do not rely on this", "indicative", "firm")
+    return verdicts[worst], reasons
+
+
+def _asked(explanation: Explanation) -> Question:
+    settings = explanation.settings
+    if "objective" in settings:
+        raise VidexplainError(
+            "the explanation is of an objective, which it cannot record; give question=Question(objective=...)"
+        )
+    frame = settings.get("frame")
+    against = settings.get("against")
+    return Question(
+        target=explanation.target,
+        frame=frame if isinstance(frame, int) else None,
+        against=against if isinstance(against, str) else None,
+    )
+
+
+def _against(model: Classifier, explanation: Explanation) -> int | None:
+    name = explanation.settings.get("against")
+    return None if name is None else list(model.class_names).index(str(name))
+
+
+def _at_input(labels: npt.NDArray[np.int32], scale: int) -> npt.NDArray[np.int32]:
+    """Supervoxels on a finer grid, at the middle of each of the network's own voxels."""
+    return np.ascontiguousarray(labels[:, scale // 2 :: scale, scale // 2 :: scale])
