@@ -48,20 +48,21 @@ def explained(model: vx.Classifier, scores: Any, **parts: Any) -> vx.Explanation
 def test_scores_that_tell_what_decides_are_firm() -> None:
     model = classifier()
     scores = np.isin(np.arange(16), DECIDING) + 0.0
-    scores[[0, 3, 12]] = [0.3, 0.2, 0.1]
+    scores[[0, 3, 12]] = [0.03, 0.02, 0.01]
     card = vx.trust(model, FRAMES, explained(model, scores))
-    # two of the first five beat all eight others, and three tie with them
-    assert card.effect == pytest.approx(2 / 5 + 3 / 5 / 2)
-    scores = vx.explain(model, FRAMES, "occlusion", 0, labels=LABELS).scores
-    assert set(np.argsort(-scores)[:2]) == set(DECIDING)
+    # hiding others changes nothing
+    assert card.effect == pytest.approx(1) and card.agreement > 0.95 and card.verdict == "firm"
+
+
+CUBES = np.arange(16.0) ** 3
 
 
 class Shares(nn.Module):
-    """A logit to which each supervoxel adds more than the one before."""
+    """A logit to which each supervoxel adds the cube of its number."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weights = torch.arange(16.0)[torch.from_numpy(LABELS).long()] / 100_000
+        self.weights = torch.from_numpy(CUBES).float()[torch.from_numpy(LABELS).long()] / 15_000_000
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logit = (x.square().sum(dim=1) * self.weights).sum(dim=(1, 2, 3))
@@ -73,23 +74,25 @@ def test_the_true_order_is_firm_and_its_reverse_is_not_to_be_relied_on() -> None
     right, wrong = (
         vx.trust(model, FRAMES, explained(model, scores)) for scores in (range(16), range(16, 0, -1))
     )
-    assert right.verdict == "firm" and right.effect == 1 and not right.reasons
-    assert wrong.verdict == "do not rely on this" and wrong.effect == 0
-    assert "0% of comparisons" in wrong.reasons[0] and wrong.verdict in str(wrong)
-    assert right.passes <= 21 and right.repeatability is None
+    # of all sixteen, but for one: what each adds is as its weight, to the noise of its pixels
+    assert right.agreement > 0.85 and right.repeatability is None and right.passes <= 30
+    # 1331 to 3375 beside what is drawn from 0 to 1000
+    assert 0.7 < right.effect < 0.95 and right.verdict == "firm" and not right.reasons
+    assert wrong.verdict == "do not rely on this" and wrong.effect < 0 and wrong.agreement < -0.9
+    assert "changes the answer little" in wrong.reasons[0] and wrong.verdict in str(wrong)
 
 
 def test_a_network_that_is_not_sure_is_indicative() -> None:
     model = vx.Classifier(Shares(), clip_length=8, size=(32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
-    card = vx.trust(model, FRAMES, explained(model, range(16), probability=0.3))
+    card = vx.trust(model, FRAMES, explained(model, CUBES, probability=0.3))
     assert card.verdict == "indicative" and "not sure: 30%" in card.reasons[0]
 
 
 def test_what_another_draw_would_change_is_told() -> None:
     model = vx.Classifier(Shares(), clip_length=8, size=(32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
-    chance = vx.trust(model, FRAMES, explained(model, range(16), standard_error=np.full(16, 50, np.float32)))
+    chance = vx.trust(model, FRAMES, explained(model, CUBES, standard_error=np.full(16, 5000, np.float32)))
     assert chance.verdict == "do not rely on this" and chance.repeatability < 0.5
-    sure = vx.trust(model, FRAMES, explained(model, range(16), standard_error=np.full(16, 0.01, np.float32)))
+    sure = vx.trust(model, FRAMES, explained(model, CUBES, standard_error=np.full(16, 0.01, np.float32)))
     assert sure.verdict == "firm" and sure.repeatability > 0.99
 
 
