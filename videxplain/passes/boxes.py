@@ -558,7 +558,7 @@ def _arranging(
         return _pick(x.shape[1:], (*[slice(None)] * dim, along))
     if func in _ORDERING:
         # strides that tell the axes apart
-        probe = torch.empty_strided(x.shape, range(1, x.ndim + 1), device="meta")
+        probe = torch.empty_strided(x.shape, list(range(1, x.ndim + 1)), device="meta")
         first, *order = (stride - 1 for stride in func(probe, *args[1:], **kwargs).stride())
         return _Order([axis - 1 for axis in order]) if first == 0 else None
     if func in SHAPING and not any(isinstance(value, torch.dtype) for value in args):

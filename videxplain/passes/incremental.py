@@ -391,7 +391,7 @@ def _results(result: Any) -> list[torch.Tensor]:
 
 def _memory(x: torch.Tensor) -> int:
     """Tells whether two tensors share memory."""
-    return x.untyped_storage()._cdata
+    return x.untyped_storage()._cdata if x.layout is torch.strided else id(x)
 
 
 def _known_steps(
