@@ -12,6 +12,7 @@ import torchvision
 from torch import nn
 
 import videxplain as vx
+from videxplain.models.transnet import TransNet, released_network
 from videxplain.passes.boxes import Box
 from videxplain.passes.incremental import Recording
 
@@ -205,12 +206,12 @@ def torchvision_network(name: str, x: torch.Tensor) -> nn.Module:
     return double(torchvision.models.get_model(name, weights=None, num_classes=5, **options), x)
 
 
-_SIZES = {"alexnet": (96, 80), "inception_v3": (107, 96), "s3d": (16, 64, 48)}
+_SIZES = {"alexnet": (96, 80), "inception_v3": (107, 96)}
 _VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18")
 _QUICK = ("resnet18", "shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5", "mobilenet_v2")
 _OTHERS = (
     *("alexnet", "convnext_tiny", "densenet121", "googlenet", "inception_v3", "regnet_x_400mf"),
-    *("resnext50_32x4d", "vgg11_bn", "s3d", *_VIDEO),
+    *("resnext50_32x4d", "vgg11_bn", *_VIDEO),
 )
 
 
@@ -218,7 +219,17 @@ _OTHERS = (
 def test_a_family_of_networks_is_replayed(name: str) -> None:
     size = _SIZES.get(name, (8, 48, 40) if name in _VIDEO else (64, 48))
     x = torch.randn(2, 3, *size, dtype=torch.float64)
-    assert_replays(torchvision_network(name, x), x, count=3 if name in _QUICK else 6)
+    assert_replays(torchvision_network(name, x), x, count=3)
+
+
+@pytest.mark.slow
+def test_transnet_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It joins branches with other steps in time, and reads histograms that see the whole clip."""
+    pytest.importorskip("transnetv2_pytorch")
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # of the histograms
+    torch.manual_seed(0)
+    net = TransNet(released_network(trained=False)).double().eval()
+    assert_replays(net, torch.rand(1, 3, 100, 27, 48, dtype=torch.float64), count=3)
 
 
 def test_the_bundled_network_is_replayed() -> None:
@@ -227,6 +238,11 @@ def test_the_bundled_network_is_replayed() -> None:
     x = torch.randn(1, 3, 16, 112, 112, generator=torch.Generator().manual_seed(0))
     recording = recorded(model.frame_logits, x)
     assert recording.is_local and recording.is_whole
+    box = (slice(4, 8), slice(40, 58), slice(60, 76))
+    assert recording.share(box) < 0.3
+    with torch.no_grad():
+        recording.replay(model.frame_logits, [0], x[(..., *box)].clone(), box)
+    assert recording.replayed == pytest.approx(recording.share(box)), "as it says beforehand"
 
 
 class Unseen(nn.Module):

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -73,9 +73,17 @@ class Step:
         """Whether the result may be made of more than what changes."""
         return True
 
+    def without_values(self) -> Step:
+        """The same where it will not be run, so that the tensors that it was called with need not be kept."""
+        return self
+
 
 def steps_of(
-    func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: list[torch.Tensor], sizes: list[Size]
+    func: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    inputs: Sequence[torch.Tensor],
+    sizes: Sequence[Size],
 ) -> list[Step] | None:
     """What makes each of the results, of these sizes, from inputs; None where changes do not stay in boxes.
 
@@ -124,6 +132,8 @@ class _Elementwise(Step):
 
     Attributes
     ----------
+    sizes, size
+        Of the inputs and of the result.
     whole
         Axes along which it needs everything, as a normalisation over channels does; the result may differ there in
         size, as that of a linear layer does. Then constants are parameters, which belong to no places.
@@ -133,25 +143,26 @@ class _Elementwise(Step):
     args: Any
     kwargs: dict[str, Any]
     inputs: Sequence[torch.Tensor]
+    sizes: Sequence[Size]
     size: Size
     whole: frozenset[int] = frozenset()
     multiplications: int = 0
 
-    def _is_alike(self, x: torch.Tensor, axis: int) -> bool:
-        return axis in self.whole or x.shape[1 + axis] != self.size[axis]
+    def _is_alike(self, own: Size, axis: int) -> bool:
+        return axis in self.whole or own[axis] != self.size[axis]
 
     def reached(self, boxes: Sequence[Box]) -> Box:
         return around(
             [
-                tuple(_all(n) if self._is_alike(x, a) else box[a] for a, n in enumerate(self.size))
-                for x, box in zip(self.inputs, boxes, strict=True)
+                tuple(_all(n) if self._is_alike(own, a) else box[a] for a, n in enumerate(self.size))
+                for own, box in zip(self.sizes, boxes, strict=True)
             ]
         )
 
     def seen(self, box: Box) -> Sequence[Box]:
         return [
-            tuple(_all(n) if self._is_alike(x, a) else box[a] for a, n in enumerate(x.shape[1:]))
-            for x in self.inputs
+            tuple(_all(n) if self._is_alike(own, a) else box[a] for a, n in enumerate(own))
+            for own in self.sizes
         ]
 
     def run(self, parts: Sequence[torch.Tensor], box: Box) -> torch.Tensor:
@@ -170,28 +181,32 @@ class _Elementwise(Step):
 
     def spans(self, inputs: Sequence[Spans]) -> Spans:
         return tuple(
-            any(own[a] or self._is_alike(x, a) for x, own in zip(self.inputs, inputs, strict=True))
+            any(spans[a] or self._is_alike(own, a) for own, spans in zip(self.sizes, inputs, strict=True))
             for a in range(len(self.size))
         )
 
     def sees_more(self, inputs: Sequence[Spans]) -> bool:
         return len(inputs) > 1 or not all(inputs[0][a] for a in self.whole)
 
+    def without_values(self) -> Step:
+        return replace(self, args=(), kwargs={}, inputs=())
+
 
 def _elementwise(
-    func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: list[torch.Tensor], size: Size
+    func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: Sequence[torch.Tensor], size: Size
 ) -> _Elementwise | None:
     rank = len(size)
     if not args or (not any(args[0] is x for x in inputs) and func not in ARITHMETIC):
         return None
     if func in CONVOLUTIONS or any(x.ndim != rank + 1 for x in inputs):
         return None
+    sizes = [tuple(x.shape[1:]) for x in inputs]
     whole = _needed_wholly(func, args, kwargs)
     if whole is not None:
         weight = _argument(args, kwargs, 1, "weight") if func is F.linear else None
         multiplications = 0 if weight is None else weight[0].numel()
         return (
-            _Elementwise(func, args, kwargs, inputs, size, whole, multiplications)
+            _Elementwise(func, args, kwargs, inputs, sizes, size, whole, multiplications)
             if len(inputs) == 1
             else None
         )
@@ -204,7 +219,7 @@ def _elementwise(
     shapes = [x.shape[1:] for x in inputs] + [x.shape[max(0, x.ndim - rank) :] for x in constants]
     if tuple(torch.broadcast_shapes(*shapes)) != tuple(size):
         return None
-    return _Elementwise(func, args, kwargs, inputs, size)
+    return _Elementwise(func, args, kwargs, inputs, sizes, size)
 
 
 def _needed_wholly(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> frozenset[int] | None:
@@ -527,7 +542,7 @@ def _pick(size: Size, index: Any) -> _Pick | None:
 
 
 def _dividing(
-    func: Callable[..., Any], args: Any, kwargs: dict[str, Any], sizes: list[Size]
+    func: Callable[..., Any], args: Any, kwargs: dict[str, Any], sizes: Sequence[Size]
 ) -> list[Step] | None:
     """Of functions that give the pieces of a tensor along an axis."""
     x, is_unbind = args[0], func in named("unbind")

@@ -13,6 +13,8 @@ are seen by their version, and constants that were computed from the input by th
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -67,7 +69,9 @@ class Recording(TorchFunctionMode):
         super().__init__()
         self._calls: list[_Call] = []
         self._versions = WeakTensorKeyDictionary()  # of all that depends on the input, when it was last seen
-        self._followed = WeakTensorKeyDictionary()  # `Spans` of these that are known to change in boxes only
+        # of these that are known to change in boxes only, their `Spans` and numbers
+        self._followed = WeakTensorKeyDictionary()
+        self._numbers = itertools.count()
         self._written: set[int] = set()  # memory that was the network's own until something was written to it
         self._is_followed_wholly = True
         self._clips, self._size, self._strides = 0, [0], [0]
@@ -78,7 +82,7 @@ class Recording(TorchFunctionMode):
     def follow(self, x: torch.Tensor) -> torch.Tensor:
         """Takes x (m, C, ...) for the input of the pass, and returns it."""
         self._clips, *self._size = x.shape
-        self._followed[x] = (True, *(n == 1 for n in x.shape[2:]))
+        self._followed[x] = (True, *(n == 1 for n in x.shape[2:])), next(self._numbers)
         self._versions[x] = _version(x)
         self._strides = list(x.stride())
         return x
@@ -94,6 +98,17 @@ class Recording(TorchFunctionMode):
     def is_local(self) -> bool:
         """Whether a change stays in a box in layers with more than half of the multiplications."""
         return self._multiplications[True] > self._multiplications[False]
+
+    def share(self, box: Box) -> float:
+        """How much of a forward pass `replay` takes for a change in a box (of places), by multiplications."""
+        boxes = {0: (slice(0, self._size[0]), *box)}
+        work = self._multiplications[False] / self._clips
+        for call in self._calls:
+            for step, number in zip(call.steps, call.results, strict=True):
+                boxes[number] = step.reached([boxes[n] for n in call.numbers])
+                values = math.prod(of.stop - of.start for of in boxes[number])
+                work += values * step.multiplications
+        return work * self._clips / max(1, sum(self._multiplications.values()))
 
     @property
     def is_whole(self) -> bool:
@@ -143,13 +158,16 @@ class Recording(TorchFunctionMode):
         elif steps is None:
             call.keep(kept)
         else:
-            owns = [self._followed[x] for x in inputs]
+            owns = self._spans_of(inputs)
             call.sizes, call.strides = sizes, [x.stride() for x in _results(result)]
             call.is_single = isinstance(result, torch.Tensor)
             if any(step.sees_more(owns) for step in steps):
                 call.keep(kept)
+            call.steps, call.numbers = [step.without_values() for step in steps], self._numbers_of(inputs)
             for x, own in zip(_results(result), spans, strict=True):
-                self._followed[x] = own
+                number = self._followed[x][1] if in_place is not None else next(self._numbers)
+                self._followed[x] = own, number
+            call.results = self._numbers_of(_results(result))
         self._calls.append(call)
         return result
 
@@ -159,10 +177,16 @@ class Recording(TorchFunctionMode):
             self._versions[x] = _version(x)
         return x in self._versions
 
+    def _spans_of(self, inputs: Sequence[torch.Tensor]) -> list[Spans]:
+        return [self._followed[x][0] for x in inputs]
+
+    def _numbers_of(self, tensors: Sequence[torch.Tensor]) -> list[int]:
+        return [self._followed[x][1] for x in tensors]
+
     def _spans(
         self, steps: Sequence[Step], inputs: Sequence[torch.Tensor], sizes: Sequence[Size]
     ) -> list[Spans]:
-        owns = [self._followed[x] for x in inputs]
+        owns = self._spans_of(inputs)
         return [
             tuple(own or n == 1 for own, n in zip(step.spans(owns), size, strict=True))
             for step, size in zip(steps, sizes, strict=False)
@@ -334,6 +358,8 @@ class _Call:
         Of the results, the sizes without the batch, where only boxes of them will be computed.
     is_single
         Whether the result is a tensor, not several.
+    steps, numbers, results
+        What makes boxes of boxes, and the numbers of the tensors that it makes them of and that it makes.
     """
 
     func: Callable[..., Any]
@@ -345,6 +371,9 @@ class _Call:
     sizes: Sequence[Size] = ()
     strides: Sequence[Sequence[int]] = ()
     is_single: bool = True
+    steps: Sequence[Step] = ()
+    numbers: Sequence[int] = ()
+    results: Sequence[int] = ()
 
     def keep(self, inputs: Sequence[torch.Tensor]) -> None:
         self.inputs, self.versions = inputs, [_version(x) for x in inputs]
@@ -395,7 +424,11 @@ def _memory(x: torch.Tensor) -> int:
 
 
 def _known_steps(
-    func: Callable[..., Any], args: Any, kwargs: dict[str, Any], inputs: list[torch.Tensor], sizes: list[Size]
+    func: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    inputs: Sequence[torch.Tensor],
+    sizes: Sequence[Size],
 ) -> list[Step] | None:
     try:
         return steps_of(func, args, kwargs, inputs, sizes)
