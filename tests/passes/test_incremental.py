@@ -15,7 +15,7 @@ from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple,
 import videxplain as vx
 from videxplain.attribution.methods import Occlusion
 from videxplain.attribution.query import Query
-from videxplain.passes.boxes import Box
+from videxplain.passes.boxes.step import Box
 from videxplain.passes.fast_layers import FastLayers
 from videxplain.passes.incremental import Recording
 from videxplain.passes.masked_clip import MaskedClip

@@ -28,7 +28,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from videxplain.ops.onednn import lone_conv3d
-from videxplain.passes.boxes import ARITHMETIC, CONVOLUTIONS, SHAPING, Box, Size, Spans, Step, steps_of
+from videxplain.passes.boxes.elementwise import ARITHMETIC
+from videxplain.passes.boxes.layouts import SHAPING
+from videxplain.passes.boxes.step import Box, Size, Spans, Step
+from videxplain.passes.boxes.steps import steps_of
+from videxplain.passes.boxes.windows import CONVOLUTIONS
 
 Rows = slice | list[int]
 """Which clips of a batch."""

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from videxplain.models.trial import rounding
 from videxplain.passes import memory
 from videxplain.passes.aim import Aim
-from videxplain.passes.boxes import Box, around
+from videxplain.passes.boxes.step import Box, around
 from videxplain.passes.fast_layers import fast_layers
 from videxplain.passes.fills import make_fill, sum_by_label
 from videxplain.passes.forward_pass import derivatives
