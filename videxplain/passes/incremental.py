@@ -17,7 +17,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,12 +27,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from videxplain.ops.onednn import lone_conv3d
 from videxplain.passes.boxes.elementwise import ARITHMETIC
-from videxplain.passes.boxes.layouts import SHAPING
 from videxplain.passes.boxes.step import Box, Size, Spans, Step
 from videxplain.passes.boxes.steps import steps_of
 from videxplain.passes.boxes.windows import CONVOLUTIONS
+from videxplain.passes.calls import Call, constants_of, memory_of, results_of, tensors_of, version_of
 
 Rows = slice | list[int]
 """Which clips of a batch."""
@@ -71,7 +70,7 @@ class Recording(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: list[_Call] = []
+        self._calls: list[Call] = []
         self._versions = WeakTensorKeyDictionary()  # of all that depends on the input, when it was last seen
         # of these that are known to change in boxes only, their `Spans` and numbers
         self._followed = WeakTensorKeyDictionary()
@@ -87,7 +86,7 @@ class Recording(TorchFunctionMode):
         """Takes x (m, C, ...) for the input of the pass, and returns it."""
         self._clips, *self._size = x.shape
         self._followed[x] = (True, *(n == 1 for n in x.shape[2:])), next(self._numbers)
-        self._versions[x] = _version(x)
+        self._versions[x] = version_of(x)
         self._strides = list(x.stride())
         return x
 
@@ -123,22 +122,22 @@ class Recording(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        tensors = _tensors(args, kwargs)
+        tensors = tensors_of(args, kwargs)
         dependent = [x for x in tensors if self._depends(x)]
         if not dependent:
             result = func(*args, **kwargs)
             self._multiplications[False] += _multiplications(func, args, kwargs, result)
             return result
-        if any(_version(x) != self._versions[x] or x.is_inference() for x in dependent):
+        if any(version_of(x) != self._versions[x] or x.is_inference() for x in dependent):
             self._is_followed_wholly = False  # something overwrote it unseen, or may have
         inputs = [x for x in dependent if x in self._followed]
-        before = [_version(x) for x in tensors]
+        before = [version_of(x) for x in tensors]
         # what arithmetic in place adds to is overwritten by it
         keep = torch.Tensor.clone if func in ARITHMETIC else torch.Tensor.detach
         kept = [keep(x.detach()) for x in inputs]
         result = func(*args, **kwargs)
-        overwritten = [x for x, was in zip(tensors, before, strict=True) if _version(x) != was]
-        steps, sizes = None, [tuple(x.shape[1:]) for x in _results(result)]
+        overwritten = [x for x, was in zip(tensors, before, strict=True) if version_of(x) != was]
+        steps, sizes = None, [tuple(x.shape[1:]) for x in results_of(result)]
         if len(inputs) == len(dependent) and sizes and all(x is result for x in overwritten):
             steps = _known_steps(func, args, kwargs, inputs, sizes)
         spans = self._spans(steps or [], inputs, sizes)
@@ -151,34 +150,34 @@ class Recording(TorchFunctionMode):
         # what is not followed is computed again, and so may be overwritten
         if func in _ESCAPES or any(x in self._followed for x in overwritten if x is not result or not steps):
             self._is_followed_wholly = False
-        self._written |= {_memory(x) for x in overwritten if not self._depends(x)}
+        self._written |= {memory_of(x) for x in overwritten if not self._depends(x)}
         for x in (*overwritten, *(x for x in tree_leaves(result) if isinstance(x, torch.Tensor))):
-            self._versions[x] = _version(x)
+            self._versions[x] = version_of(x)
         if not inputs:
             return result
-        call = _Call(func, _constants(args, kwargs), in_place=in_place)
+        call = Call(func, constants_of(args, kwargs), in_place=in_place)
         if in_place is not None and not overwritten:
             call.is_same = True
         elif steps is None:
             call.keep(kept)
         else:
             owns = self._spans_of(inputs)
-            call.sizes, call.strides = sizes, [x.stride() for x in _results(result)]
+            call.sizes, call.strides = sizes, [x.stride() for x in results_of(result)]
             call.is_single = isinstance(result, torch.Tensor)
             if any(step.sees_more(owns) for step in steps):
                 call.keep(kept)
             call.steps, call.numbers = [step.without_values() for step in steps], self._numbers_of(inputs)
-            for x, own in zip(_results(result), spans, strict=True):
+            for x, own in zip(results_of(result), spans, strict=True):
                 number = self._followed[x][1] if in_place is not None else next(self._numbers)
                 self._followed[x] = own, number
-            call.results = self._numbers_of(_results(result))
+            call.results = self._numbers_of(results_of(result))
         self._calls.append(call)
         return result
 
     def _depends(self, x: torch.Tensor) -> bool:
         """Whether it depends on the input, as far as that was seen."""
-        if x not in self._versions and self._written and _memory(x) in self._written:
-            self._versions[x] = _version(x)
+        if x not in self._versions and self._written and memory_of(x) in self._written:
+            self._versions[x] = version_of(x)
         return x in self._versions
 
     def _spans_of(self, inputs: Sequence[torch.Tensor]) -> list[Spans]:
@@ -239,7 +238,7 @@ class _StandIn(torch.Tensor):
 class _Replay(TorchFunctionMode):
     """Goes through recorded calls again with what is in a box; a `_StandIn` takes the place of the whole."""
 
-    def __init__(self, calls: Iterator[_Call], rows: Rows) -> None:
+    def __init__(self, calls: Iterator[Call], rows: Rows) -> None:
         super().__init__()
         self._calls, self._rows = calls, rows
         self.multiplications = 0
@@ -255,7 +254,7 @@ class _Replay(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        inputs = [x for x in _tensors(args, kwargs) if x in self._held]
+        inputs = [x for x in tensors_of(args, kwargs) if x in self._held]
         if not inputs:
             return self._whole(func, args, kwargs)
         if _asks_for_no_values(func) and not isinstance(answer := func(*args, **kwargs), torch.Tensor):
@@ -289,7 +288,7 @@ class _Replay(TorchFunctionMode):
             if call.in_place is not None:
                 self._held[inputs[call.in_place]] = result, box
                 return inputs[call.in_place]
-            if any(_memory(result) == _memory(own) for own, _ in held):
+            if any(memory_of(result) == memory_of(own) for own, _ in held):
                 result = result.clone()  # either may be overwritten
             results.append(self.hold(result, box, size, strides))
         return results[0] if call.is_single else tuple(results)
@@ -340,91 +339,6 @@ def _at(box: Box, whole: Box | None = None) -> tuple[slice, ...]:
     if whole is not None:
         box = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, whole, strict=True))
     return slice(None), *box
-
-
-@dataclass
-class _Call:
-    """A call with followed tensors.
-
-    Attributes
-    ----------
-    func, constants
-        What was called, and with which arguments that are no tensors.
-    in_place
-        Which of the followed tensors came back, if one did.
-    is_same
-        Whether it came back as it was.
-    inputs
-        The followed tensors, where their values around a box will be wanted.
-    versions
-        Theirs, which tell whether they were overwritten later.
-    sizes, strides
-        Of the results, the sizes without the batch, where only boxes of them will be computed.
-    is_single
-        Whether the result is a tensor, not several.
-    steps, numbers, results
-        What makes boxes of boxes, and the numbers of the tensors that it makes them of and that it makes.
-    """
-
-    func: Callable[..., Any]
-    constants: list[Any]
-    in_place: int | None = None
-    is_same: bool = False
-    inputs: Sequence[torch.Tensor] = ()
-    versions: Sequence[int | None] = ()
-    sizes: Sequence[Size] = ()
-    strides: Sequence[Sequence[int]] = ()
-    is_single: bool = True
-    steps: Sequence[Step] = ()
-    numbers: Sequence[int] = ()
-    results: Sequence[int] = ()
-
-    def keep(self, inputs: Sequence[torch.Tensor]) -> None:
-        self.inputs, self.versions = inputs, [_version(x) for x in inputs]
-
-    def is_of(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether a call is this one. What is computed anew wholly may be asked for with another batch size."""
-        lone = {F.conv3d, lone_conv3d}  # a lone clip's has its own name
-        if self.func != func and not {self.func, func} <= lone:
-            return False
-        free = func in SHAPING if self.sizes else not self.is_same
-        return free or self.constants == _constants(args, kwargs)
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether nothing that was kept has been overwritten since."""
-        return all(_version(x) == was for x, was in zip(self.inputs, self.versions, strict=True))
-
-
-def _version(x: torch.Tensor) -> int | None:
-    """Counts how often a tensor was overwritten; None, which is no version, where torch does not count."""
-    return None if x.is_inference() else x._version
-
-
-def _constants(args: Any, kwargs: dict[str, Any]) -> list[Any]:
-    """The arguments of a call that are no tensors."""
-    return [leaf for leaf in tree_leaves((args, kwargs)) if not isinstance(leaf, torch.Tensor)]
-
-
-def _tensors(args: Any, kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    """The arguments, or members of arguments that are lists, that are tensors."""
-    values = (
-        x
-        for value in (*args, *kwargs.values())
-        for x in (value if isinstance(value, list | tuple) else (value,))
-    )
-    return [x for x in values if isinstance(x, torch.Tensor)]
-
-
-def _results(result: Any) -> list[torch.Tensor]:
-    """A tensor, or several; none where it is something else."""
-    values = result if isinstance(result, list | tuple) else (result,)
-    return list(values) if all(isinstance(x, torch.Tensor) for x in values) else []
-
-
-def _memory(x: torch.Tensor) -> int:
-    """Tells whether two tensors share memory."""
-    return x.untyped_storage()._cdata if x.layout is torch.strided else id(x)
 
 
 def _known_steps(
