@@ -57,7 +57,7 @@ _ESCAPES = (
 class Recording(TorchFunctionMode):
     """Context manager around a forward pass, which `replay` goes through again for inputs that differ in a box.
 
-    It keeps what convolutions and max pools read, as a backward pass does, and copies of what is added up. Of several
+    It keeps what is read around boxes, as convolutions and pools do, and copies of what is added up. Of several
     modes it has to be the innermost.
 
     Attributes
