@@ -204,6 +204,6 @@ def test_occlusion_hides_one_supervoxel_at_a_time(monkeypatch: pytest.MonkeyPatc
     whole, *hidden = clip.probability(masks)
     monkeypatch.setattr(MaskedClip, "is_cheap", lambda *_: True)  # a slab of a clip so small is not
     monkeypatch.setattr(MaskedClip, "values", None)  # no whole pass more than the first
-    found = Occlusion().score(Query(model, x, labels[None], 8, Question(target=1)))[0]
+    found = Occlusion(fill="mean").score(Query(model, x, labels[None], 8, Question(target=1)))[0]
     torch.testing.assert_close(found[:6], (whole - torch.stack(hidden)).float(), rtol=1e-4, atol=1e-7)
     assert found[:6].abs().min() > 1e-5 and not found[6:].any()
