@@ -18,6 +18,7 @@ from videxplain.attribution import methods as builtin
 from videxplain.attribution.mask_sampling import SECANTS, TANGENTS
 from videxplain.attribution.methods import METHODS, Method, OnePass, RegionMethod
 from videxplain.attribution.query import Query
+from videxplain.attribution.region_gradient import REFINED
 from videxplain.passes.aim import Aim
 from videxplain.passes.fill_choice import CANDIDATES
 from videxplain.settings import Question, Score, Segmentation, Settings
@@ -133,6 +134,8 @@ def test_all_options_are_recorded_with_their_defaults(method: str) -> None:
         expected["score"] = METHODS[method].asks[0]
     if expected.get("fill") == "auto":  # what was chosen is recorded
         expected["fill"] = next(fill for fill in CANDIDATES[True] if fill == explanation.settings["fill"])
+    if "refine_top" in expected:  # and how many were measured
+        expected["refine_top"] = next(n for n in (0, REFINED) if n == explanation.settings["refine_top"])
     assert {name: explanation.settings.get(name, "none") for name in expected} == expected
     assert explanation.settings["n_segments"] == 6 and explanation.settings["compactness"] == 10.0
     assert len(explanation.settings["model_sha256"]) == len(explanation.settings["frames_sha256"]) == 64

@@ -298,9 +298,7 @@ def test_leaders_are_measured_by_forward_passes_after_each_ring(
     seen.clear()
     last(clip, 8, mask_sampling="arcsine"), last(clip, 8, refine_top=0)
     assert seen == []
-    last(clip, 4)
-    assert seen == [2 * K], "of a video model"
-    seen.clear()
+    assert last(clip, 4).refined == 0 and seen == [], "by default not where it takes whole passes"
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * K, 2))
     model = vx.Classifier(
         net, layout="BCHW", size=(4, K), mean=(0,) * 3, std=(1,) * 3, class_names=["yes", "no"]
@@ -327,9 +325,37 @@ def test_of_a_convolutional_network_leaders_are_measured_in_all_masks_of_every_r
     assert seen[:8] == [(4, 1)] * 8 and len(seen) == 9
     assert seen[8][0] in (2, 4) and seen[8][1] == 2, "masks that have one of the two states already"
     assert 0 < found.measurements < sum(rows for rows, _ in seen)
-    monkeypatch.setattr(Recording, "is_local", False)
+    assert last(clip, 8).refined == REFINED, "by default too"
+    seen.clear()
+    monkeypatch.setattr(MaskedClip, "is_cheap", lambda *_: False)
     whole = last(clip, 8, refine_top=4)
-    assert len(seen) == 9 and whole.measurements in (10, 12)
+    assert not seen and whole.measurements in (10, 12)
+
+
+def test_no_leaders_by_default_where_replayed_passes_turn_out_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured till then counts no more, so that the first clip is explained as others are."""
+    without = last(pixels(), 8, refine_top=0)
+    monkeypatch.setattr(MaskedClip, "_is_confirmed", lambda *_: False)
+    clip = pixels()
+    for _ in range(2):
+        found = last(clip, 8)
+        assert found.refined == 0
+        torch.testing.assert_close(found.scores, without.scores)
+    assert last(clip, 8, refine_top=4).refined == 4
+
+
+def test_what_was_measured_is_recorded() -> None:
+    """Of each clip, where it was left open and where it was said."""
+    net, frames = pixels(), torch.randint(0, 255, (2, 4, K, 3)).byte().numpy()
+    columns = torch.arange(K).expand(2, 4, K).int().numpy()
+    for model, options, used in (
+        (net.model, {}, REFINED),
+        (net.model, {"refine_top": 3}, 3),
+        (net.model, {"mask_sampling": "arcsine"}, 0),
+        (masked().model, {}, 0),
+    ):
+        made = vx.explain(model, frames, "region-gradient", "no", passes=4, labels=columns, **options)
+        assert made.settings["refine_top"] == used
 
 
 def test_leaders_of_a_clip_with_fewer_supervoxels_than_others() -> None:
@@ -445,7 +471,7 @@ def test_explain_anytime_yields_running_explanations_that_end_at_explain() -> No
     )
     assert [r.passes for r in running] == [4, 7, 10]  # rings of 4, 3 and 3
     assert [r.explanation.settings["passes"] for r in running] == [4, 7, 10]
-    assert {r.explanation.settings["refine_top"] for r in running} == {REFINED}, "what was taken by default"
+    assert {r.explanation.settings["refine_top"] for r in running} == {0}, "what was taken by default"
     whole = vx.explain(
         model, frames, "region-gradient", "no", passes=10, labels=columns, fill="black", batch_size=4
     )

@@ -509,7 +509,8 @@ class RegionGradient(Masking):
     mask_sampling
         Where gradients are taken; see `videxplain.attribution.mask_sampling`.
     refine_top
-        How many of the best supervoxels are measured by forward passes as well; by default 8 of clips, none of images.
+        How many of the best supervoxels are measured by forward passes as well; by default 8 of clips
+        where that takes a small part of a pass each (networks of convolutions, on boxes that stay small), else none.
     """
 
     asks = ("tempered", "log-odds", "probability", "logit")
@@ -517,7 +518,7 @@ class RegionGradient(Masking):
     until: float | None = option(None, "stop at this error, in units of the top score")
     mask_sampling: MaskSampling = option("secants", "where gradients are taken")
     refine_top: int | None = option(
-        None, "supervoxels that are measured as well (default: 8 of clips)", least=0
+        None, "supervoxels that are measured as well (default: 8 of clips, where it is cheap)", least=0
     )
 
     def score(self, query: Query) -> torch.Tensor:

@@ -21,7 +21,7 @@ one half the first two are exchanged there. Of convolutional networks these pass
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -38,7 +38,6 @@ from videxplain.passes.masked_clip import MaskedClip
 if TYPE_CHECKING:
     from videxplain.attribution.methods import RegionGradient
     from videxplain.attribution.query import Query
-    from videxplain.models import Classifier
     from videxplain.settings import Score
 
 
@@ -56,12 +55,15 @@ class Estimate:
         How many forward and backward passes it took.
     measurements
         How many forward passes it took besides, to measure leaders; of what was computed in part, that part.
+    refined
+        How many of the best supervoxels are measured.
     """
 
     scores: torch.Tensor
     standard_error: torch.Tensor
     passes: int
     measurements: float
+    refined: int
 
     @property
     def precision(self) -> float:
@@ -72,17 +74,13 @@ class Estimate:
 REFINED = 8
 """Supervoxels that are measured at a time: the five that are shown by default, and three that may belong there.
 
-Of image models none are, by default: on photographs a change scatters more than chords err.
+By default none are where that takes whole passes, and none of images: on photographs a change scatters more than chords
+err.
 """
 COMPARED_RANKS = ((0, 1), (4, 5))
 """Places of leaders whose order matters: which is the first, and which is the last of the five."""
 CHORD_WEIGHT = 0.5
 """What the chords' mean counts for beside measurements, in pairs of changes: its error does not fall with the rings."""
-
-
-def refined_by_default(model: Classifier) -> int:
-    """How many supervoxels are measured where nothing else is said."""
-    return 0 if model.is_image_model else REFINED
 
 
 def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterator[Estimate]:
@@ -103,23 +101,31 @@ def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterato
     score
         What changes are those of, as `Aim` has them.
     """
-    leaders = refined_by_default(clip.model) if method.refine_top is None else method.refine_top
-    sampling, passes = method.mask_sampling, method.passes
+    sampling, passes, leaders = method.mask_sampling, method.passes, method.refine_top
+    if leaders is None and (sampling != SECANTS or clip.model.is_image_model):
+        leaders = 0
     generator = torch.Generator().manual_seed(method.seed)
     observe = (
-        partial(_secants, bool(leaders)) if sampling == SECANTS else partial(_tangents, TANGENTS[sampling])
+        partial(_secants, lambda: leaders != 0)
+        if sampling == SECANTS
+        else partial(_tangents, TANGENTS[sampling])
     )
     slopes, changes = _Mean(clip.num_segments), _Changes(clip, score)
-    leaders = min(leaders, clip.segments_here)
     done = 0
     for number, seen in enumerate(observe(clip, passes, generator, score)):
         slopes.add(seen.slopes, seen.weights)
-        if seen.ring is not None:
-            changes.measure(seen.ring, slopes.result(), leaders, odd=bool(number % 2))
+        ring = seen.ring
+        if ring is not None:
+            if leaders is None:  # the first ring tells
+                leaders = REFINED if ring.is_cheap else 0
+            if leaders:
+                changes.measure(ring, slopes.result(), min(leaders, clip.segments_here), odd=bool(number % 2))
+            if method.refine_top is None and not ring.is_cheap:  # a replayed pass was wrong
+                leaders, changes = 0, _Changes(clip, score)
         done += seen.passes
         if seen.passes:
             scores, variance = changes.fit(*slopes.result())
-            yield Estimate(scores, variance.sqrt(), done, changes.measurements)
+            yield Estimate(scores, variance.sqrt(), done, changes.measurements, leaders or 0)
 
 
 class _Mean:
@@ -147,14 +153,15 @@ class _Mean:
 class _Ring:
     """Masks (m, K), once around, or a lone one at one half, the scores (m,) float64 there, and their forward pass."""
 
+    clip: MaskedClip
     masks: torch.Tensor
     scores: torch.Tensor
     recording: Recording
 
     @property
-    def is_local(self) -> bool:
+    def is_cheap(self) -> bool:
         """Whether it takes a small part of a forward pass to see what a change in a supervoxel does."""
-        return self.recording.is_local
+        return self.clip.is_cheap(self.recording)
 
     @property
     def complements(self) -> list[int]:
@@ -184,7 +191,7 @@ class _Changes:
             return scores.argsort(descending=True, stable=True)
 
         lone = len(ring.masks) == 1
-        if odd and ring.is_local:
+        if odd and ring.is_cheap:
             self.flip(ring, best()[max(0, leaders // 2 - 1) : leaders + 1])
         elif not odd and not lone:
             self.flip(ring, best()[:leaders])
@@ -198,7 +205,7 @@ class _Changes:
 
         What pairs of supervoxels do together cancels in both.
         """
-        places = slice(None) if ring.is_local else ring.complements
+        places = slice(None) if ring.is_cheap else ring.complements
         shown = ring.masks[places][:, leaders].T
         flipped = ring.masks[places].repeat(len(leaders), 1, 1)
         flipped[range(len(leaders)), :, leaders] = 1 - shown
@@ -292,12 +299,12 @@ def _tangents(
 
 
 def _secants(
-    measured: bool, clip: MaskedClip, passes: int, generator: torch.Generator, score: Score
+    measured: Callable[[], bool], clip: MaskedClip, passes: int, generator: torch.Generator, score: Score
 ) -> Iterator[_Observed]:
     """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
 
     def run(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Recording | None]:
-        recording = Recording() if measured else None
+        recording = Recording() if measured() else None
         flat = z.flatten(0, 1).to(clip.x)
         return z, *clip.gradient(flat, score=score, ring=z.shape[1], recording=recording), recording
 
@@ -309,7 +316,7 @@ def _secants(
             for n, own in enumerate(mean.split(1)):
                 made = size * len(z) if n == len(z) - 1 else 0
                 rows = slice(n * size, (n + 1) * size)
-                ring = _Ring(z[n], values[n], recording.of(rows)) if recording is not None else None
+                ring = _Ring(clip, z[n], values[n], recording.of(rows)) if recording is not None else None
                 yield _Observed(own, torch.ones_like(own), made, ring)
 
 
@@ -326,6 +333,7 @@ def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
                 bar.update(estimate.passes - bar.n)
                 if method.until is not None and estimate.precision <= method.until:
                     break
+        query.record(method, b, refine_top=estimate.refined)
         rows.append(estimate.scores)
         query.standard_errors[method, b] = estimate.standard_error
     return torch.stack(rows).float().to(query.x.device)

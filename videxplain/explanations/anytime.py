@@ -11,7 +11,7 @@ import numpy as np
 from videxplain.attribution.methods import RegionGradient
 from videxplain.attribution.perturbation import masked_clips
 from videxplain.attribution.query import Query
-from videxplain.attribution.region_gradient import estimates, refined_by_default
+from videxplain.attribution.region_gradient import estimates
 from videxplain.errors import VidexplainError
 from videxplain.explanations.explain import Request, against, as_numpy, asked, decided, provenance
 from videxplain.explanations.explanation import Explanation
@@ -91,11 +91,10 @@ def explain_anytime(
     inputs = request.inputs(model, [clip], None if labels is None else [labels])
     regions = inputs.regions()
     query = Query(model, inputs.x, regions, int(regions.max()) + 1, request.question)
-    if picked.refine_top is None:
-        picked = replace(picked, refine_top=refined_by_default(model))
     decision = decided(query, 0)
     (masked,) = masked_clips(query, picked)
     for estimate in estimates(masked, picked, query.score_of(picked)):
+        query.record(picked, 0, refine_top=estimate.refined)
         done = asked(replace(picked, passes=estimate.passes), query) | query.used(picked, 0)
         error = as_numpy(estimate.standard_error)
         explanation = inputs.explanation(

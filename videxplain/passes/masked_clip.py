@@ -14,10 +14,11 @@ from tqdm import tqdm
 from videxplain.models.trial import rounding
 from videxplain.passes import memory
 from videxplain.passes.aim import Aim
+from videxplain.passes.boxes.step import Box, around
 from videxplain.passes.fast_layers import fast_layers
 from videxplain.passes.fills import make_fill, sum_by_label
 from videxplain.passes.forward_pass import derivatives
-from videxplain.passes.incremental import Box, Recording, Rows, around
+from videxplain.passes.incremental import Recording, Rows
 from videxplain.passes.secants import Secants
 from videxplain.settings import Fill, Score
 
@@ -31,6 +32,8 @@ BATCH_VALUES = {True: 1_250_000, False: 20_000_000}
 _CONFIRMATIONS, _COMPARED = 3, 8
 """Replayed passes of a network that are compared with whole ones, by one clip of each: until so many that changed the
 answer were right, or as many at the most."""
+_CHEAP, _LOOKED_AT = 0.5, 16
+"""Share of a forward pass below which replayed passes pay, as the mean over so many supervoxels."""
 _MISSED = 0.1
 """Share of the changes from mask to mask that slopes of chords may miss; in networks of convolutions, rectifiers and
 max pools it is rounding."""
@@ -78,6 +81,7 @@ class MaskedClip:
         self.x = x
         self.labels = labels.long()
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
+        self._known_share: float | None = None
         self.fill = _channels_last(make_fill(model, x, self.labels, num_segments, fill, seed))
         self.contrast = _channels_last(x - self.fill)
         self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
@@ -146,6 +150,18 @@ class MaskedClip:
         found = find_objects(self.labels.cpu().numpy() + 1, max_label=self.num_segments)
         return [box or (slice(0, 1),) * 3 for box in found]
 
+    def is_cheap(self, recording: Recording) -> bool:
+        """Whether a small part of a forward pass tells what a change in a supervoxel does, and does so rightly."""
+        return self.findings.replays and recording.is_whole and self._share(recording) < _CHEAP
+
+    def _share(self, recording: Recording) -> float:
+        """How much of a forward pass a replayed one takes, which is the same for all recordings of the clip."""
+        if self._known_share is None:
+            boxes = self._boxes[: self.segments_here]
+            some = boxes[:: -(-len(boxes) // _LOOKED_AT)]
+            self._known_share = sum(map(recording.share, some)) / len(some)
+        return self._known_share
+
     @torch.no_grad()
     def rescore(
         self, recording: Recording, rows: Rows, z: torch.Tensor, changed: Sequence[int], *, score: Score
@@ -198,8 +214,7 @@ class MaskedClip:
         By `rescore`, or by whole passes where that spares nothing or cannot be trusted: a GPU takes large batches in
         the time in which the many small layers of a box are sent to it.
         """
-        replays = self.findings.replays and recording.is_local and recording.is_whole
-        if self.x.device.type != "cpu" or not replays:
+        if self.x.device.type != "cpu" or not self.is_cheap(recording):
             recording.replayed += z.shape[:2].numel()
             return self.values(z.flatten(0, 1), score=score, progress=progress).view(z.shape[:2])
         scores = []
