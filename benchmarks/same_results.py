@@ -57,14 +57,14 @@ def methods(is_old: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
         few = {key: FEW[key] for key in FEW if key in fields}
         if name in ("lime", "lime-batched"):
             continue
-        yield name, name, few
+        yield name, name, {**few, "fill": "mean"} if "fill" in fields else few
         if "fill" in fields:
             yield f"{name} grey", name, {**few, "fill": "grey", "seed": 3}
         if "reduction" in fields:
             yield f"{name} signed mean", name, {**few, "reduction": "mean", "signed": True}
     package = {"samples": 24} if is_old else {"samples": 24, "batched": False}
     yield "lime package", "lime", package
-    yield "lime", "lime-batched" if is_old else "lime", {"samples": 24}
+    yield "lime", "lime-batched" if is_old else "lime", {"samples": 24, "fill": "mean"}
     odds = {"link": "logit"} if is_old else {"score": "log-odds"}
     yield "lime log-odds", "lime-batched" if is_old else "lime", {"samples": 24, "fill": "blur", **odds}
     yield "kernel-shap log-odds", "kernel-shap", {"samples": 24, **odds}
