@@ -185,6 +185,18 @@ def test_damaged_items_and_methods_that_do_not_fit_are_reported(tmp_path: Path, 
     assert "its file is damaged" in write_report(results, smooth, blobs, tmp_path).read_text()
 
 
+def test_nothing_is_removed_from_what_is_not_decided(tmp_path: Path, model: Classifier) -> None:
+    """Of several labels none is likely: there is no decision that removal could change."""
+    from torch import nn
+
+    unsure = nn.Sequential(model.net, nn.Linear(4, 4))
+    nn.init.constant_(unsure[1].bias, -20.0)
+    undecided = Classifier(unsure, clip_length=model.clip_length, size=model.size, task="multi-label")
+    results = evaluate("removal", undecided, Blobs(2), tmp_path, settings("random"))
+    assert results.items == 0 and len(results.skipped) == 2
+    assert "does not decide for it" in results.skipped[0][1]
+
+
 def test_shards_and_limits_together_are_the_whole(model: Classifier, tmp_path: Path) -> None:
     rows = settings("random", "vanilla")
     whole = evaluate("curves", model, Blobs(7), tmp_path / "whole", rows)

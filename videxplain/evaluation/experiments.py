@@ -71,9 +71,17 @@ def _each(item: Item) -> Iterator[tuple[str, np.ndarray, float]]:
 
 
 def _removal(item: Item) -> Iterator[Row]:
+    import torch
+
     from videxplain.evaluation.measures import best_first, removed_until_change
 
     clip = item.masked()
+    shown = torch.ones(1, clip.num_segments).to(clip.x)
+    if not bool(item.model.answers.decides(clip.probabilities(shown), item.target)):
+        raise VidexplainError(
+            f"{item.name}: the network gives {item.model.class_names[item.target]!r} {item.probability:.0%} and so "
+            "does not decide for it; there is no decision that removal could change."
+        )
     for method, scores, seconds in _each(item):
         order = best_first(scores)
         yield {
