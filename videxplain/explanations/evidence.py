@@ -334,11 +334,15 @@ def find(
         return None
     voxels = torch.bincount(query.labels[0].flatten(), minlength=panel.regions)
     share = float(voxels[list(ids)].sum() / voxels.sum())
-    return RegionSet(ids, share, tuple(_verdict(panel, query, side, ids, fill) for fill in panel.clips))
+    return RegionSet(ids, share, verdicts(panel, query, side, ids))
+
+
+def verdicts(panel: Panel, query: Query, side: Side, ids: tuple[int, ...]) -> tuple[Verdict, ...]:
+    """What the network says of a set under every fill, by whole passes of their own."""
+    return tuple(_verdict(panel, query, side, ids, fill) for fill in panel.clips)
 
 
 def _verdict(panel: Panel, query: Query, side: Side, ids: tuple[int, ...], fill: str) -> Verdict:
-    """What the network says of a set, by a whole pass of its own."""
     clip = panel.clips[fill]
     mask = torch.full((1, panel.regions), float(side == "destroys"))
     mask[0, list(ids)] = float(side == "keeps")

@@ -199,12 +199,18 @@ class Search:
         return kept
 
     def improved(self, best: list[int], order: list[int]) -> list[int]:
-        """The set, or a smaller one that grows where slopes are steepest."""
+        """The set, or a smaller one that grows where slopes are steepest, by twos and threes where sets are large."""
         grown: list[int] = []
+        step = max(1, len(best) // _STEPS)
         while len(grown) < len(best) - 1:
-            fill = min(self.panel.clips, key=lambda fill: self.margin(grown, fill))
-            candidates = self._steepest(grown, fill)[:_TRIED]
-            grown = max(([*grown, k] for k in candidates), key=lambda chosen: self.margin(chosen, fill))
+            fill = self._hardest[0]
+            candidates = self._steepest(grown, fill)
+            if step > 1:
+                grown = [*grown, *candidates[: min(step, len(best) - 1 - len(grown))]]
+            else:
+                grown = max(
+                    ([*grown, k] for k in candidates[:_TRIED]), key=lambda one: self.margin(one, fill)
+                )
             if self.holds(grown):
                 return self.dropped(grown, order)
         return best
@@ -219,22 +225,18 @@ class Search:
         return best
 
     def _smaller(self, best: list[int], order: list[int]) -> Iterator[list[int]]:
-        """Sets with one supervoxel less that are worth a try: all of them where they are few."""
+        """Sets with one supervoxel less that are worth a try: all of them where there are few."""
         size, count = len(best) - 1, len(order)
         if comb(count, size) <= _FEW:
             yield from map(list, combinations(order, size))
             return
-        lost = {member: self._least([k for k in best if k != member]) for member in best}
-        pairs = sorted(combinations(best, 2), key=lambda pair: -(lost[pair[0]] + lost[pair[1]]))
-        for pair in pairs[: max(1, _EXCHANGES // _TRIED)]:
+        fill = self._hardest[0]
+        lost = {member: self.margin([k for k in best if k != member], fill) for member in best}
+        weakest = sorted(best, key=lambda member: -lost[member])[:_WEAKEST]
+        for pair in combinations(weakest, 2):
             rest = [k for k in best if k not in pair]
-            fill = min(self.panel.clips, key=lambda fill: self.margin(rest, fill))
             steep = [k for k in self._steepest(rest, fill) if k not in pair]
             yield from ([*rest, k] for k in steep[:_TRIED])
-
-    def _least(self, chosen: list[int]) -> float:
-        """The margin under the fill that is hardest by now."""
-        return self.margin(chosen, self._hardest[0])
 
     def _steepest(self, chosen: list[int], fill: str) -> list[int]:
         """All others, those first whose slope at the set promises most."""
@@ -246,9 +248,11 @@ class Search:
 
 _TRIED = 3
 """How many of the steepest are measured."""
-_EXCHANGES = 24
-"""How many exchanges are tried for a set one smaller."""
+_STEPS = 8
+"""In so many steps at least a set grows."""
+_WEAKEST = 3
+"""So many members, those that are missed least, are exchanged in pairs."""
 _FEW = 120
 """So many sets of one size are all tried."""
-_SMALL = 0.3
+_SMALL = 0.7
 """Share of a forward pass below which computing a box alone spares something."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -147,7 +149,7 @@ def motion(
     scores: dict[str, np.ndarray] = {
         fill: as_numpy(replace(picked, fill=fill).score(query)[0]) for fill in CHANGES
     }
-    lost = whole_losses(query, score)
+    losses = whole_clip_losses(query, score)
     hidden, still = (scores[fill].astype(np.float64) for fill in (HIDDEN, STILL))
     counts = hidden > _COUNTS * max(float(hidden.max()), 1e-300)
     shares = np.full(len(hidden), np.nan, np.float32)
@@ -163,7 +165,8 @@ def motion(
     explanation = inputs.explanation(
         0, scores=scores[HIDDEN], method=picked.name, settings=settings, **decision
     )
-    return Motion(explanation, scores, lost, share_of(lost), shares)
+    lost = {fill: loss.lost for fill, loss in losses.items()}
+    return Motion(explanation, scores, lost, share_of(losses), shares)
 
 
 def score_of(query: Query, method: Method) -> Score:
@@ -174,23 +177,34 @@ def score_of(query: Query, method: Method) -> Score:
     return question.score or ("log-odds" if "log-odds" in method.asks else query.score_of(method))
 
 
-def whole_losses(query: Query, score: Score) -> dict[str, float]:
-    """What the class loses when each change is done to the whole clip; of shuffles the mean."""
+@dataclass(frozen=True)
+class Loss:
+    """What the class loses by a change of the whole clip, and whether the network still decides for it."""
+
+    lost: float
+    stays: float
+
+
+def whole_clip_losses(query: Query, score: Score) -> dict[str, Loss]:
+    """By change; of shuffles the mean over several, and the share of them in which the class stays."""
     (aim, *_) = query.aims()
     one = torch.zeros_like(query.labels[0])
-    lost: dict[str, float] = {}
+    shown = torch.tensor([[0.0], [1.0]]).to(query.x)
+    losses: dict[str, Loss] = {}
     for fill in CHANGES:
-        values = []
+        values, stay = [], []
         for seed in range(SHUFFLES if fill == "shuffled" else 1):
             clip = MaskedClip(query.model, query.x[0], one, 1, aim, fill=fill, seed=seed)
-            hidden, whole = clip.values(torch.tensor([[0.0], [1.0]]).to(query.x), score=score).tolist()
-            values.append(whole - hidden)
-        lost[fill] = float(np.mean(values))
-    return lost
+            changed, whole = clip.values(shown, score=score).tolist()
+            values.append(whole - changed)
+            probabilities = query.model.predict(clip.compose(shown[:1]))
+            stay.append(float(query.model.answers.decides(probabilities, aim.target)[0]))
+        losses[fill] = Loss(float(np.mean(values)), float(np.mean(stay)))
+    return losses
 
 
-def share_of(lost: dict[str, float]) -> float:
-    """What is lost in stillness over what is lost when hidden, 0 to 1; NaN where hiding takes nothing away."""
-    if not lost[HIDDEN] > 0:
-        return float("nan")
-    return float(np.clip(lost[STILL] / lost[HIDDEN], 0, 1))
+def share_of(losses: Mapping[str, Loss], change: str = STILL) -> float:
+    """What is lost by a change over what is lost when hidden, 0 to 1; NaN where hiding takes nothing away."""
+    if not losses[HIDDEN].lost > 0:
+        return math.nan
+    return float(np.clip(losses[change].lost / losses[HIDDEN].lost, 0, 1))

@@ -29,8 +29,8 @@ FILL: Fill = "neighbours"
 """What hides a part of a clip by default: the frames around it, faded into each other, so that nothing is torn."""
 DEFAULT = RegionGradient(passes=8, mask_sampling="centred", fill=FILL)
 """How parts are scored by default."""
-LEVEL = 0.5
-"""Of the largest score: what a part needs to belong to a stretch."""
+LEVEL = 0.1
+"""Of the largest score: what parts need on an average to belong to a stretch."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Stretch:
     begin, end
         Seconds: when the first frame is shown, and when the last one ends.
     score
-        The sum of its parts' scores; `share` is that over the sum of all absolute scores.
+        The sum of its parts' scores, signed.
+    share
+        Of the sum of all absolute scores, the part that is in it.
     """
 
     first: int
@@ -53,6 +55,19 @@ class Stretch:
     end: float
     score: float
     share: float
+
+
+def _best_run(gains: np.ndarray) -> tuple[int, int, float] | None:
+    """First and last place and sum of the run with the highest sum; None where nothing is above 0."""
+    best: tuple[int, int, float] | None = None
+    total, start = 0.0, 0
+    for place, gain in enumerate(gains.tolist()):
+        if total <= 0:
+            total, start = 0.0, place
+        total += gain
+        if total > (best[2] if best else 0.0):
+            best = start, place, total
+    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,34 +109,41 @@ class WhenCurve:
         return np.repeat(self.scores.astype(np.float64) / lengths, lengths)
 
     def stretches(self, level: float = LEVEL) -> list[Stretch]:
-        """Runs of parts that score at least `level` of the largest score per frame, the highest sum first."""
-        if not 0 < level <= 1:
-            raise VidexplainError(
-                f"level is a share of the largest score, above 0 and at most 1, not {level}"
-            )
-        density = self.scores / np.diff(self.edges)
-        if not density.max() > 0:
-            return []
-        counts = density >= level * density.max()
-        starts = np.nonzero(counts & ~np.append(False, counts[:-1]))[0]
-        ends = np.nonzero(counts & ~np.append(counts[1:], False))[0]
-        found = [self._stretch(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-        return sorted(found, key=lambda stretch: -stretch.score)
+        """Stretches of parts that count, for the class or against it, the one with the highest sum first.
+
+        Each is the run of parts whose absolute scores per frame, less `level` of the largest, have the highest sum;
+        then the next of what is left, down to a tenth of the first one's sum.
+        """
+        if not 0 < level < 1:
+            raise VidexplainError(f"level is a share of the largest score, between 0 and 1, not {level}")
+        lengths = np.diff(self.edges)
+        size = np.abs(self.scores) / lengths
+        found: list[Stretch] = []
+        gains = (size - level * size.max()) * lengths
+        while size.max() > 0 and (run := _best_run(gains)) is not None:
+            if found and run[2] < 0.1 * first:
+                break
+            first = run[2] if not found else first
+            found.append(self._stretch(*run[:2]))
+            gains[max(0, run[0] - 1) : run[1] + 2] = -np.inf  # the next one does not touch it
+        return found
 
     def best(self, level: float = LEVEL) -> Stretch | None:
-        """The stretch that counts most; None where nothing speaks for the class."""
+        """The stretch that counts most; None where no part counts."""
         return next(iter(self.stretches(level)), None)
 
     def _stretch(self, first: int, last: int) -> Stretch:
         """From one part to another."""
         total = float(np.abs(self.scores).sum()) or 1.0
-        score = float(self.scores[first : last + 1].sum())
+        inside = self.scores[first : last + 1].astype(np.float64)
         real = len(self.times) - self.held
         begin, end = self.edges[first], min(self.edges[last + 1], real) - 1
         times = [float(time) for time in self.times]
         step = (times[real - 1] - times[0]) / (real - 1) if real > 1 else 0.0
         ends = times[end + 1] if end + 1 < real else times[end] + step
-        return Stretch(begin, end, times[begin], ends, score, score / total)
+        return Stretch(
+            begin, end, times[begin], ends, float(inside.sum()), float(np.abs(inside).sum()) / total
+        )
 
     def picture(self) -> npt.NDArray[np.uint8]:
         """Frames above the curve, with the best stretch marked: (H, W, 3) uint8."""
