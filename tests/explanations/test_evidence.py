@@ -148,7 +148,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_clips_can_be_played(tmp_path: Path) -> None:
     found = vx.evidence(small(1), random_clip(1), ["grey"], labels=grid(3))
-    kept, left = found.clips()
+    kept, _ = found.clips()
     members = np.isin(grid(3), found.keeps.ids if found.keeps else ())
     assert (kept[members] == random_clip(1)[members]).all() and (kept[~members] == 127).all()
     paths = found.save_clips(tmp_path / "why")

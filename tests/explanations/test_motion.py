@@ -66,8 +66,8 @@ def test_a_supervoxel_that_stands_still_has_no_motion() -> None:
     frames[:, :12] = frames[:1, :12]
     answer = vx.motion(small(3), frames, labels=labels)
     for k in (0, 1):  # the upper half
-        assert answer.scores["still"][k] == answer.scores["reversed"][k] == 0
-        assert np.isnan(answer.shares[k]) or answer.shares[k] == 0
+        assert abs(answer.scores["still"][k]) < 1e-5 and abs(answer.scores["reversed"][k]) < 1e-5
+        assert np.isnan(answer.shares[k]) or answer.shares[k] < 1e-3
 
 
 def test_questions_of_other_kinds() -> None:
