@@ -52,9 +52,10 @@ def test_what_is_lost_is_what_the_network_says() -> None:
     grey = (0.5 - torch.tensor(model.mean)) / torch.tensor(model.std)
     changes = {
         "grey": grey.view(1, 3, 1, 1, 1).expand_as(x),
-        "still": x.mean(dim=2, keepdim=True).expand_as(x),
         "reversed": x.flip(2),
     }
+    held = [log_odds(x[:, :, t : t + 1].expand_as(x)) for t in (4, 1, 5)]
+    assert answer.lost["still"] == pytest.approx(log_odds(x) - np.mean(held), rel=1e-3, abs=1e-4)
     for name, changed in changes.items():
         assert answer.lost[name] == pytest.approx(log_odds(x) - log_odds(changed), rel=1e-3, abs=1e-4)
     expected = answer.lost["still"] / answer.lost["grey"]

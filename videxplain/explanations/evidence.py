@@ -279,7 +279,7 @@ def _checked(fills: Sequence[Fill]) -> tuple[Fill, ...]:
 
 def _usable(fills: Sequence[Fill], x: torch.Tensor) -> list[Fill]:
     """Those that hide something of x (1, C, T, H, W): of one frame those that change its time do not."""
-    usable = [f for f in fills if x.shape[2] > 1 or f not in ("still", "shuffled", "reversed")]
+    usable = [f for f in fills if x.shape[2] > 1 or f not in ("still", "frozen", "shuffled", "reversed")]
     if not usable:
         raise VidexplainError(f"{' and '.join(fills)} hide nothing of a single frame; name another fill")
     return usable

@@ -27,14 +27,20 @@ if TYPE_CHECKING:
     from videxplain.models import Classifier
     from videxplain.options import ExplainOptions
 
-HIDDEN: Fill = "grey"
-STILL: Fill = "still"
-CHANGES: tuple[Fill, ...] = (HIDDEN, STILL, "shuffled", "reversed")
-"""What is done to supervoxels: the first takes all away, the others the motion, the order and the direction of time."""
+HIDDEN, STILL = "grey", "still"
+CHANGES: dict[str, tuple[Fill, int]] = {
+    HIDDEN: ("grey", 1),
+    STILL: ("frozen", 3),
+    "shuffled": ("shuffled", 4),
+    "reversed": ("reversed", 1),
+}
+"""What is done to supervoxels, by which fill, and the mean over how many of its seeds is taken.
+
+The first takes all away, the others the motion, the order and the direction of time. A clip stands still at one of its
+frames: the mean over time would blur what moves, and so take away its look as well.
+"""
 DEFAULT = RegionGradient(passes=8, refine_top=0)
 """How supervoxels are scored by default, under each change."""
-SHUFFLES = 4
-"""Shuffled clips whose mean is taken."""
 _COUNTS = 0.1
 """Of the largest score when hidden: what a supervoxel needs for a share of motion."""
 
@@ -147,10 +153,17 @@ def motion(
     if query.model.answers.task != "regression":
         query.question = replace(query.question, score=score)
     scores: dict[str, np.ndarray] = {
-        fill: as_numpy(replace(picked, fill=fill).score(query)[0]) for fill in CHANGES
+        change: np.mean(
+            [
+                as_numpy(replace(picked, fill=fill, seed=picked.seed + n).score(query)[0])
+                for n in range(seeds)
+            ],
+            axis=0,
+        )
+        for change, (fill, seeds) in CHANGES.items()
     }
     losses = whole_clip_losses(query, score)
-    hidden, still = (scores[fill].astype(np.float64) for fill in (HIDDEN, STILL))
+    hidden, still = (scores[change].astype(np.float64) for change in (HIDDEN, STILL))
     counts = hidden > _COUNTS * max(float(hidden.max()), 1e-300)
     shares = np.full(len(hidden), np.nan, np.float32)
     shares[counts] = (still[counts] / hidden[counts]).clip(0, 1)
@@ -186,20 +199,20 @@ class Loss:
 
 
 def whole_clip_losses(query: Query, score: Score) -> dict[str, Loss]:
-    """By change; of shuffles the mean over several, and the share of them in which the class stays."""
+    """By change; of several seeds the mean, and the share of them in which the class stays."""
     (aim, *_) = query.aims()
     one = torch.zeros_like(query.labels[0])
     shown = torch.tensor([[0.0], [1.0]]).to(query.x)
     losses: dict[str, Loss] = {}
-    for fill in CHANGES:
+    for change, (fill, seeds) in CHANGES.items():
         values, stay = [], []
-        for seed in range(SHUFFLES if fill == "shuffled" else 1):
+        for seed in range(seeds):
             clip = MaskedClip(query.model, query.x[0], one, 1, aim, fill=fill, seed=seed)
             changed, whole = clip.values(shown, score=score).tolist()
             values.append(whole - changed)
             probabilities = query.model.predict(clip.compose(shown[:1]))
             stay.append(float(query.model.answers.decides(probabilities, aim.target)[0]))
-        losses[fill] = Loss(float(np.mean(values)), float(np.mean(stay)))
+        losses[change] = Loss(float(np.mean(values)), float(np.mean(stay)))
     return losses
 
 

@@ -120,12 +120,14 @@ class WhenCurve:
         size = np.abs(self.scores) / lengths
         found: list[Stretch] = []
         gains = (size - level * size.max()) * lengths
+        most = None
         while size.max() > 0 and (run := _best_run(gains)) is not None:
-            if found and run[2] < 0.1 * first:
+            first, last, gain = run
+            most = most or gain
+            if gain < 0.1 * most:
                 break
-            first = run[2] if not found else first
-            found.append(self._stretch(*run[:2]))
-            gains[max(0, run[0] - 1) : run[1] + 2] = -np.inf  # the next one does not touch it
+            found.append(self._stretch(first, last))
+            gains[max(0, first - 1) : last + 2] = -np.inf  # the next one does not touch it
         return found
 
     def best(self, level: float = LEVEL) -> Stretch | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -34,7 +35,7 @@ def make_fill(
         return _blur(x)
     if kind == "still":
         return x.mean(dim=1, keepdim=True).expand_as(x)
-    if kind in ("shuffled", "reversed"):
+    if kind in ("frozen", "shuffled", "reversed"):
         return x[:, _other_order(x.shape[1], kind, seed)]
     if kind == "neighbours":
         return continued(x, labels)
@@ -54,7 +55,13 @@ def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:
 
 
 def _other_order(frames: int, kind: Fill, seed: int) -> torch.Tensor:
-    """Frames in reverse, or shuffled so that as few as can be follow the one that they follow in the clip."""
+    """Frames in reverse; one of them held; or shuffled so that few follow the one that they follow in the clip.
+
+    The frame that is held is the middle one for the seed 0; others are spread evenly over the clip.
+    """
+    if kind == "frozen":
+        place = (0.5 + seed * (math.sqrt(5) - 1) / 2) % 1
+        return torch.full((frames,), round(place * (frames - 1)))
     if kind == "reversed":
         return torch.arange(frames - 1, -1, -1)
     generator = torch.Generator().manual_seed(seed)
