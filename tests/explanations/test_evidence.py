@@ -85,24 +85,42 @@ def optimum(
     return int(sizes.min()) if len(sizes) else -1
 
 
+def contested(seed: int, frames: np.ndarray, labels: np.ndarray, fills: tuple[str, ...]) -> vx.Classifier:
+    """A network whose class goes when all is hidden, under each fill: its bias lies between both answers."""
+    model = small(seed)
+    x = model.prepare(frames)
+    rgb = model.to_rgb(x)[0]
+    hidden = [model.from_rgb(hidden_by(fill, rgb, labels))[None] for fill in fills]
+    with torch.no_grad():
+        answers = torch.cat([model.net(clip) for clip in (x, *hidden)])
+        leads = torch.stack(
+            [answers[:, k] - answers[:, [j for j in range(3) if j != k]].amax(dim=1) for k in range(3)]
+        )
+        gains = leads[:, 0] - leads[:, 1:].amax(dim=1)
+        target = int(gains.argmax())
+        assert gains[target] > 0.01
+        model.net.fc.bias[target] -= (leads[target, 0] - 0.4 * gains[target]) / 40
+    return model
+
+
 def searched(seeds: range, cells: int) -> list[tuple[int, int]]:
     """Size found and best size, of each side of each clip."""
     pairs, labels = [], grid(cells)
+    fills = ("mean", "grey", "blur")
     for seed in seeds:
-        model, frames = small(seed), random_clip(seed)
-        found = vx.evidence(model, frames, labels=labels)
+        frames = random_clip(seed)
+        model = contested(seed, frames, labels, fills)
+        found = vx.evidence(model, frames, fills, labels=labels)  # type: ignore[arg-type]
         verified(model, frames, labels, found)
         for part, keeps in ((found.keeps, True), (found.destroys, False)):
-            if part is None:
-                continue
-            fills = [v.fill for v in part.verdicts] if keeps else [v.fill for v in part.verdicts if v.agrees]
-            pairs.append((len(part), optimum(model, frames, labels, keeps, fills)))
+            assert part is not None and part.verified and len(part)
+            pairs.append((len(part), optimum(model, frames, labels, keeps, list(fills))))
     return pairs
 
 
 def test_sets_are_as_small_as_those_of_a_full_search() -> None:
-    pairs = searched(range(3), 3)
-    assert len(pairs) >= 4
+    pairs = searched(range(4), 3)
+    assert max(best for _, best in pairs) >= 2
     assert all(0 <= size - best <= 1 for size, best in pairs)
     assert np.mean([size == best for size, best in pairs]) >= 0.9
 

@@ -271,9 +271,10 @@ def _checked(fills: Sequence[Fill]) -> tuple[Fill, ...]:
     """The fills, each a known one, none twice."""
     if isinstance(fills, str) or not fills:
         raise VidexplainError(f"fills has to be a list of one or more, not {fills!r}")
+    known = [fill for fill in get_args(Fill) if fill != "auto"]
     for fill in fills:
-        if fill not in get_args(Fill):
-            raise unknown_name("fill", fill, get_args(Fill))
+        if fill not in known:
+            raise unknown_name("fill", fill, known)
     return tuple(dict.fromkeys(fills))
 
 
