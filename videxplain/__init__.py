@@ -48,9 +48,12 @@ if TYPE_CHECKING:
     from videxplain.errors import VidexplainError, VidexplainWarning
     from videxplain.explanations.anytime import RunningExplanation, explain_anytime
     from videxplain.explanations.compare import compare
+    from videxplain.explanations.evidence import Evidence, evidence
     from videxplain.explanations.explain import explain, explain_batch
     from videxplain.explanations.explanation import Explanation, Supervoxel
+    from videxplain.explanations.motion import Motion, motion
     from videxplain.explanations.trust import Trust, trust
+    from videxplain.explanations.when import WhenCurve, when
     from videxplain.models import Classifier, load_model
     from videxplain.segmentation import SEGMENTATIONS, segment
     from videxplain.settings import (
@@ -119,6 +122,10 @@ _MODULES = {
         "explain_anytime",
     ),
     "videxplain.explanations.compare": ("compare",),
+    "videxplain.explanations.evidence": (
+        "Evidence",
+        "evidence",
+    ),
     "videxplain.explanations.explain": (
         "explain",
         "explain_batch",
@@ -127,7 +134,15 @@ _MODULES = {
         "Explanation",
         "Supervoxel",
     ),
+    "videxplain.explanations.motion": (
+        "Motion",
+        "motion",
+    ),
     "videxplain.explanations.trust": ("Trust", "trust"),
+    "videxplain.explanations.when": (
+        "WhenCurve",
+        "when",
+    ),
     "videxplain.models": (
         "Classifier",
         "load_model",
@@ -160,6 +175,7 @@ __all__ = [
     "Clip",
     "EigenCam",
     "Encoding",
+    "Evidence",
     "Execution",
     "Explanation",
     "Geometry",
@@ -176,6 +192,7 @@ __all__ = [
     "LrpAlphaBeta",
     "LrpEpsilon",
     "Method",
+    "Motion",
     "NetworkSettings",
     "Occlusion",
     "Picture",
@@ -199,21 +216,25 @@ __all__ = [
     "VidexplainWarning",
     "VoxelMaps",
     "VoxelQuery",
+    "WhenCurve",
     "Windows",
     "XGradCam",
     "__version__",
     "check",
     "compare",
+    "evidence",
     "explain",
     "explain_anytime",
     "explain_batch",
     "load_model",
+    "motion",
     "open_explanations",
     "open_video",
     "pixel_scores",
     "read_clip",
     "segment",
     "trust",
+    "when",
 ]
 
 

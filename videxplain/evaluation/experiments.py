@@ -47,6 +47,7 @@ class Experiment:
     rows : (item) -> rows, each with "method", perhaps "layer", and a number per measure.
     by_layer : whether rows differ by "layer" too.
     needs_mask : whether items without a true mask are skipped.
+    by_method : whether its rows are the methods asked for; else it has rows of its own.
     """
 
     summary: str
@@ -54,6 +55,7 @@ class Experiment:
     rows: Callable[[Item], Iterator[Row]]
     by_layer: bool = False
     needs_mask: bool = False
+    by_method: bool = True
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
@@ -245,5 +247,70 @@ EXPERIMENTS.register("sanity")(
         {"rank": Measure("rank correlation", percent=False, higher_is_better=False)},
         _sanity,
         by_layer=True,
+    )
+)
+
+
+def _evidence(item: Item) -> Iterator[Row]:
+    """Starts of each method's order, without what they can do without; a set under one fill is verified by others."""
+    import torch
+
+    from videxplain.explanations.evidence import FILLS, find, panel_of, verdicts
+
+    query = item.query()
+    fills = [fill for fill in FILLS if fill != "still" or item.x.shape[2] > 1]
+    panel = panel_of(query, list(dict.fromkeys([item.fill, *fills])), seed=item.seed("fill"))
+    searched = panel.only([item.fill])
+    for method, scores, seconds in _each(item):
+        sizes, verified = {}, []
+        for side in ("keeps", "destroys"):
+            part = find(searched, query, side, torch.from_numpy(scores), thorough=False)
+            sizes[side] = 1.0 if part is None else len(part) / item.num_segments
+            agrees = part is not None and all(v.agrees for v in verdicts(panel, query, side, part.ids))
+            verified.append(float(agrees))
+        yield {"method": method, **sizes, "verified": sum(verified) / 2, "seconds": seconds}
+
+
+EXPERIMENTS.register("evidence")(
+    Experiment(
+        "share of supervoxels that keep the class alone, and that destroy it hidden alone, by each method's order",
+        {
+            "keeps": Measure("keeps", higher_is_better=False),
+            "destroys": Measure("destroys", higher_is_better=False),
+            "verified": Measure("verified under all fills"),
+        },
+        _evidence,
+    )
+)
+
+
+def _motion(item: Item) -> Iterator[Row]:
+    """A row for each way to take motion away: its static-bias index, and whether the class stays."""
+    import time
+
+    from videxplain.explanations.motion import CHANGES, HIDDEN, share_of, whole_clip_losses
+
+    if item.model.is_image_model or item.x.shape[2] < 2:
+        raise VidexplainError("networks of images and clips of one frame have no motion.")
+    start = time.perf_counter()
+    losses = whole_clip_losses(item.query(), "log-odds")
+    seconds = time.perf_counter() - start
+    if not losses[HIDDEN].lost > 0:
+        raise VidexplainError(f"{item.name}: a grey clip is no less of its class, so nothing was lost.")
+    for change in CHANGES:
+        if change != HIDDEN:
+            bias = 1 - share_of(losses, change)
+            yield {"method": change, "bias": bias, "same": losses[change].stays, "seconds": seconds}
+
+
+EXPERIMENTS.register("motion")(
+    Experiment(
+        "static bias: how much of the class a clip keeps that stands still, is shuffled or runs backwards",
+        {
+            "bias": Measure("static bias", higher_is_better=None),
+            "same": Measure("same class", higher_is_better=None),
+        },
+        _motion,
+        by_method=False,
     )
 )

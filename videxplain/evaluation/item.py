@@ -14,6 +14,7 @@ import torch
 
 from videxplain.attribution.methods import Lime
 from videxplain.attribution.perturbation import lime_coefficients
+from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Sample, class_index
 from videxplain.evaluation.rows import EvaluationSettings, Row
@@ -25,7 +26,7 @@ from videxplain.passes.aim import Aim
 from videxplain.passes.fill_choice import choose_fill
 from videxplain.passes.masked_clip import MaskedClip
 from videxplain.segmentation import segment, without_idle
-from videxplain.settings import Fill, Segmentation, short_form
+from videxplain.settings import Fill, Question, Segmentation, short_form
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,11 @@ class Item:
         labels = torch.from_numpy(self.labels).to(self.x.device)
         aim = Aim(self.target, task=self.model.answers.task)
         return choose_fill(self.model, self.x[0], labels, self.num_segments, aim).fill
+
+    def query(self) -> Query:
+        """The question why the item has its predicted class."""
+        labels = torch.from_numpy(self.labels)[None].to(self.x.device)
+        return Query(self.model, self.x, labels, self.num_segments, Question(target=self.target))
 
     def masked(self, *, batch_size: int | None = None) -> MaskedClip:
         return MaskedClip(

@@ -67,7 +67,7 @@ def plots(results: Results) -> dict[str, bytes]:
     if results.experiment == "removal":
         kept = "Share of items that keep their class while supervoxels are removed"
         found[f"{kept}{sweep}"] = _survival(results, fewest)
-    if results.experiment != "timing":
+    if results.experiment != "timing" and experiment.by_method:
         found[f"What a method buys per second{sweep}"] = _against_time(results, first)
     if len(results.settings.segments) > 1:
         found["Against the number of supervoxels"] = _against_segments(results, lines)

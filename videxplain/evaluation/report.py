@@ -138,7 +138,11 @@ def _table(results: Results, lines: list[Line], model: Classifier) -> Iterator[s
         cells = [f"<td>{html.escape(line.method)}</td>"]
         cells += [f"<td>{html.escape(line.layer)}</td>"] if experiment.by_layer else []
         for name, measure in experiment.measures.items():
-            best = not experiment.by_layer and line.method in _best(lines, name, measure)
+            best = (
+                not experiment.by_layer
+                and measure.higher_is_better is not None
+                and line.method in _best(lines, name, measure)
+            )
             mark = ' class="best"' if best else ""
             cells.append(f"<td{mark}>{show(line.values[name], percent=measure.percent)}</td>")
         cells.append(f"<td>{line.seconds:.3g}</td>")
@@ -166,7 +170,7 @@ def _thumbnails(results: Results, model: Classifier, dataset: Dataset) -> Iterat
     lines = [line for line in summarise(results) if line.segments == results.settings.segments[0]]
     name, measure = next(iter(experiment.measures.items()))
     usable = [line for line in lines if line.method != "random" and not line.method.startswith("lime")]
-    if experiment.by_layer or results.experiment == "timing" or not usable:
+    if experiment.by_layer or not experiment.by_method or results.experiment == "timing" or not usable:
         return
     sign = -1 if measure.higher_is_better else 1
     method = min(usable, key=lambda line: sign * line.values[name].mean).method

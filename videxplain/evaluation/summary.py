@@ -56,7 +56,7 @@ def summarise(results: Results) -> list[Line]:
     order = {method: place for place, method in enumerate(results.settings.rows)}
     places = {key: place for place, key in enumerate(groups)}
     lines = []
-    for key in sorted(groups, key=lambda k: (k[0], order[k[1]], places[k])):
+    for key in sorted(groups, key=lambda k: (k[0], order.get(k[1], 0), places[k])):
         rows = groups[key]
         lines.append(
             Line(

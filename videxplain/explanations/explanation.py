@@ -27,6 +27,16 @@ FORMAT_VERSION = 1
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.npz"
 
 
+def headline(name: str, probability: float, settings: Mapping[str, object], digits: int = 0) -> str:
+    """What is explained, and what the network says of it; see `Explanation.headline`."""
+    said = f"{probability:.{digits}%}"
+    if settings.get("task") == "regression":
+        said = f"{probability:.4g}"
+    frame = f" in frame {settings['frame']}" if "frame" in settings else ""
+    other = f", not {settings['against']}" if "against" in settings else ""
+    return f"{name}{other}{frame}  {said}"
+
+
 @dataclass(frozen=True)
 class Supervoxel:
     """One supervoxel of an explanation.
@@ -110,12 +120,7 @@ class Explanation:
 
     def headline(self, digits: int = 0) -> str:
         """What is explained, and what the network says of it, "javelin throw  87%", to so many digits; or a value."""
-        said = f"{self.probability:.{digits}%}"
-        if self.settings.get("task") == "regression":
-            said = f"{self.probability:.4g}"
-        frame = f" in frame {self.settings['frame']}" if "frame" in self.settings else ""
-        other = f", not {self.settings['against']}" if "against" in self.settings else ""
-        return f"{self.target_name}{other}{frame}  {said}"
+        return headline(self.target_name, self.probability, self.settings, digits)
 
     @property
     def num_segments(self) -> int:
@@ -161,6 +166,15 @@ class Explanation:
     def voxel_scores(self) -> npt.NDArray[np.float32]:
         """Each voxel's supervoxel score, on the labels' grid: (T, h, w) float32."""
         return self.scores[self.labels]
+
+    def when(self) -> npt.NDArray[np.float64]:
+        """Each frame's share of the scores: (T,) float64, which sum to theirs.
+
+        A supervoxel's score is shared among its voxels equally. `videxplain.when` measures what stretches of time count
+        for instead.
+        """
+        each = self.scores.astype(np.float64) / np.bincount(self.labels.ravel(), minlength=len(self.scores))
+        return each[self.labels].sum(axis=(1, 2))
 
     def heatmap(self) -> npt.NDArray[np.float32]:
         """Voxel scores at the source's size, scaled so that the largest magnitude is 1: (T, H, W) float32.

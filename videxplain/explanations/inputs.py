@@ -88,14 +88,12 @@ def prepare(
     stated
         Options that were given by name.
     """
-    if not hasattr(model, "frame_logits"):
-        remedy = f"load_model({model!r})" if isinstance(model, str) else "Classifier(network)"
-        raise VidexplainError(f"model has to be a Classifier, not {kind_of(model)}; {remedy} makes one.")
+    require_classifier(model)
     if not batch:
         raise VidexplainError("there is no clip to explain.")
     if labels is not None:
         _refuse_cutting(segmentation, stated)
-    clips = [_whole(model, _as_clip(model, c)) for c in batch]
+    clips = [whole_clip(model, c) for c in batch]
     drawn = [model.pictures(c.frames) for c in clips]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
     views = [
@@ -134,6 +132,13 @@ def prepare(
         segments = [segment(v, segmentation, spacing=(scale, 1, 1), device=model.device) for v in views]
     geometries = [geometry.refined(scale) for geometry in geometries] if scale > 1 else geometries
     return Inputs(clips, drawn, geometries, x, segments, cut, scale)
+
+
+def require_classifier(model: Any) -> None:
+    """Raises where something else was given for a model."""
+    if not hasattr(model, "frame_logits"):
+        remedy = f"load_model({model!r})" if isinstance(model, str) else "Classifier(network)"
+        raise VidexplainError(f"model has to be a Classifier, not {kind_of(model)}; {remedy} makes one.")
 
 
 def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str]) -> None:
@@ -195,8 +200,9 @@ def _as_clip(model: Classifier, clip: Any) -> Clip:
         raise VidexplainError(f"{error}.") from error
 
 
-def _whole(model: Classifier, clip: Clip) -> Clip:
+def whole_clip(model: Classifier, clip: ClipLike) -> Clip:
     """The clip at the model's length: a short one is continued by holding its last frame, a long one refused."""
+    clip = _as_clip(model, clip)
     missing = 0 if model.is_image_model else model.clip_length - len(clip)
     if missing < 0:
         raise VidexplainError(

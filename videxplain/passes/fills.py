@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -34,6 +35,8 @@ def make_fill(
         return _blur(x)
     if kind == "still":
         return x.mean(dim=1, keepdim=True).expand_as(x)
+    if kind in ("frozen", "shuffled", "reversed"):
+        return x[:, _other_order(x.shape[1], kind, seed)]
     if kind == "neighbours":
         return continued(x, labels)
     if kind == "noise":
@@ -49,6 +52,22 @@ def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:
         torch.as_tensor(v, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1) for v in (model.mean, model.std)
     )
     return ((level - mean) / std).expand_as(x)
+
+
+def _other_order(frames: int, kind: Fill, seed: int) -> torch.Tensor:
+    """Frames in reverse; one of them held; or shuffled so that few follow the one that they follow in the clip.
+
+    The frame that is held is the middle one for the seed 0; others are spread evenly over the clip.
+    """
+    if kind == "frozen":
+        place = (0.5 + seed * (math.sqrt(5) - 1) / 2) % 1
+        return torch.full((frames,), round(place * (frames - 1)))
+    if kind == "reversed":
+        return torch.arange(frames - 1, -1, -1)
+    generator = torch.Generator().manual_seed(seed)
+    orders = torch.stack([torch.randperm(frames, generator=generator) for _ in range(100)])
+    kept = (orders[:, 1:] == orders[:, :-1] + 1).sum(dim=1) + (orders == torch.arange(frames)).sum(dim=1)
+    return orders[kept.argmin()]
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:

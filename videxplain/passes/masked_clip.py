@@ -162,6 +162,12 @@ class MaskedClip:
             self._known_share = sum(map(recording.share, some)) / len(some)
         return self._known_share
 
+    def share_of(self, recording: Recording, changed: Sequence[int]) -> float:
+        """How much of a forward pass `rescore` takes for these supervoxels; 1 where it cannot be trusted."""
+        if self.x.device.type != "cpu" or not (self.findings.replays and recording.is_whole):
+            return 1.0
+        return recording.share(around([self._boxes[k] for k in changed]))
+
     @torch.no_grad()
     def rescore(
         self, recording: Recording, rows: Rows, z: torch.Tensor, changed: Sequence[int], *, score: Score

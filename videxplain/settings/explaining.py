@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from videxplain.settings.base import Settings, option
 
-Fill: TypeAlias = Literal["auto", "mean", "grey", "black", "blur", "noise", "still", "neighbours"]
+Fill: TypeAlias = Literal[
+    "auto", "mean", "grey", "black", "blur", "noise", "still", "neighbours", "frozen", "shuffled", "reversed"
+]
 """What takes a hidden supervoxel's place; see `MaskedClip`."""
 Score: TypeAlias = Literal["probability", "log-odds", "tempered", "logit"]
 """Which number of a class is explained; see `videxplain.passes.aim.Aim`."""

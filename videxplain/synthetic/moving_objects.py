@@ -59,11 +59,13 @@ class GeneratedClip:
     frames : uint8 (T, H, W, 3), RGB.
     label : index into `CLASSES`.
     mask : bool (T, H, W), true on the moving object.
+    moves : bool (T,), true where a frame differs from the one before or after it by the object's motion.
     """
 
     frames: np.ndarray
     label: int
     mask: np.ndarray
+    moves: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +98,10 @@ _DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 
 
 def _path(
-    rng: np.random.Generator, motion: str, frames: int, side: tuple[int, int], difficulty: Difficulty
+    rng: np.random.Generator, motion: str, time: np.ndarray, side: tuple[int, int], difficulty: Difficulty
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centres (T, 2), sizes (T,), angles (T,) of an object that stays inside the frame."""
-    shorter = min(side)
-    time = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
+    """Centres (T, 2), sizes (T,), angles (T,) of an object that stays inside the frame; `time` runs from 0 to 1."""
+    shorter, frames = min(side), len(time)
     size = np.full(frames, shorter * rng.uniform(0.13, 0.21))
     angle = np.full(frames, rng.uniform(0, 2 * np.pi))
     if motion in ("grow", "shrink"):
@@ -123,6 +124,21 @@ def _path(
     high = np.array(side) - 1 - margin - np.maximum(shift, 0)
     start = rng.uniform(np.minimum(low, high), np.maximum(low, high))
     return start + time[:, None] * shift, size, angle
+
+
+def _time(frames: int, interval: tuple[int, int] | None = None) -> np.ndarray:
+    """How much of its motion an object has behind it in each frame, 0 to 1, (T,)."""
+    first, last = interval or (0, frames - 1)
+    if not 0 <= first < last < frames and frames > 1:
+        raise VidexplainError(
+            f"an object cannot move from frame {first} to frame {last} of a clip of {frames}; name two frames of it, "
+            "the earlier one first."
+        )
+    if frames == 1:
+        return np.zeros(1)
+    return (
+        np.clip((np.arange(frames) - first) / (last - first), 0, 1) if interval else np.linspace(0, 1, frames)
+    )
 
 
 def _finish(rng: np.random.Generator, canvas: np.ndarray, noise: tuple[float, float]) -> np.ndarray:
@@ -154,6 +170,7 @@ def generate(
     frames: int = 16,
     size: int | tuple[int, int] = 112,
     difficulty: Difficulty = STANDARD,
+    interval: tuple[int, int] | None = None,
 ) -> GeneratedClip:
     """One clip; the same arguments always give the same clip.
 
@@ -163,10 +180,12 @@ def generate(
     motion : class name or index; drawn from the seed when None.
     frames, size : length, and side or (height, width) in pixels.
     difficulty : `EASY`, `MEDIUM`, `STANDARD` or your own.
+    interval : the frames in which the motion begins and ends; before and after it the object stands still. All of the
+        clip when None.
 
     Raises
     ------
-    VidexplainError : unknown motion, or a clip without frames or pixels.
+    VidexplainError : unknown motion, a clip without frames or pixels, and an interval that is not in the clip.
     """
     side = _side(size, frames)
     rng = np.random.default_rng(seed)
@@ -174,8 +193,15 @@ def generate(
     label = drawn if motion is None else _class_index(motion)
     scene = _scene(rng, *side, difficulty.distractors)
     canvas = np.repeat(scene[None], frames, axis=0)
-    mask = TexturedObject.draw(rng).paint(canvas, *_path(rng, CLASSES[label], frames, side, difficulty))
-    return GeneratedClip(_finish(rng, canvas, difficulty.noise), label, mask)
+    time = _time(frames, interval)
+    mask = TexturedObject.draw(rng).paint(canvas, *_path(rng, CLASSES[label], time, side, difficulty))
+    return GeneratedClip(_finish(rng, canvas, difficulty.noise), label, mask, _moves(time))
+
+
+def _moves(time: np.ndarray) -> np.ndarray:
+    """Frames (T,) that differ from a neighbour by motion."""
+    steps = np.diff(time) != 0
+    return np.append(steps, False) | np.append(False, steps)
 
 
 def generate_pair(
@@ -206,7 +232,7 @@ def generate_pair(
     scene = _scene(rng, *side, difficulty.distractors)
     things = TexturedObject.draw(rng), TexturedObject.draw(rng)
     for _ in range(_MOST_TRIES):
-        paths = [_path(rng, CLASSES[label], frames, side, difficulty) for label in (first, second)]
+        paths = [_path(rng, CLASSES[label], _time(frames), side, difficulty) for label in (first, second)]
         if _stay_apart(*paths):
             break
     else:
@@ -309,6 +335,7 @@ def generate_video(
             angles = angle + (turn if motion == "clockwise" else -turn) * time
         canvas = np.repeat(scene[None], frames, axis=0)
         mask = thing.paint(canvas, centres, sizes, angles)
-        yield GeneratedClip(_finish(rng, canvas, difficulty.noise), CLASSES.index(motion), mask)
+        moves = np.ones(frames, dtype=bool)
+        yield GeneratedClip(_finish(rng, canvas, difficulty.noise), CLASSES.index(motion), mask, moves)
         centre, size_now, angle, previous = centres[-1], float(sizes[-1]), float(angles[-1]), motion
         used[motion] += 1
