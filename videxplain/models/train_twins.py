@@ -2,7 +2,7 @@
 
     python -m videxplain.models.train_twins --out runs/twins
 
-Takes minutes for each, by the machine. What each network goes by is known, which is what answers about motion are checked with.
+Takes minutes for each, by the machine. What each network goes by is known: answers about motion are checked with it.
 """
 
 from __future__ import annotations
