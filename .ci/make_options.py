@@ -24,6 +24,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
+from videxplain.regions import Regions
 from videxplain.settings import (
     Arrangement,
     ChannelGroups,
@@ -44,6 +45,13 @@ from videxplain.settings import (
     VideoSource,
     Windows,
 )
+'''
+
+
+CLIP_OPTIONS = '''class ClipOptions(ExplainOptions, total=False):
+    """Of `explain`, whose clips may come with regions."""
+
+    regions: Regions | Sequence[Regions] | None
 '''
 
 
@@ -76,7 +84,10 @@ def text() -> str:
         [
             HEAD,
             typed_dict("MethodOptions", "Of methods, and of the question.", [*builtin, settings.Question]),
-            typed_dict("ExplainOptions", "Of `explain`.", [settings.Segmentation], "MethodOptions"),
+            typed_dict(
+                "ExplainOptions", "Of `explain`, but for regions.", [settings.Segmentation], "MethodOptions"
+            ),
+            CLIP_OPTIONS,
             typed_dict("AnnotateOptions", "Of `annotate`.", settings.OF_VIDEOS, "ExplainOptions"),
             typed_dict("NetworkOptions", "Of `Classifier`.", [settings.NetworkSettings]),
         ]

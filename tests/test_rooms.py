@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "videxplain"
 ROOMS = (
     *("errors", "interrupt", "terminal", "reading", "registry", "settings", "files", "own_folder"),
-    *("ops", "geometry", "clip", "video", "segmentation", "synthetic"),
+    *("ops", "geometry", "clip", "video", "segmentation", "regions", "synthetic"),
     *("models", "passes", "attribution", "options"),
     *("_paint", "render", "explanations", "checking"),
     *("cluster", "annotate", "evaluation"),

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from videxplain.explanations.trust import Trust, trust
     from videxplain.explanations.when import WhenCurve, when
     from videxplain.models import Classifier, load_model
+    from videxplain.regions import Regions
     from videxplain.segmentation import SEGMENTATIONS, segment
     from videxplain.settings import (
         Encoding,
@@ -147,6 +148,7 @@ _MODULES = {
         "Classifier",
         "load_model",
     ),
+    "videxplain.regions": ("Regions",),
     "videxplain.segmentation": (
         "SEGMENTATIONS",
         "segment",
@@ -203,6 +205,7 @@ __all__ = [
     "Random",
     "RegionGradient",
     "RegionMethod",
+    "Regions",
     "ReluActivation",
     "Rise",
     "RunningExplanation",

@@ -153,6 +153,23 @@ class Geometry:
             )
         return out
 
+    def apply_labels(self, labels: npt.NDArray[Any], outside: int) -> npt.NDArray[Any]:
+        """Labels as the network sees them: integers (..., H, W) to (..., h, w), of the same type.
+
+        Each pixel has the label at its centre; pixels whose centre lies outside the source have `outside`.
+        """
+        labels = np.asarray(labels)
+        if labels.shape[-2:] != self.source:
+            raise ValueError(f"expected labels (..., {self.source[0]}, {self.source[1]}), got {labels.shape}")
+        places, beyond = [], []
+        for (scale, offset), size, length in zip((self.y, self.x), self.network, self.source, strict=True):
+            centres = (np.arange(size, dtype=np.float64) + 0.5 - offset) / scale
+            beyond.append(_outside(centres, length))
+            places.append(np.clip(np.floor(centres), 0, length - 1).astype(np.intp))
+        out = labels[..., places[0][:, None], places[1]]
+        out[..., beyond[0][:, None] | beyond[1]] = outside
+        return out
+
     def restore(self, maps: npt.NDArray[Any], fill: float | None = None) -> npt.NDArray[Any]:
         """Maps at the network's size brought back to the source's: (..., h, w) to (..., H, W), same dtype.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from videxplain.attribution.methods import MaskSampling
+from videxplain.regions import Regions
 from videxplain.settings import (
     Arrangement,
     ChannelGroups,
@@ -60,12 +61,18 @@ class MethodOptions(TypedDict, total=False):
 
 
 class ExplainOptions(MethodOptions, total=False):
-    """Of `explain`."""
+    """Of `explain`, but for regions."""
 
     compactness: float | None
     n_segments: int | None
     scale: int | None
     source: Literal["image", "gradient", "both"] | None
+
+
+class ClipOptions(ExplainOptions, total=False):
+    """Of `explain`, whose clips may come with regions."""
+
+    regions: Regions | Sequence[Regions] | None
 
 
 class AnnotateOptions(ExplainOptions, total=False):

@@ -40,6 +40,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also tell what the explanation rests on, by some 20 forward passes",
     )
+    command.add_argument(
+        "--regions",
+        type=Path,
+        metavar="PATH",
+        help="explain objects instead of supervoxels: numbers in .npy or .npz, a folder of PNGs, COCO (.json), MOTS "
+        "(.txt) or CVAT for video (.xml)",
+    )
     add_model(command)
     add_explanation(command)
     add_picture(command, "timeline")
@@ -67,15 +74,18 @@ def run(args: argparse.Namespace) -> None:
 
     from videxplain.explanations.explain import explain
     from videxplain.files import whole_file
+    from videxplain.regions import Regions
 
+    regions = None if args.regions is None else Regions.read(args.regions, of=str(args.input))
     model = load(args)
     clip = read_input(args, model)
-    explanation = explain(model, clip, method, question, segmentation=segmentation)
+    explanation = explain(model, clip, method, question, segmentation=segmentation, regions=regions)
     with whole_file(args.output) as scratch:
         Image.fromarray(explanation.sheet(top_k=picture.top_k, style=picture.style)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
-    say(f"{shown(args.output)}: {shown(explanation.headline(1))}, {explanation.num_segments} supervoxels")
+    kind = "region" if explanation.regions else "supervoxel"
+    say(f"{shown(args.output)}: {shown(explanation.headline(1))}, {explanation.num_segments} {kind}s")
     if explanation.held:
         say(f"the clip is short: its last frame was held {explanation.held} times")
     for region in explanation.top(picture.top_k):
@@ -83,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
         share = f"{region.share:6.1%}"
         if question.against is not None:  # whose sign tells for which class it speaks
             share = f"{copysign(region.share, region.score):+6.1%}"
-        say(f"  supervoxel {region.id:4d}  share {share}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
+        title = shown(region.name) if region.name else f"supervoxel {region.id:4d}"
+        say(f"  {title}  share {share}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
     for name, scores in explanation.input_scores.items():
         share = abs(scores).sum() / (sum(abs(part).sum() for part in explanation.input_scores.values()) or 1)
         say(f"  input {shown(name)}  share {share:6.1%}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from videxplain.models import Classifier
-    from videxplain.options import ExplainOptions
+    from videxplain.options import ClipOptions
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def explain_anytime(
     method: RegionGradient | None = None,
     segmentation: str | Segmentation | None = None,
     labels: np.ndarray | None = None,
-    **options: Unpack[ExplainOptions],
+    **options: Unpack[ClipOptions],
 ) -> Iterator[RunningExplanation]:
     """Explains by `region-gradient`, yielding what is known after each batch of passes; stop when it is enough.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from videxplain.models import Classifier
-    from videxplain.options import ExplainOptions
+    from videxplain.options import ClipOptions
 
 
 def compare(
@@ -31,7 +31,7 @@ def compare(
     segmentation: str | Segmentation | None = None,
     labels: np.ndarray | None = None,
     keep_maps: bool = False,
-    **options: Unpack[ExplainOptions],
+    **options: Unpack[ClipOptions],
 ) -> dict[tuple[str, str], Explanation]:
     """Explains a clip by several methods, for several classes, over the same supervoxels.
 

@@ -12,10 +12,11 @@ import torch
 from videxplain import __version__
 from videxplain.attribution.methods import Method, chosen
 from videxplain.attribution.query import Query
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.inputs import ClipLike, Inputs, prepare
 from videxplain.models.answers import AnswerForm
+from videxplain.regions import Regions
 from videxplain.segmentation import as_segmentation
 from videxplain.settings import Question, Segmentation, Target, as_question
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from videxplain.models import Classifier
-    from videxplain.options import ExplainOptions
+    from videxplain.options import ClipOptions
 
 NUM_PREDICTIONS = 5  # kept in an Explanation
 
@@ -37,7 +38,7 @@ def explain(
     segmentation: str | Segmentation | None = None,
     labels: np.ndarray | None = None,
     keep_maps: bool = False,
-    **options: Unpack[ExplainOptions],
+    **options: Unpack[ClipOptions],
 ) -> Explanation:
     """Explains why a classifier gives a clip its class.
 
@@ -59,12 +60,12 @@ def explain(
         `Segmentation`.
     labels
         Supervoxels made elsewhere, integers (T, h, w) at the network's input size or (T, n * h, n * w), instead of a
-        segmentation.
+        segmentation. Masks and boxes of objects, in the source's pixels, are `regions`.
     keep_maps
         Keep the voxel scores in `Explanation.dense` and `Explanation.cam`.
     **options
         Fields of the method, the segmentation and the question by their names: `samples=500`, `n_segments=100`,
-        `score="log-odds"`.
+        `score="log-odds"`. And `regions`, a `Regions`: objects to be explained instead of supervoxels.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def explain_batch(
     segmentation: str | Segmentation | None = None,
     labels: Sequence[np.ndarray] | None = None,
     keep_maps: bool = False,
-    **options: Unpack[ExplainOptions],
+    **options: Unpack[ClipOptions],
 ) -> list[Explanation]:
     """Explains several clips of one length at once, as `explain` does each.
 
@@ -99,7 +100,7 @@ def explain_batch(
     labels
         One array for each clip.
     model, method, segmentation, keep_maps, **options
-        As for `explain`.
+        As for `explain`; `regions` is a list of one for each clip.
 
     Raises
     ------
@@ -118,6 +119,8 @@ class Request:
     ----------
     stated
         Names of the segmentation's options that were given, so that they count even where they are the defaults.
+    regions
+        For each clip, instead of supervoxels.
     """
 
     methods: list[Method]
@@ -125,6 +128,7 @@ class Request:
     segmentation: Segmentation
     keep_maps: bool = False
     stated: tuple[str, ...] = ()
+    regions: list[Regions] | None = None
 
     @classmethod
     def of(
@@ -138,13 +142,14 @@ class Request:
         """Of what the user wrote; refuses what cannot be before any work."""
         if keep_maps and (as_question(target).against or options.get("against")) is not None:
             raise VidexplainError("keep_maps means nothing with against, whose scores are of two maps")
+        regions = _regions(options.pop("regions", None))
         picked, question, (cutting,) = chosen(
             methods, as_question(target), options, as_segmentation(segmentation)
         )
         stated = [name for name in cutting.options() if options.get(name) is not None]
         if segmentation is not None:
             stated.append("name")
-        return cls(picked, question, cutting, keep_maps, tuple(stated))
+        return cls(picked, question, cutting, keep_maps, tuple(stated), regions)
 
     def recorded(self) -> dict[str, Any]:
         """What another run has to be given to ask the same, of the one method."""
@@ -163,7 +168,7 @@ class Request:
         self, model: Classifier, clips: Sequence[ClipLike], labels: Sequence[np.ndarray] | None
     ) -> Inputs:
         """Clips as the network takes them, and their supervoxels."""
-        inputs = prepare(model, clips, self.segmentation, labels, self.question, self.stated)
+        inputs = prepare(model, clips, self.segmentation, labels, self.question, self.stated, self.regions)
         for method in self.methods:
             method.require_network_grid(inputs.scale)
         return inputs
@@ -203,6 +208,18 @@ class Request:
                 ]
             )
         return explained
+
+
+def _regions(value: Any) -> list[Regions] | None:
+    """A list of the regions that were given, one or several; anything else is refused."""
+    several = value if value is None or isinstance(value, list | tuple) else [value]
+    for regions in several or ():
+        if not isinstance(regions, Regions):
+            raise VidexplainError(
+                f"regions has to be Regions, not {kind_of(regions)}; Regions.from_masks(...) and its like make them, "
+                "Regions.read(path) reads them."
+            )
+    return None if several is None else list(several)
 
 
 def asked(method: Method, query: Query) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Supervoxel:
         (t, y, x) centre of mass in frames and pixels of the labels' grid.
     box
         ((t0, y0, x0), (t1, y1, x1)), half-open.
+    name
+        The region's, where regions were given; empty otherwise.
     """
 
     id: int
@@ -61,6 +63,7 @@ class Supervoxel:
     voxels: int
     centre: tuple[float, float, float]
     box: tuple[tuple[int, int, int], tuple[int, int, int]]
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +129,14 @@ class Explanation:
     def num_segments(self) -> int:
         return len(self.scores)
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions' names by id, where `regions` were given instead of supervoxels; empty otherwise."""
+        names = self.settings.get("regions")
+        if not isinstance(names, list) or len(names) != len(self.scores):
+            return ()
+        return tuple(map(str, names))
+
     def of_input(self, name: str) -> Explanation:
         """The part of one of the network's inputs (`NetworkSettings.channel_groups`), over the same supervoxels.
 
@@ -158,8 +169,9 @@ class Explanation:
             where = np.nonzero(self.labels[inside] == id_)
             centre = tuple(float(axis.mean() + start) for axis, start in zip(where, low, strict=True))
             score = float(self.scores[id_])
+            name = self.regions[id_] if self.regions else ""
             supervoxels.append(
-                Supervoxel(id_, score, abs(score) / total, len(where[0]), centre, (low, high))  # type: ignore[arg-type]
+                Supervoxel(id_, score, abs(score) / total, len(where[0]), centre, (low, high), name)  # type: ignore[arg-type]
             )
         return supervoxels
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 from videxplain.attribution.methods import Vanilla
 from videxplain.attribution.query import VoxelQuery
 from videxplain.clip import Clip, Geometry
-from videxplain.errors import VidexplainError, kind_of
+from videxplain.errors import VidexplainError, VidexplainWarning, kind_of
 from videxplain.explanations.explanation import Explanation
 from videxplain.models.frames import seen
 from videxplain.passes.needs import Needs
-from videxplain.segmentation import check_segmentation, is_consecutive, segment, used_options
+from videxplain.regions import Regions
+from videxplain.segmentation import SEGMENTATIONS, check_segmentation, is_consecutive, segment, used_options
 from videxplain.settings import Question, Segmentation
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Inputs:
     segments: list[np.ndarray]
     cut: dict[str, Any]
     scale: int
+    region_names: list[dict[str, list[str]]] = field(default_factory=list)
 
     def recorded(self, b: int) -> dict[str, Any]:
         """What clip `b` is and how it was cut, so that both can be made again."""
@@ -51,7 +54,12 @@ class Inputs:
             "stride": clip.stride,
             "frames_sha256": sha256(clip.frames),
             **self.cut,
-            **({"labels_sha256": sha256(self.segments[b])} if self.cut["segmentation"] == "given" else {}),
+            **(self.region_names[b] if self.region_names else {}),
+            **(
+                {}
+                if self.cut["segmentation"] in SEGMENTATIONS
+                else {"labels_sha256": sha256(self.segments[b])}
+            ),
         }
 
     def regions(self) -> torch.Tensor:
@@ -78,6 +86,7 @@ def prepare(
     labels: Sequence[np.ndarray] | None = None,
     question: Question | None = None,
     stated: Sequence[str] = (),
+    regions: Sequence[Regions] | None = None,
 ) -> Inputs:
     """Brings clips to the network's input and cuts them, or checks the `labels` that are there instead.
 
@@ -87,12 +96,18 @@ def prepare(
         Whose gradient is cut, where the segmentation's source is one.
     stated
         Options that were given by name.
+    regions
+        One for each clip, instead of supervoxels.
     """
     require_classifier(model)
     if not batch:
         raise VidexplainError("there is no clip to explain.")
-    if labels is not None:
-        _refuse_cutting(segmentation, stated)
+    if labels is not None and regions is not None:
+        raise VidexplainError("labels and regions are both given; leave one out.")
+    if labels is not None or regions is not None:
+        _refuse_cutting(segmentation, stated, "regions" if labels is None else "labels")
+    if regions is not None and len(regions) != len(batch):
+        raise VidexplainError(f"{len(batch)} clips need as many regions, not {len(regions)}.")
     clips = [whole_clip(model, c) for c in batch]
     drawn = [model.pictures(c.frames) for c in clips]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
@@ -108,12 +123,17 @@ def prepare(
             f"clips of {model.name!r} are drawn, and cut where no labels are given, as the mean of their "
             f"{model.channels} channels in grey; tell what to show of them with picture."
         )
-    if labels is not None:
+    names: list[dict[str, list[str]]] = []
+    cut: dict[str, Any]
+    if regions is not None:
+        scale, cut = 1, {"segmentation": "regions", "scale": 1}
+        segments, names = _of_regions(regions, clips, geometries)
+    elif labels is not None:
         if len(labels) != len(views):
             raise VidexplainError(f"{len(views)} clips need as many arrays of labels, not {len(labels)}")
         scale = _scale_of(labels[0], views[0])
         segments = [_checked(array, view, scale) for array, view in zip(labels, views, strict=True)]
-        cut: dict[str, Any] = {"segmentation": "given", "scale": scale}
+        cut = {"segmentation": "given", "scale": scale}
     else:
         # frames that are at the network's size already have nothing finer to show
         scale = min(
@@ -131,7 +151,7 @@ def prepare(
         views = _to_cut(model, segmentation.source, question or Question(), x, views)
         segments = [segment(v, segmentation, spacing=(scale, 1, 1), device=model.device) for v in views]
     geometries = [geometry.refined(scale) for geometry in geometries] if scale > 1 else geometries
-    return Inputs(clips, drawn, geometries, x, segments, cut, scale)
+    return Inputs(clips, drawn, geometries, x, segments, cut, scale, names)
 
 
 def require_classifier(model: Any) -> None:
@@ -141,13 +161,33 @@ def require_classifier(model: Any) -> None:
         raise VidexplainError(f"model has to be a Classifier, not {kind_of(model)}; {remedy} makes one.")
 
 
-def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str]) -> None:
+def _of_regions(
+    regions: Sequence[Regions], clips: list[Clip], geometries: list[Geometry]
+) -> tuple[list[np.ndarray], list[dict[str, list[str]]]]:
+    """What the network sees of each clip's regions, and what is recorded of them: names, and those that it misses."""
+    segments, names = [], []
+    for each, clip, geometry in zip(regions, clips, geometries, strict=True):
+        labels, seen_names, unseen = each.seen(clip, geometry)
+        if unseen:
+            more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+            warnings.warn(
+                f"the network sees nothing of {', '.join(unseen[:5])}{more}, which get no score: they lie outside "
+                "what is cut out for it, or are smaller than its pixels.",
+                VidexplainWarning,
+                stacklevel=2,
+            )
+        segments.append(labels)
+        names.append({"regions": seen_names, **({"regions_unseen": unseen} if unseen else {})})
+    return segments, names
+
+
+def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str], instead: str) -> None:
     """Raises if there are options of a segmentation beside supervoxels that were made elsewhere."""
-    for name in (field.name for field in fields(segmentation)):
+    for name in (part.name for part in fields(segmentation)):
         if name in stated or getattr(segmentation, name) != getattr(Segmentation(), name):
             title = "segmentation" if name == "name" else name
             raise VidexplainError(
-                f"{title} means nothing where the supervoxels are given (labels); leave one out"
+                f"{title} means nothing where the supervoxels are given ({instead}); leave one out"
             )
 
 
