@@ -19,7 +19,7 @@ from videxplain.cli.arguments import (
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.files import IMAGE_SUFFIXES
-from videxplain.settings import Picture, short_form
+from videxplain.settings import Picture, Segmentation, short_form
 from videxplain.terminal import say, shown
 
 
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> None:
     cut_by = "quickshift" if single and not args.scale else "slic"
     method, question, segmentation = explanation_settings(args, cut_by)
     (picture,) = short_form({"style": args.style, "top_k": args.top_k}, Picture())
+    if args.regions is not None:
+        _refuse_cutting(args)
     from videxplain.video import check_source
 
     if args.output.suffix.lower() != ".png":
@@ -77,9 +79,10 @@ def run(args: argparse.Namespace) -> None:
     from videxplain.regions import Regions
 
     regions = None if args.regions is None else Regions.read(args.regions, of=str(args.input))
+    cutting = segmentation if regions is None else None
     model = load(args)
     clip = read_input(args, model)
-    explanation = explain(model, clip, method, question, segmentation=segmentation, regions=regions)
+    explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions)
     with whole_file(args.output) as scratch:
         Image.fromarray(explanation.sheet(top_k=picture.top_k, style=picture.style)).save(scratch, "PNG")
     if args.save:
@@ -93,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
         share = f"{region.share:6.1%}"
         if question.against is not None:  # whose sign tells for which class it speaks
             share = f"{copysign(region.share, region.score):+6.1%}"
-        title = shown(region.name) if region.name else f"supervoxel {region.id:4d}"
+        title = f"region {shown(region.name)}" if region.name else f"supervoxel {region.id:4d}"
         say(f"  {title}  share {share}  centre t={t:.1f} y={y:.0f} x={x:.0f}")
     for name, scores in explanation.input_scores.items():
         share = abs(scores).sum() / (sum(abs(part).sum() for part in explanation.input_scores.values()) or 1)
@@ -104,3 +107,12 @@ def run(args: argparse.Namespace) -> None:
         say(str(trust(model, clip, explanation, question)))
     if explanation.method in CAVEATS:
         say(CAVEATS[explanation.method])
+
+
+def _refuse_cutting(args: argparse.Namespace) -> None:
+    """Raises if it is told how to cut supervoxels where there are regions."""
+    for name in ("segmentation", *Segmentation.options()):
+        if getattr(args, name, None) is not None:
+            raise VidexplainError(
+                f"{name} means nothing where the supervoxels are given (regions); leave one out"
+            )

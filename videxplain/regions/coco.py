@@ -91,6 +91,8 @@ def _pixels(counts: str | bytes) -> int:
         code -= 48
         value |= (code & 31) << shift
         shift += 5
+        if shift > 60:  # no run is as long
+            return -1
         if not code & 32:
             value -= (code & 16) << (shift - 4)
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageSequence
 
 from videxplain.clip import open_image
 from videxplain.errors import VidexplainError, kind_of
@@ -142,12 +143,12 @@ def read_label_images(folder: str | os.PathLike[str]) -> npt.NDArray[Any]:
     name = os.fspath(folder)
     if not os.path.exists(name):
         raise VidexplainError(f"there is no file {name!r}; check the path.")
-    paths = find_images(name) or []
+    paths = [Path(name)] if os.path.isfile(name) else find_images(name) or []
     lossy = [path for path in paths if path.suffix.lower() not in _EXACT]
-    if lossy or not paths:
+    if lossy:
         raise VidexplainError(
-            f"{str((lossy or [name])[0])!r} cannot hold numbers of objects, which compression with loss changes; a "
-            "PNG for each frame can."
+            f"{str(lossy[0])!r} cannot hold numbers of objects, which compression with loss changes; "
+            "a PNG for each frame can."
         )
     numbers = [re.findall(r"\d+", path.stem)[-1:] for path in paths]
     if all(numbers):
@@ -166,9 +167,15 @@ def read_label_images(folder: str | os.PathLike[str]) -> npt.NDArray[Any]:
                         f"{str(path)!r} is in colour ({image.mode}); numbers of objects are grey values or indices of "
                         "a palette."
                     )
-                frames.append(np.asarray(image).astype(np.int32))
-        except (OSError, ValueError, SyntaxError) as error:
+                pages = getattr(image, "n_frames", 1)
+                if pages > 1 and len(paths) > 1:
+                    raise VidexplainError(
+                        f"{str(path)!r} holds {pages} images; in a folder each holds one frame."
+                    )
+                frames += [np.asarray(page).astype(np.int32) for page in ImageSequence.Iterator(image)]
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             raise VidexplainError(f"{str(path)!r} cannot be read as an image ({error}).") from error
         if frames[-1].shape != frames[0].shape:
             raise VidexplainError(f"{str(path)!r} is of another size than the first image in {name!r}.")
+        check_extent(len(frames), frames[0].shape)
     return np.stack(frames)

@@ -72,8 +72,8 @@ class Regions:
             - a dict by object of booleans (T, H, W) or (H, W);
             - a dict by frame of dicts by object of booleans (H, W) or (1, H, W), as SAM 2's video predictor is
               commonly used; frames that are not in it show no object;
-            - a path: an .npy or .npz file with one of the first two, a PNG or a folder of PNGs, whose pixels (grey of 8 or 16
-              bits, or indices of a palette) are the objects' numbers, one PNG a frame.
+            - a path: an .npy or .npz file with one of the first two, a PNG or a folder of PNGs, one a
+              frame, whose pixels (grey of 8 or 16 bits, or indices of a palette) are the objects' numbers.
         names
             By object, or one for each in order; its number by default.
         start
@@ -217,18 +217,18 @@ class Regions:
                 f"{size[1]}x{size[0]}."
             )
         real = len(clip) - clip.held
+        untold = clip.source is None and (clip.start, clip.stride) == (0, 1)
+        if untold and real != len(self):  # an array may be any part of a video
+            raise VidexplainError(
+                f"the clip is an array of {real} frames, which does not tell which of the regions' {len(self)} frames "
+                "they are; take the same part of both, as in regions[10:26]."
+            )
         numbers = clip.start + clip.stride * np.arange(real)
         last = self.start + len(self) - 1
         if numbers[0] < self.start or numbers[-1] > last:
             raise VidexplainError(
                 f"the clip's frames are {numbers[0]} to {numbers[-1]} of its source, and the regions are of frames "
                 f"{self.start} to {last}."
-            )
-        untold = clip.source is None and (clip.start, clip.stride) == (0, 1)
-        if untold and real != len(self):  # an array may be any part of a video
-            raise VidexplainError(
-                f"the clip is an array of {real} frames, which does not tell which of the regions' {len(self)} frames "
-                "they are; take the same part of both, as in regions[10:26]."
             )
         numbers = np.append(numbers, np.repeat(numbers[-1:], clip.held))
         return self.labels[numbers - self.start]
