@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import videxplain as vx
 from videxplain.cli import main
@@ -112,3 +114,40 @@ def test_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert main([*asked, "--regions", str(tmp_path / "masks.npy")]) == 0
     said = capfd.readouterr().out
     assert "2 regions" in said and "  region background  share" in said and "  region 1  share" in said
+
+
+def test_a_later_part_of_a_clip_has_its_own_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "clip.npy", rng.integers(0, 256, (40, 112, 112, 3), np.uint8))
+    numbers = rng.integers(0, 3, (40, 112, 112))
+    np.save(tmp_path / "masks.npy", numbers)
+    asked = ["explain", str(tmp_path / "clip.npy"), "-o", str(tmp_path / "out.png"), "--method", "vanilla"]
+    part = ["--at", "0.2", "--stride", "2", "--save", str(tmp_path / "saved")]
+    assert main([*asked, *part, "--regions", str(tmp_path / "masks.npy")]) == 0
+    explanation = vx.Explanation.load(tmp_path / "saved")
+    assert explanation.regions == ("1", "2", "background")
+    assert (explanation.labels == (numbers[5:37:2] - 1) % 3).all()
+    assert (
+        main([*asked, *part, "--at", "0.6", "--regions", str(tmp_path / "masks.npy")]) == 0
+    )  # the end is held
+    held = vx.Explanation.load(tmp_path / "saved")
+    assert held.held == 3 and (held.labels[13:] == held.labels[12]).all()
+
+
+def test_photographs_have_regions_of_one_frame() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.relu, self.head = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.relu(self.body(x)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    network = vx.Classifier(Net(), clip_length=1, size=(16, 16), layout="BCHW")
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    cat = np.zeros((24, 32), bool)
+    cat[6:18, 10:22] = True
+    explanation = vx.explain(network, image, "occlusion", regions=vx.Regions.from_masks({"cat": cat}))
+    assert explanation.regions == ("cat", "background") and explanation.labels.shape == (1, 16, 16)
+    assert explanation.source_labels()[0][cat].max() == 0

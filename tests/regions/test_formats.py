@@ -121,6 +121,8 @@ def changed(segmentation: Any) -> dict[str, Any]:
         (changed({"size": [20, 31], "counts": [620]}), "size"),
         (changed([[0, 0, 1e9, 0, 1, 1]]), "far beyond"),
         (changed([[0, 0]]), "three corners"),
+        (changed([[0, 0, float("nan"), 0, 1, 1]]), "no pair of numbers"),
+        (changed([[0, 0, 5, 0, 1, 1, 7]]), "no pair of numbers"),
         (changed([["a"] * 6]), "cannot be read as COCO"),
         (changed({"size": 3}), "cannot be read as COCO"),
     ],
@@ -192,6 +194,12 @@ def test_cvat_tracks(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml", cvat_text())
     check(vx.Regions.from_cvat(path), ("car 0", "man 1"))
     check(vx.Regions.read(path), ("car 0", "man 1"))
+    part = cvat_text().replace("<start_frame>0", "<start_frame>40").replace("<stop_frame>2", "<stop_frame>42")
+    for t in (2, 1, 0):
+        part = part.replace(f'frame="{t}" keyframe', f'frame="{40 + t}" keyframe')
+    regions = vx.Regions.from_cvat(write(path, part))
+    check(regions, ("car 0", "man 1"))
+    assert regions.start == 40
 
 
 @pytest.mark.parametrize(

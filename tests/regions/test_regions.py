@@ -99,6 +99,9 @@ def test_boxes_take_the_pixels_whose_centres_they_hold() -> None:
         ({"a": {1: np.ones((2, 3), bool)}}, "frame numbers"),
         ({"background": np.ones((2, 3), bool)}, "cannot be a region's name"),
         ("none.npz", "no file"),
+        ([[1, 2], [3]], "differ in length"),
+        (None, "masks have to be"),
+        ({1: "mask"}, "path or name"),
     ],
 )
 def test_what_holds_no_masks_is_refused(source: Any, message: str) -> None:
@@ -122,8 +125,9 @@ def test_files_that_hold_no_masks_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(vx.VidexplainError, match=message):
             vx.Regions.read(tmp_path / name)
-    with pytest.raises(vx.VidexplainError, match="box"):
-        vx.Regions.from_boxes({"a": {0: (4, 1, 1, 4)}}, (6, 8), 1)
+    for box in ((4, 1, 1, 4), (1, 1, 4), (1, 1, np.nan, 4), "box"):
+        with pytest.raises(vx.VidexplainError, match="a box has to be"):
+            vx.Regions.from_boxes({"a": {0: box}}, (6, 8), 1)
     with pytest.raises(vx.VidexplainError, match="in frame 3"):
         vx.Regions.from_boxes({"a": {3: (1, 1, 4, 4)}}, (6, 8), 3)
     for names in (["one"], {8: "eight"}, ["same", "same"]):
@@ -159,6 +163,17 @@ def test_regions_of_other_frames_are_refused(other: vx.Clip, message: str) -> No
         vx.Regions.from_masks(np.ones((20, 6, 8), int), start=100).of(other)
     with pytest.raises(vx.VidexplainError, match="same part of both"):
         vx.Regions.from_masks(np.ones((20, 6, 8), int)).of(clip(4, source=None))
+
+
+def test_frames_at_the_network_s_size_have_the_regions_of_their_source() -> None:
+    geometry = vx.Geometry.fit((6, 8), (3, 4), "resize")
+    times = tuple(Fraction(t) for t in range(3))
+    small = vx.Clip(np.zeros((3, 3, 4, 3), np.uint8), times, source="film.mp4", geometry=geometry)
+    regions = vx.Regions.from_masks(NUMBERS)
+    labels, names, _ = regions.seen(small, geometry)
+    assert (
+        np.array(names)[labels] == np.array([*regions.names, "background"])[regions.labels[:, 1::2, 1::2]]
+    ).all()
 
 
 @pytest.mark.parametrize("framing", ["crop", "resize", "letterbox"])

@@ -62,7 +62,10 @@ def decoded(segmentation: Any, size: tuple[int, int]) -> Mask:
         parts = [part for part in segmentation if len(part) >= 6]
         if not parts:
             raise ValueError("a polygon has less than three corners")
-        if max(abs(value) for part in parts for value in part) > _FARTHEST * max(size):
+        corners = np.concatenate([np.asarray(part, np.float64) for part in parts])
+        if any(len(part) % 2 for part in parts) or not np.isfinite(corners).all():
+            raise ValueError("a corner of a polygon is no pair of numbers")
+        if np.abs(corners).max() > _FARTHEST * max(size):
             raise ValueError("a polygon reaches far beyond its frame")
         rle = tools.merge(tools.frPyObjects(parts, *size))
     else:

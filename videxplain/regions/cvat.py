@@ -18,8 +18,8 @@ _SHAPES = ("box", "polygon", "mask")
 _WRONG = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
 
 
-def read_cvat(path: str | os.PathLike[str]) -> Read:
-    """See `Regions.from_cvat`."""
+def read_cvat(path: str | os.PathLike[str]) -> tuple[Read, int]:
+    """See `Regions.from_cvat`; also which frame of the video is the first."""
     name = os.fspath(path)
     try:
         with open_file(path) as file:
@@ -33,10 +33,10 @@ def read_cvat(path: str | os.PathLike[str]) -> Read:
             raise VidexplainError(
                 f"{name!r} has no tracks; export the task as 'CVAT for video 1.1' from CVAT."
             )
-        objects = Objects(_size(root), _length(root))
+        objects, first = Objects(_size(root), _length(root)), _first(root)
         for track in root.iter("track"):
-            _add(objects, track)
-        return objects.painted(), objects.by_key()
+            _add(objects, track, first)
+        return (objects.painted(), objects.by_key()), first
     except FileNotFoundError:
         raise VidexplainError(f"there is no file {name!r}; check the path.") from None
     except (OSError, ElementTree.ParseError, *_WRONG) as error:
@@ -66,7 +66,12 @@ def _length(root: ElementTree.Element) -> int:
     return _number(root, "size")
 
 
-def _add(objects: Objects, track: ElementTree.Element) -> None:
+def _first(root: ElementTree.Element) -> int:
+    """The number of the first frame; frames are numbered as the video's."""
+    return 0 if root.find("meta/*/start_frame") is None else _number(root, "start_frame")
+
+
+def _add(objects: Objects, track: ElementTree.Element, first: int) -> None:
     name = f"{track.attrib['label']} {track.attrib['id']}"
     last = None
     for shape in sorted(track, key=lambda element: int(element.get("frame", -1))):
@@ -81,7 +86,7 @@ def _add(objects: Objects, track: ElementTree.Element) -> None:
         seen = shape.get("outside", "0") == "0"
         last = frame if seen else None
         if seen:
-            objects.add(track.attrib["id"], name, frame, partial(_mask, shape, objects.size))
+            objects.add(track.attrib["id"], name, frame - first, partial(_mask, shape, objects.size))
 
 
 def _mask(shape: ElementTree.Element, size: tuple[int, int]) -> Mask:

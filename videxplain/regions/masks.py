@@ -30,7 +30,7 @@ def read_masks(source: Any) -> Read:
         source = read_label_images(source) if _is_image(source) else _read_array(os.fspath(source))
     if isinstance(source, Mapping):
         return _of_dict(source)
-    array = np.asarray(source)
+    array = _as_array(source)
     if array.dtype.kind in "iu" and array.ndim in (2, 3):
         return of_numbers(array)
     if array.dtype == bool and array.ndim in (2, 3, 4):
@@ -103,15 +103,22 @@ def _of_frames(source: Mapping[Any, Mapping[Any, Any]]) -> Read:
 
 
 def _mask(key: Any, value: Any, axes: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    if hasattr(value, "detach"):  # a tensor
-        value = value.detach().cpu().numpy()
-    array = np.asarray(value)
+    array = _as_array(value)
     if array.dtype.kind in "iu" and array.size and int(array.min()) >= 0 and int(array.max()) <= 1:
         array = array.astype(bool)
     if array.dtype != bool or array.ndim not in axes or not array.size:
-        what = f"{array.dtype} {array.shape}" if isinstance(value, np.ndarray) else kind_of(value)
+        what = f"{array.dtype} {array.shape}" if array.ndim else kind_of(value)
         raise VidexplainError(f"the mask of {key} has to be booleans (T, H, W), not {what}{_hint(array)}.")
     return array
+
+
+def _as_array(value: Any) -> npt.NDArray[Any]:
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu().numpy()
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise VidexplainError("masks have to be arrays; the rows of this list differ in length.") from None
 
 
 def _hint(array: npt.NDArray[Any]) -> str:

@@ -76,11 +76,13 @@ def check_extent(length: int, size: Sequence[int]) -> None:
 
 def box_mask(size: tuple[int, int], box: Sequence[float]) -> Mask:
     """The pixels whose centres are in a box (left, top, right, bottom), in pixel edges."""
-    left, top, right, bottom = (float(value) for value in box)
-    if not (np.isfinite([left, top, right, bottom]).all() and left < right and top < bottom):
+    edges = np.asarray(box)
+    fits = edges.shape == (4,) and edges.dtype.kind in "iuf" and np.isfinite(edges).all()
+    if not fits or not (edges[:2] < edges[2:]).all():
         raise VidexplainError(
-            f"a box has to be (left, top, right, bottom) with left < right and top < bottom, not {tuple(box)}."
+            f"a box has to be (left, top, right, bottom) with left < right and top < bottom, not {box}."
         )
+    left, top, right, bottom = edges.tolist()
     rows, columns = (np.arange(side) + 0.5 for side in size)
     inside: Mask = ((top <= rows) & (rows < bottom))[:, None] & ((left <= columns) & (columns < right))
     return inside

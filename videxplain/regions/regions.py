@@ -154,9 +154,10 @@ class Regions:
         return cls._of(mots.read_mots(path, length, first), None, start)
 
     @classmethod
-    def from_cvat(cls, path: str | os.PathLike[str], start: int = 0) -> Regions:
-        """Regions from "CVAT for video 1.1" (XML): boxes, polygons and masks of its tracks."""
-        return cls._of(cvat.read_cvat(path), None, start)
+    def from_cvat(cls, path: str | os.PathLike[str]) -> Regions:
+        """Regions from "CVAT for video 1.1" (XML): boxes, polygons and masks of tracks; it tells its first frame."""
+        read, first = cvat.read_cvat(path)
+        return cls._of(read, None, first)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], of: str | None = None) -> Regions:
