@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from tokenize import TokenError
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -119,7 +120,13 @@ def _header(member: IO[bytes], size: int) -> tuple[Shape, np.dtype]:
     read = _HEADERS.get(np.lib.format.read_magic(member))
     if read is None:
         raise ValueError("an array of it has a format that is not known")
-    shape, _, dtype = read(member)
+    try:
+        shape, _, dtype = read(member)
+    except (
+        SyntaxError,
+        TokenError,
+    ) as error:  # a header of version 1 may be written as Python 2 did, and is parsed
+        raise ValueError(f"the header of an array cannot be read: {error}") from None
     if dtype.kind not in "biuf" or not all(0 <= axis < 2**40 for axis in shape):
         raise ValueError(f"an array of {dtype} {shape} is not expected")
     count = 1

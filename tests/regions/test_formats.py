@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,15 @@ def test_damaged_coco_gets_a_sentence(content: Any, message: str, tmp_path: Path
         vx.Regions.from_coco(write(tmp_path / "a.json", content))
 
 
+def test_without_pycocotools_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.json", images_file())
+    write(tmp_path / "a.txt", mots_lines())
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    for name in ("a.json", "a.txt"):
+        with pytest.raises(vx.VidexplainError, match=r"pip install 'videxplain\[regions\]'"):
+            vx.Regions.read(tmp_path / name)
+
+
 def mots_lines(first: int = 0) -> str:
     lines = [f"{first} 10000 10 20 30 {encoded(np.ones(SIZE))['counts']}"]
     for t in range(3):
@@ -217,6 +227,7 @@ def test_cvat_tracks(tmp_path: Path) -> None:
         ("polygon", "polyline", "a polyline"),
         ('left="3"', 'left="29"', "does not fit"),
         ('xtl="4.0"', 'xtl="nan"', "a box"),
+        ('encoding="utf-8"', 'encoding="x"', "cannot be read as CVAT"),
         ("<annotations>", "<!DOCTYPE a><annotations>", "document type"),
     ],
 )

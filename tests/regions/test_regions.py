@@ -112,12 +112,16 @@ def test_what_holds_no_masks_is_refused(source: Any, message: str) -> None:
 def test_files_that_hold_no_masks_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "colour.png")
     Image.new("L", (8, 6)).save(tmp_path / "lossy.jpg")
+    np.save(tmp_path / "header.npy", NUMBERS)
+    damaged = (tmp_path / "header.npy").read_bytes().replace(b"(3, 6, 8), }", b"(3, 6, 8, } ")
+    (tmp_path / "header.npy").write_bytes(damaged)
     (tmp_path / "damaged.png").write_bytes(b"none")
     (tmp_path / "empty").mkdir()
     for name, message in {
         "colour.png": "in colour",
         "lossy.jpg": "with loss",
         "damaged.png": "cannot be read",
+        "header.npy": "header of an array cannot be read|cannot be read as masks",
         "empty": "no images",
         "none.png": "no file",
         "none.xml": "no file",

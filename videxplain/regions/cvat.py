@@ -15,7 +15,7 @@ from videxplain.regions.painting import Mask, Objects, box_mask, polygon_mask
 
 _MOST_TEXT = 1 << 28
 _SHAPES = ("box", "polygon", "mask")
-_WRONG = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+_WRONG = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
 
 
 def read_cvat(path: str | os.PathLike[str]) -> tuple[Read, int]:
