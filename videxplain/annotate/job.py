@@ -197,6 +197,8 @@ def requested(
     VidexplainError
         For an option that nobody has, and a value that cannot be.
     """
+    if options.get("regions") is not None:
+        raise VidexplainError("regions are for explain(), clip by clip; annotate() does not take them yet")
     request = Request.of([method], target, segmentation, False, options)
     cut = request.segmentation
     if cut.name == "auto":
