@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from videxplain.models import Classifier
-    from videxplain.options import ExplainOptions
+    from videxplain.options import ClipOptions
 
 FILLS: tuple[Fill, ...] = ("mean", "grey", "blur", "still")
 """What hides supervoxels by default, each in its turn; of a single frame "still" hides nothing and is left out."""
@@ -211,7 +211,7 @@ def evidence(
     method: str | Method | None = None,
     segmentation: str | Segmentation | None = None,
     labels: np.ndarray | None = None,
-    **options: Unpack[ExplainOptions],
+    **options: Unpack[ClipOptions],
 ) -> Evidence:
     """Looks for the fewest supervoxels that keep a class when shown alone, and that destroy it when hidden alone.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from videxplain.models import Classifier
-    from videxplain.options import ExplainOptions
+    from videxplain.options import ClipOptions
 
 HIDDEN, STILL = "grey", "still"
 CHANGES: dict[str, tuple[Fill, int]] = {
@@ -111,7 +111,7 @@ def motion(
     method: str | Method | None = None,
     segmentation: str | Segmentation | None = None,
     labels: np.ndarray | None = None,
-    **options: Unpack[ExplainOptions],
+    **options: Unpack[ClipOptions],
 ) -> Motion:
     """Tells how much of what made a network decide is motion, and how much is look.
 
