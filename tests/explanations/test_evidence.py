@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_networks import grid, random_clip, small
 
 import videxplain as vx
-from tests.explanations.networks import grid, random_clip, small
 from videxplain.errors import VidexplainError
 
 

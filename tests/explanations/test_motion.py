@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from small_networks import grid, random_clip, small
 
 import videxplain as vx
-from tests.explanations.networks import grid, random_clip, small
 from videxplain.errors import VidexplainError
 from videxplain.models import train_twins
 from videxplain.synthetic.twins import generate_twin

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_networks import FRAMES, random_clip, small
 
 import videxplain as vx
-from tests.explanations.networks import FRAMES, random_clip, small
 from videxplain.errors import VidexplainError
 from videxplain.synthetic import moving_objects
 
