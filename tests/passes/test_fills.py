@@ -131,6 +131,22 @@ def test_a_network_that_goes_by_motion_is_asked_by_what_stands_still() -> None:
     assert chosen.passes == 7
 
 
+def test_answers_that_are_no_numbers_are_left_to_whoever_scores() -> None:
+    x = torch.rand(3, *SIZE)
+    chosen = choice_of(lambda x: x.mean((1, 2, 3, 4)) * torch.nan, x, patches())
+    assert chosen.fill == "mean" and chosen.sentence("net") is None
+
+
+def test_a_network_of_images_is_not_asked_by_what_stands_still() -> None:
+    class Image(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([9 + x.std((1, 2, 3)), x.new_zeros(len(x))], dim=1)
+
+    model = vx.Classifier(Image(), clip_length=1, size=SIZE[1:], layout="BCHW")
+    x = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
+    assert "still" not in choose_fill(model, x, patches(), 12, Aim(0)).moved
+
+
 def test_of_an_answer_that_nothing_moves_it_is_said() -> None:
     x = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
     chosen = choice_of(lambda x: 60 + x.std((1, 2, 3, 4)), x, patches())

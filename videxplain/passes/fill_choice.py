@@ -8,6 +8,7 @@ network goes by; where neither does, the colours around are taken, which leave n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ CANDIDATES: dict[bool, tuple[Fill, ...]] = {
     False: ("mean", "neighbours", "grey"),
     True: ("mean", "still", "neighbours"),
 }
-"""Of images and of clips, in the order in which they are preferred."""
+"""Of networks that see frames on their own and of those that see clips, in the order in which they are preferred."""
 ENOUGH = 0.02
 """Share of the answer that masks have to move in the mean, for the first candidate to be taken at once."""
 NEARLY = 0.5
@@ -58,7 +59,7 @@ class FillChoice:
 
     def sentence(self, name: str) -> str | None:
         """What the user should know of it; None where the first candidate serves."""
-        if self.is_enough and len(self.moved) == 1:
+        if len(self.moved) == 1:
             return None
         tried = ", ".join(f"{fill} {share:.2g}" for fill, share in self.moved.items())
         what = f"hiding half of the supervoxels moves the answer of {name!r} by these shares: {tried}"
@@ -83,7 +84,7 @@ def choose_fill(
     moved: dict[Fill, float] = {}
     steps: dict[Fill, float] = {}
     whole, passes = None, 0
-    for fill in CANDIDATES[x.shape[1] > 1]:
+    for fill in CANDIDATES[x.shape[1] > 1 and not model.is_image_model]:
         clip = MaskedClip(model, x, labels, num_segments, aim, fill=fill, seed=seed)
         asked = masks if whole is None else masks[:2]
         values = clip.values(asked, score="logit" if aim.task == "regression" else "log-odds")
@@ -91,7 +92,7 @@ def choose_fill(
         steps[fill] = float((values[:2] - whole).abs().mean())
         answer, masked = (v if aim.task == "regression" else v.sigmoid() for v in (whole, values[:2]))
         moved[fill] = float((masked - answer).abs().mean() / answer.abs().clamp(min=1e-30))
-        if len(moved) == 1 and moved[fill] >= ENOUGH:
-            return FillChoice(fill, moved, passes)
-    farthest = max(steps.values())
+        if len(moved) == 1 and (moved[fill] >= ENOUGH or not bool(torch.isfinite(values).all())):
+            return FillChoice(fill, moved, passes)  # whoever scores tells of answers that are no numbers
+    farthest = max(step for step in steps.values() if math.isfinite(step))
     return FillChoice(next(fill for fill in steps if steps[fill] >= NEARLY * farthest), moved, passes)
