@@ -269,7 +269,7 @@ class Query:
         if b not in self._fills:
             choice = choose_fill(self.model, self.x[b], self.labels[b], self.num_segments, self.aims()[b])
             if sentence := choice.sentence(self.model.name):
-                self.model.findings(self.x).note(sentence)
+                self.model.findings(self.x).tell(sentence)
             self._fills[b] = choice.fill
         return self._fills[b]
 

@@ -60,12 +60,21 @@ class Findings:
     confirmed_replays: int = 0
     reading: str = ""
     notes: list[str] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
 
     def note(self, sentence: str) -> None:
         """Tells the user once, and keeps the sentence for results; what differs in figures only is the same."""
-        if _without_figures(sentence) not in map(_without_figures, self.notes):
+        if self.tell(sentence):
             self.notes.append(sentence)
-            warnings.warn(sentence, VidexplainWarning, stacklevel=2)
+
+    def tell(self, sentence: str) -> bool:
+        """Tells the user once what is of one clip, and not of the network; whether it had not been told."""
+        words = _without_figures(sentence)
+        is_new = words not in self._told
+        if is_new:
+            self._told.add(words)
+            warnings.warn(sentence, VidexplainWarning, stacklevel=3)
+        return is_new
 
 
 def _without_figures(sentence: str) -> str:
