@@ -136,7 +136,8 @@ def test_region_gradients_of_what_cannot_be_seen_are_right_or_said_to_be_less_su
     if not any("less sure" in sentence for sentence in said):
         assert np.abs(explanation.scores - expected).max() < 1e-4 * np.abs(expected).max()
     else:
-        assert explanation.settings["notes"] == said
+        of_the_network = [sentence for sentence in said if "hiding half" not in sentence]
+        assert explanation.settings["notes"] == of_the_network
 
 
 @pytest.mark.parametrize(
