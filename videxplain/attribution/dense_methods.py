@@ -17,6 +17,7 @@ from videxplain.attribution.query import VoxelMaps
 from videxplain.errors import VidexplainError
 from videxplain.models.classifier import evaluating
 from videxplain.models.input_form import in_one_line
+from videxplain.models.layer_trial import is_compiled_whole
 from videxplain.passes.fills import uniform
 from videxplain.passes.forward_pass import ForwardPass
 
@@ -78,7 +79,7 @@ def lrp_alpha_beta(query: VoxelQuery) -> VoxelMaps:
 
 
 def _lrp(query: VoxelQuery, composite: Any) -> VoxelMaps:
-    if any(isinstance(module, torch.jit.ScriptModule) for module in query.model.net.modules()):
+    if any(map(is_compiled_whole, query.model.net.modules())):
         raise VidexplainError(
             f"relevance propagation does not see the layers of {query.model.name!r}, which is scripted; give the "
             "network that was scripted, or use another method"

@@ -264,6 +264,15 @@ class Query:
         """The score that a method explains."""
         return score_of(self.model, self.question, method)
 
+    def prefer_log_odds(self, method: Method) -> None:
+        """Asks for the log-odds, which still move where a probability is near 0 or 1, if the user named no score.
+
+        Of a regression, and of a method that has no log-odds, nothing changes.
+        """
+        regression = self.model.answers.task == "regression"
+        if self.question.score is None and not regression and "log-odds" in method.asks:
+            self.question = replace(self.question, score="log-odds")
+
     def fill(self, b: int) -> Fill:
         """What hides supervoxels of sample `b` where the user did not say: chosen once, whatever methods ask."""
         if b not in self._fills:

@@ -13,6 +13,7 @@ from videxplain.checking.subject import REPEATS, Subject, deviation, where_mixed
 from videxplain.checking.table import Row, Verdict
 from videxplain.errors import VidexplainError
 from videxplain.models.hugging_face_config import is_hugging_face
+from videxplain.models.layer_trial import is_compiled_whole
 from videxplain.models.trial import follow_frames, misread, rounding
 
 _TINY = 1 / 64
@@ -48,7 +49,7 @@ def modules(subject: Subject) -> Row:
     said: list[str] = []
     remedies: list[str] = []
     verdict: Verdict = "ok"
-    scripted = [name for name, m in net.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    scripted = [name for name, m in net.named_modules() if is_compiled_whole(m)]
     if scripted:
         verdict = "note"
         said.append(

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from videxplain.checking.subject import tensors_of
 from videxplain.models import Classifier
+from videxplain.models.layer_trial import is_compiled_whole
 
 _SHIFTS = frozenset({"add", "sub", "rsub", "subtract", "radd"})
 _SCALES = frozenset({"mul", "div", "truediv", "rmul", "multiply", "true_divide", "divide"})
@@ -132,7 +133,7 @@ def first_values(model: Classifier, clip: torch.Tensor) -> FirstValues | None:
     def start(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         follow.followed = follow.followed or [x for x in tensors_of(args, kwargs) if x.is_floating_point()]
 
-    if isinstance(model.net, torch.jit.ScriptModule):
+    if is_compiled_whole(model.net):
         return None
     handle = model.net.register_forward_pre_hook(start, with_kwargs=True)
     try:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from videxplain.attribution.methods import METHODS, Masking, Method, chosen
-from videxplain.cli.arguments import add_model, add_settings, add_span, check_files, load, read_input
+from videxplain.cli.arguments import (
+    add_model,
+    add_settings,
+    add_span,
+    check_files,
+    check_picture,
+    load,
+    read_input,
+)
 from videxplain.errors import VidexplainError
 from videxplain.segmentation import SEGMENTATIONS, check_segmentation
 from videxplain.settings import Question, Segmentation
@@ -72,12 +80,7 @@ def answered(args: argparse.Namespace, default: Method, ask: Callable[..., Any],
     if args.output is None and not args.json:
         raise VidexplainError("nothing is asked for: name a picture with -o OUT.png, or say --json")
     if args.output is not None:
-        if args.output.suffix.lower() != ".png":
-            raise VidexplainError(f"{args.output} is not a .png name")
-        if not args.output.parent.is_dir():
-            raise VidexplainError(
-                f"cannot write {args.output}: there is no folder {str(args.output.parent)!r}; make it first"
-            )
+        check_picture(args.output)
     from PIL import Image
 
     from videxplain.files import whole_file

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import Field, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 from videxplain.attribution.methods import METHODS, Method, chosen
@@ -228,6 +229,14 @@ def add_span(command: argparse.ArgumentParser) -> None:
         default=1,
         help="take every N-th frame into the clip (default: %(default)s)",
     )
+
+
+def check_picture(path: Path, instead: str = "") -> None:
+    """Refuses a name that no PNG can have, with what to do `instead`, and one in a folder that is not there."""
+    if path.suffix.lower() != ".png":
+        raise VidexplainError(f"{path} is not a .png name{instead}")
+    if not path.parent.is_dir():
+        raise VidexplainError(f"cannot write {path}: there is no folder {str(path.parent)!r}; make it first")
 
 
 def read_input(args: argparse.Namespace, model: Any) -> Any:

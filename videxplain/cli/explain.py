@@ -12,6 +12,7 @@ from videxplain.cli.arguments import (
     add_picture,
     add_span,
     check_files,
+    check_picture,
     explanation_settings,
     load,
     read_input,
@@ -38,7 +39,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trust",
         action="store_true",
-        help="also tell what the explanation rests on, by some 20 forward passes",
+        help="also tell what the explanation rests on, by some 30 forward passes",
     )
     command.add_argument(
         "--regions",
@@ -65,13 +66,8 @@ def run(args: argparse.Namespace) -> None:
         _refuse_cutting(args)
     from videxplain.video import check_source
 
-    if args.output.suffix.lower() != ".png":
-        raise VidexplainError(f"{args.output} is not a .png name; `videxplain annotate` writes videos")
+    check_picture(args.output, "; `videxplain annotate` writes videos")
     check_source(args.input)
-    if not args.output.parent.is_dir():
-        raise VidexplainError(
-            f"cannot write {args.output}: there is no folder {str(args.output.parent)!r}; make it first"
-        )
     from PIL import Image
 
     from videxplain.explanations.explain import explain

@@ -255,10 +255,10 @@ def _evidence(item: Item) -> Iterator[Row]:
     """Starts of each method's order, without what they can do without; a set under one fill is verified by others."""
     import torch
 
-    from videxplain.explanations.evidence import FILLS, find, panel_of, verdicts
+    from videxplain.explanations.evidence import FILLS, find, panel_of, usable_of, verdicts
 
     query = item.query()
-    fills = [fill for fill in FILLS if fill != "still" or item.x.shape[2] > 1]
+    fills = usable_of(FILLS, item.x)
     panel = panel_of(query, list(dict.fromkeys([item.fill, *fills])), seed=item.seed("fill"))
     searched = panel.only([item.fill])
     for method, scores, seconds in _each(item):

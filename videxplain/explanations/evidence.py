@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from videxplain.explanations.evidence_search import Lead, Panel, Search, Side
 from videxplain.explanations.explain import Request, against, as_numpy, asked, decided, provenance
 from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.inputs import ClipLike
+from videxplain.passes.fills import KNOWN_FILLS, TIME_FILLS
 from videxplain.passes.masked_clip import MaskedClip
 from videxplain.settings import Fill, Question, Segmentation, Target
 
@@ -243,7 +244,7 @@ def evidence(
     count = int(regions.max()) + 1
     if count < 2:
         raise VidexplainError("evidence is a choice among supervoxels, and there is only one; cut finer")
-    usable = _usable(checked, inputs.x)
+    usable = usable_of(checked, inputs.x)
     query = Query(model, inputs.x, regions, count, request.question, methods=[picked])
     decision = decided(query, 0)
     panel = panel_of(query, usable)
@@ -271,16 +272,15 @@ def _checked(fills: Sequence[Fill]) -> tuple[Fill, ...]:
     """The fills, each a known one, none twice."""
     if isinstance(fills, str) or not fills:
         raise VidexplainError(f"fills has to be a list of one or more, not {fills!r}")
-    known = [fill for fill in get_args(Fill) if fill != "auto"]
     for fill in fills:
-        if fill not in known:
-            raise unknown_name("fill", fill, known)
+        if fill not in KNOWN_FILLS:
+            raise unknown_name("fill", fill, KNOWN_FILLS)
     return tuple(dict.fromkeys(fills))
 
 
-def _usable(fills: Sequence[Fill], x: torch.Tensor) -> list[Fill]:
+def usable_of(fills: Sequence[Fill], x: torch.Tensor) -> list[Fill]:
     """Those that hide something of x (1, C, T, H, W): of one frame those that change its time do not."""
-    usable = [f for f in fills if x.shape[2] > 1 or f not in ("still", "frozen", "shuffled", "reversed")]
+    usable = [fill for fill in fills if x.shape[2] > 1 or fill not in TIME_FILLS]
     if not usable:
         raise VidexplainError(f"{' and '.join(fills)} hide nothing of a single frame; name another fill")
     return usable

@@ -149,9 +149,8 @@ def motion(
     regions = inputs.regions()
     query = Query(model, inputs.x, regions, int(regions.max()) + 1, request.question, methods=[picked])
     decision = decided(query, 0)
-    score = score_of(query, picked)
-    if query.model.answers.task != "regression":
-        query.question = replace(query.question, score=score)
+    query.prefer_log_odds(picked)
+    score = query.score_of(picked)
     scores: dict[str, np.ndarray] = {
         change: np.mean(
             [
@@ -180,14 +179,6 @@ def motion(
     )
     lost = {fill: loss.lost for fill, loss in losses.items()}
     return Motion(explanation, scores, lost, share_of(losses), shares)
-
-
-def score_of(query: Query, method: Method) -> Score:
-    """What is asked for, or the log-odds, which still move where a probability is near 0 or 1."""
-    question = query.question
-    if query.model.answers.task == "regression":
-        return query.score_of(method)
-    return question.score or ("log-odds" if "log-odds" in method.asks else query.score_of(method))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from videxplain.errors import VidexplainError
 from videxplain.explanations.as_json import to_json
 from videxplain.explanations.explain import against, as_numpy, asked, decided, provenance
 from videxplain.explanations.inputs import ClipLike, prepare, require_classifier, whole_clip
-from videxplain.settings import Fill, Question, Score, Segmentation, Target, as_question
+from videxplain.settings import Fill, Question, Segmentation, Target, as_question
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -263,23 +263,13 @@ def _parts(held: int, frames: int, parts: int, size: tuple[int, int]) -> tuple[n
 
 def _scored(query: Query, method: Method) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
     """Scores (P,), their standard errors where the method tells, and what is to be recorded of how."""
-    score = _score(query, method)
-    if score is not None:
-        query.question = replace(query.question, score=score)
+    query.prefer_log_odds(method)
     if not isinstance(method, RegionGradient):
-        return as_numpy(method.score(query)[0]), None, {"score": score} if score else {}
+        return as_numpy(method.score(query)[0]), None, {}
     method = replace(method, refine_top=0) if method.refine_top is None else method
     (masked,) = masked_clips(query, method)
     for estimate in estimates(masked, method, query.score_of(method)):
         if method.until is not None and estimate.precision <= method.until:
             break
-    made = {"passes": estimate.passes, "refine_top": method.refine_top, "score": query.score_of(method)}
+    made = {"passes": estimate.passes, "refine_top": method.refine_top}
     return as_numpy(estimate.scores), as_numpy(estimate.standard_error), made
-
-
-def _score(query: Query, method: Method) -> Score | None:
-    """The log-odds, which parts of a clip add up to most nearly, where nothing was asked for and the method has it."""
-    question, regression = query.question, query.model.answers.task == "regression"
-    if question.score is not None or question.against is not None or regression:
-        return None
-    return "log-odds" if "log-odds" in method.asks else None

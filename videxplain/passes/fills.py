@@ -15,9 +15,23 @@ if TYPE_CHECKING:
     from videxplain.models import Classifier
 
 
+KNOWN_FILLS: tuple[Fill, ...] = tuple(fill for fill in get_args(Fill) if fill != "auto")
+"""What can be made; "auto" is a choice among them."""
+TIME_FILLS: tuple[Fill, ...] = ("still", "frozen", "shuffled", "reversed")
+"""Those that change a clip's time only, and so hide nothing of a single frame."""
+
+
 def sum_by_label(values: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
     """Sums of the columns of (m, V) that share a label (V,): (m, K)."""
     return values.new_zeros(len(values), num_segments).index_add_(1, labels, values)
+
+
+def _means(x: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
+    """Each supervoxel's mean colour at its voxels: x's shape."""
+    flat = labels.flatten()
+    sums = sum_by_label(x.flatten(1).double(), flat, num_segments)
+    means = sums / torch.bincount(flat, minlength=num_segments).clamp(min=1)
+    return means.to(x.dtype)[:, labels]
 
 
 def make_fill(
@@ -25,10 +39,7 @@ def make_fill(
 ) -> torch.Tensor:
     """What hidden voxels look like, normalised like x: (C, T, H, W)."""
     if kind == "mean":
-        flat = labels.flatten()
-        sums = sum_by_label(x.flatten(1).double(), flat, num_segments)
-        means = sums / torch.bincount(flat, minlength=num_segments).clamp(min=1)
-        return means.to(x.dtype)[:, labels]
+        return _means(x, labels, num_segments)
     if kind in ("grey", "black"):
         return uniform(model, x, 0.5 if kind == "grey" else 0.0)
     if kind == "blur":
@@ -43,7 +54,7 @@ def make_fill(
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         spread = x.flatten(1).std(dim=1).view(-1, 1, 1, 1)
         return x.flatten(1).mean(dim=1).view(-1, 1, 1, 1) + spread * noise
-    raise unknown_name("fill", kind, [fill for fill in get_args(Fill) if fill != "auto"])
+    raise unknown_name("fill", kind, KNOWN_FILLS)
 
 
 def uniform(model: Classifier, x: torch.Tensor, level: float) -> torch.Tensor:
@@ -111,9 +122,4 @@ def continued(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         weight = (has_before | has_behind).to(x.dtype) / (behind - before)
         total += (weight * torch.lerp(ends[0], ends[1], share)).movedim(-1, 1 + axis)
         weights += weight.movedim(-1, axis)
-    flat = labels.flatten()
-    count = int(flat.max()) + 1
-    means = sum_by_label(x.flatten(1).double(), flat, count) / torch.bincount(flat, minlength=count).clamp(
-        min=1
-    )
-    return torch.where(weights > 0, total / weights, means.to(x.dtype)[:, labels])
+    return torch.where(weights > 0, total / weights, _means(x, labels, int(labels.max()) + 1))
