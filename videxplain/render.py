@@ -48,6 +48,17 @@ _GREY = (0.299, 0.587, 0.114)  # what red, green and blue add to the lightness, 
 Planes = Sequence[np.ndarray]  # Y (h, w), U and V (h / 2, w / 2) of a picture with even sides, uint8
 
 
+def drawing() -> dict[str, object]:
+    """How pictures are drawn, in plain values, so that others can draw the same."""
+    return {
+        "dimmed": dict(_DIMMED),
+        "tint": dict(_TINT),
+        "colours": _COLOURS.round().astype(int).tolist(),
+        "classes": [list(colour) for colour in _CLASSES],
+        "crumb": _CRUMB,
+    }
+
+
 def render_explanation(
     explanation: Explanation, *, top_k: int = 5, style: Style = "heat", legend: bool = True
 ) -> npt.NDArray[np.uint8]:

@@ -136,7 +136,7 @@ class Job:
         """What is kept beside the data of the windows."""
         return {
             "input": os.path.basename(self.video.path),
-            "input_sha256": sha256_of(_files(self.video.path)),
+            "input_sha256": sha256_of(files_of(self.video.path)),
             "model": self.model.name,
             "frames": summary.frames,
             "run": {  # what another run has to be given to explain the same windows alike
@@ -255,10 +255,10 @@ def broken_off(
 
 def identity(path: str) -> list[Any]:
     """What tells one input from another: where it is, and the state of each of its files."""
-    return [os.path.abspath(path), *map(file_state, _files(path))]
+    return [os.path.abspath(path), *map(file_state, files_of(path))]
 
 
-def _files(path: str) -> list[Path]:
+def files_of(path: str) -> list[Path]:
     """The images that are a video, or the one file."""
     try:
         return find_images(path) or [Path(path)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError, kind_of
@@ -30,6 +31,7 @@ from videxplain.video.frames import (
 from videxplain.video.images import find_images, frames_in, is_animation, read_animation, read_images
 from videxplain.video.opening import Source, check_input
 
+_SAME_TIME = 1e-4  # seconds
 DEFAULT_RATE = Fraction(25)
 # a second: less is no video, but a clock that jumps
 _FEWEST_BYTES = 1000
@@ -215,6 +217,46 @@ class Video:
             reached = start + span
             start += hop
             window = [kept for kept in window if kept.index >= start]
+
+    def pictures_at(self, times: Sequence[float]) -> npt.NDArray[np.uint8]:
+        """The frames (T, H, W, 3) that are shown from these times on, in seconds, which rise.
+
+        Decoding begins at the key frame before the first; at the beginning of the file where its time stamps are not
+        the times at which frames are shown.
+
+        Raises
+        ------
+        VidexplainError
+            If the video has no such frames.
+        """
+        for frames in (self._frames_from(times[0]), self.frames()):
+            found: list[npt.NDArray[np.uint8]] = []
+            for frame in frames:
+                while len(found) < len(times) and abs(float(frame.time) - times[len(found)]) < _SAME_TIME:
+                    found.append(frame.rgb())  # a frame that is held has its time again
+                if len(found) == len(times):
+                    return np.stack(found)
+                if float(frame.time) > times[len(found)] + _SAME_TIME:
+                    break
+        raise VidexplainError(
+            f"{self.path!r} has no frames at {times[0]:.3f} to {times[-1]:.3f} s; is it the video that was explained?"
+        )
+
+    def _frames_from(self, time: float) -> Iterator[Frame]:
+        """Frames from the key frame before `time` on, with the file's own time stamps; none where it cannot jump."""
+        if self.source is None or self._deinterlace:
+            return
+        with opened(self.path) as container:
+            stream = container.streams[self.stream_index]
+            try:
+                container.seek(int(time / self.time_base) + round(self._origin / self.time_base), stream=stream)
+                for frame in container.decode(stream):
+                    if frame.pts is None or (frame.height, frame.width) != self._stored:
+                        return
+                    at = (frame.pts - round(self._origin / self.time_base)) * self.time_base
+                    yield Frame(-1, at, decoded=frame, size=self._stored, orientation=self.orientation)
+            except (av.FFmpegError, OSError, ValueError):
+                return
 
     def _probe_animation(self) -> None:
         image, duration = next(read_animation(self.path))
