@@ -68,6 +68,8 @@ if TYPE_CHECKING:
         Windows,
     )
     from videxplain.video import open_video, read_clip
+    from videxplain.view.notebook import widget
+    from videxplain.view.page import export_page
 
 _MODULES = {
     "videxplain.annotate.saved": ("open_explanations",),
@@ -164,6 +166,8 @@ _MODULES = {
         "Windows",
     ),
     "videxplain.video": ("open_video", "read_clip"),
+    "videxplain.view.notebook": ("widget",),
+    "videxplain.view.page": ("export_page",),
 }
 """Where public names are from; a test holds it equal to what type checkers see above."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -229,6 +233,7 @@ __all__ = [
     "explain",
     "explain_anytime",
     "explain_batch",
+    "export_page",
     "load_model",
     "motion",
     "open_explanations",
@@ -238,6 +243,7 @@ __all__ = [
     "segment",
     "trust",
     "when",
+    "widget",
 ]
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 from tqdm import tqdm
 
 from videxplain.annotate import annotate
+from videxplain.annotate.saved import open_explanations
 from videxplain.models import DEFAULT_MODEL, load_model
 from videxplain.synthetic.moving_objects import generate_video
 from videxplain.video import TrackFormat, VideoWriter, check_output
+from videxplain.view.page import export_page
+from videxplain.view.scene import VideoScene
 
 RATE = 30
 SIZE = 256
@@ -19,8 +24,15 @@ FRAMES_PER_MOTION = 32  # one clip of 16 frames at stride 2
 N_SEGMENTS = 100
 
 
-def run(video: Path, explained: Path, *, seconds: float = 10.0, seed: int = 6, progress: bool = True) -> None:
+def run(
+    video: Path, explained: Path, *, seconds: float = 10.0, seed: int = 6, progress: bool = True
+) -> Path | None:
     """Generates `video`, one shot in which an object keeps changing its motion, and explains it into `explained`.
+
+    Returns
+    -------
+    Path or None
+        The page beside it, to look at both; None where pyarrow is missing, which it needs.
 
     Raises
     ------
@@ -31,14 +43,20 @@ def run(video: Path, explained: Path, *, seconds: float = 10.0, seed: int = 6, p
     check_output(explained, video)
     motions = max(1, round(seconds * RATE / FRAMES_PER_MOTION))
     write_moving_objects(video, motions=motions, seed=seed, progress=progress)
-    annotate(
-        load_model(DEFAULT_MODEL),
-        video,
-        explained,
-        n_segments=N_SEGMENTS,
-        stride=2,
-        progress=progress,
-    )
+    page = None if find_spec("pyarrow") is None else explained.with_suffix(".html")
+    with tempfile.TemporaryDirectory() as folder:
+        annotate(
+            load_model(DEFAULT_MODEL),
+            video,
+            explained,
+            n_segments=N_SEGMENTS,
+            stride=2,
+            save=None if page is None else folder,
+            progress=progress,
+        )
+        if page is not None:
+            export_page(VideoScene(open_explanations(folder), video), page)
+    return page
 
 
 def write_moving_objects(

@@ -277,7 +277,7 @@ def _shape(
     """
     axes = (geometry.y, geometry.x)
     margin = 1 + math.ceil(blur)  # in which the edge fades
-    slices, parts = [], []
+    slices, ends, seen = [], [], []
     for n, (axis, size) in enumerate(zip(axes, geometry.source, strict=True)):
         cells = np.nonzero(mask.any(axis=1 - n))[0]
         if not len(cells):
@@ -288,19 +288,22 @@ def _shape(
         if stop <= start:
             return None
         slices.append(slice(start, stop))
-        ends = (axis.scale * place + axis.offset for place in (start, stop))
-        parts.append([min(max(end, 0.0), float(mask.shape[n])) for end in ends])
-    (top, bottom), (left, right) = parts
+        ends.append([axis.scale * place + axis.offset for place in (start, stop)])
+        middles = axis.scale * (np.arange(start, stop) + 0.5) + axis.offset
+        seen.append((middles >= 0) & (middles <= mask.shape[n]))
+    (top, bottom), (left, right) = ends
     rows, columns = slices
-    image = Image.fromarray(mask)
+    # even rows and columns may reach beyond what the network sees, by less than two pixels
+    pad = math.ceil(2 * max(axis.scale for axis in axes))
+    image = Image.fromarray(np.pad(mask, pad, mode="edge"))
     if blur:
         image = image.filter(ImageFilter.BoxBlur(blur))
-    inside = image.resize(
-        (columns.stop - columns.start, rows.stop - rows.start),
-        Image.Resampling.BILINEAR,
-        box=(left, top, right, bottom),
-    )
-    return (rows, columns), np.asarray(inside)
+    limits = (image.width, image.height) * 2
+    box = (left, top, right, bottom)
+    x0, y0, x1, y1 = (min(max(end + pad, 0.0), float(limit)) for end, limit in zip(box, limits, strict=True))
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    inside = image.resize(size, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
+    return (rows, columns), np.asarray(inside) * np.outer(*seen)
 
 
 @lru_cache(maxsize=8)

@@ -31,7 +31,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from videxplain import demo
 
-    demo.run(args.input, args.output, seconds=args.seconds, seed=args.seed)
+    page = demo.run(args.input, args.output, seconds=args.seconds, seed=args.seed)
     say(
-        f"{shown(args.output)} explains {shown(args.input)}: lit are the supervoxels that made the network decide"
+        f"{shown(args.output)} explains {shown(args.input)}: the highlighted supervoxels drove the network's decision."
     )
+    if page is None:
+        say("A page to look at it needs pyarrow: pip install 'videxplain[save]'.")
+    else:
+        say(f"{shown(page)} is a page to look at it: open it in a browser.")

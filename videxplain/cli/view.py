@@ -22,12 +22,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--video", type=Path, help="the explained video, where it is not where it was when it was explained"
     )
     command.add_argument(
-        "--export", type=Path, metavar="PAGE.html", help="write the page as a file that works offline, and end"
+        "--export",
+        type=Path,
+        metavar="PAGE.html",
+        help="write the page as a file that works offline, and end",
     )
     command.add_argument("--port", type=positive, help="of the local server (default: a free one)")
     command.add_argument("--open", action="store_true", help="open the page in the browser")
     command.add_argument(
-        "--no-network", action="store_true", help="do not load the network, so that nothing can be asked again"
+        "--no-network",
+        action="store_true",
+        help="do not load the network, so that nothing can be asked again",
     )
     add_model(command)
 
@@ -46,7 +51,9 @@ def run(args: argparse.Namespace) -> None:
         return
     from videxplain.view.server import serve
 
-    asker, reason = (None, "This page was opened with --no-network.") if args.no_network else _asker(args, scene)
+    asker, reason = (
+        (None, "This page was opened with --no-network.") if args.no_network else _asker(args, scene)
+    )
     if asker is None and not args.no_network:
         say(f"note: nothing can be asked again: {shown(reason)}")
 

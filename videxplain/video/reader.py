@@ -249,7 +249,9 @@ class Video:
         with opened(self.path) as container:
             stream = container.streams[self.stream_index]
             try:
-                container.seek(int(time / self.time_base) + round(self._origin / self.time_base), stream=stream)
+                container.seek(
+                    int(time / self.time_base) + round(self._origin / self.time_base), stream=stream
+                )
                 for frame in container.decode(stream):
                     if frame.pts is None or (frame.height, frame.width) != self._stored:
                         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,6 +61,28 @@ class Asker:
             "classes": [] if regression else list(self.model.class_names),
         }
 
+    def answer(self, kind: str, question: Any) -> dict[str, Any]:
+        """What a page asks, "hide" or "explain", as plain values.
+
+        Raises
+        ------
+        VidexplainError
+            If the question is incomplete, or asks for what there is not.
+        """
+        if not isinstance(question, dict) or kind not in ("hide", "explain"):
+            raise VidexplainError("a question is 'hide' or 'explain', with its values by name")
+        window, layer, target = (question.get(name) for name in ("window", "layer", "target"))
+        if type(window) is not int or type(layer) is not int:
+            raise VidexplainError("window and layer have to be whole numbers")
+        if kind == "hide":
+            regions = question.get("regions")
+            if not isinstance(regions, list) or not all(type(region) is int for region in regions):
+                raise VidexplainError("regions have to be a list of whole numbers")
+            return self.hide(window, layer, regions, question.get("keep") is True, str(question.get("fill")))
+        if type(target) is not int:
+            raise VidexplainError("target has to be a whole number")
+        return self.explain(window, layer, str(question.get("method")), target).to_json()
+
     def hide(self, window: int, layer: int, regions: list[int], keep: bool, fill: str) -> dict[str, Any]:
         """The most probable classes as they are, and with the regions hidden, or with all others hidden."""
         if fill not in KNOWN_FILLS:
@@ -110,6 +131,9 @@ class Asker:
         return masked.probabilities(rows)
 
     def _layer(self, window: int, layer: int) -> Layer:
+        windows = len(self.scene.summary()["windows"])
+        if not 0 <= window < windows:
+            raise VidexplainError(f"there is no window {window}; there are 0 to {windows - 1}")
         layers = self.scene.layers(window)
         if not 0 <= layer < len(layers):
             raise VidexplainError(f"there is no explanation {layer} in this window")

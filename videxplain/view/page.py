@@ -9,16 +9,31 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from videxplain.errors import VidexplainError
 from videxplain.files import whole_file
-from videxplain.view.scene import ClipScene, Scene, VideoScene, packed_labels, window_json
+from videxplain.view.scene import ClipScene, Scene, VideoScene, packed_labels, scene_of, window_json
 
-STATIC = ("page.js", "ask.js", "data.js", "elements.js", "film.js", "lanes.js", "painter.js", "table.js", "style.css")
+if TYPE_CHECKING:
+    from videxplain.explanations.explanation import Explanation
+
+STATIC = (
+    "page.js",
+    "ask.js",
+    "data.js",
+    "elements.js",
+    "film.js",
+    "lanes.js",
+    "painter.js",
+    "table.js",
+    "style.css",
+)
 """Files of the page, in the folder `static`."""
 INSIDE_BYTES = 32 << 20
 """Videos up to this size are inside an exported page, larger ones beside it."""
@@ -32,6 +47,7 @@ _HTML = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">{policy}
+<link rel="icon" href="data:,">
 <title>{title}</title>
 {style}
 </head>
@@ -63,23 +79,49 @@ def one_module(name: str = "page.js") -> str:
     return _IMPORT.sub(address, static(name))
 
 
-def embedded_data(scene: Scene) -> dict[str, Any]:
-    """All of a scene but a video's file, in plain values; bytes are base64."""
+def embedded_data(scene: Scene, folder: Path, most: int | None = None) -> dict[str, Any]:
+    """All of a scene in plain values; bytes are base64.
+
+    Parameters
+    ----------
+    folder
+        For a copy of the video, where browsers cannot play it as it is.
+    most
+        Bytes of a video that may be inside. Of a larger one there is the path, as "beside".
+    """
     summary = scene.summary()
     windows = range(len(summary["windows"]))
     data: dict[str, Any] = {
         "summary": summary,
         "windows": [window_json(scene, index) for index in windows],
-        "labels": [[_text(packed_labels(layer.labels)) for layer in scene.layers(index)] for index in windows],
+        "labels": [
+            [_text(packed_labels(layer.labels)) for layer in scene.layers(index)] for index in windows
+        ],
     }
     if isinstance(scene, ClipScene):
         pictures = (scene.frame(t) for t in range(summary["frames"]))
         data["frames"] = [{"data": _text(content), "type": kind} for content, kind in pictures]
+    if isinstance(scene, VideoScene):
+        video = playable(scene, folder)
+        if most is not None and video.stat().st_size > most:
+            data["beside"] = video
+        else:
+            data["video"] = {"data": _text(video.read_bytes()), "type": _CONTAINERS[video.suffix.lower()]}
     return data
 
 
-def export_page(scene: Scene, path: str | os.PathLike[str]) -> list[Path]:
-    """Writes a page that works without a server and offline; a video that is large goes beside it.
+def export_page(
+    what: Scene | Explanation | Sequence[Explanation] | str | os.PathLike[str], path: str | os.PathLike[str]
+) -> list[Path]:
+    """Writes a page that works without a server and offline; a video of more than 32 MiB goes beside it.
+
+    Parameters
+    ----------
+    what
+        An explanation, several of the same frames, or the folder that `annotate(..., save=folder)` or
+        `Explanation.save` wrote.
+    path
+        Of the page, ending in .html.
 
     Returns
     -------
@@ -89,28 +131,28 @@ def export_page(scene: Scene, path: str | os.PathLike[str]) -> list[Path]:
     Raises
     ------
     VidexplainError
-        If it cannot be written.
+        If it cannot be written, or `what` cannot be shown.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise VidexplainError(f"a page is written as .html, and {path.name!r} is not named so")
     if not path.parent.is_dir():
         raise VidexplainError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
-    data = embedded_data(scene)
     written = [path]
-    if isinstance(scene, VideoScene):
+    try:
         with tempfile.TemporaryDirectory() as folder:
-            video = playable(scene, Path(folder))
-            if video.stat().st_size <= INSIDE_BYTES:
-                data["video"] = {"data": _text(video.read_bytes()), "type": _CONTAINERS[video.suffix.lower()]}
-            else:
+            data = embedded_data(scene_of(what), Path(folder), INSIDE_BYTES)
+            if video := data.pop("beside", None):
                 beside = path.with_name(path.stem + video.suffix.lower())
-                with whole_file(beside) as scratch:
-                    shutil.copyfile(video, scratch)
-                data["video"] = {"name": beside.name}
+                if beside.resolve() != video.resolve():
+                    with whole_file(beside) as scratch:
+                        shutil.copyfile(video, scratch)
+                data["video"] = {"name": quote(beside.name)}
                 written.append(beside)
-    with whole_file(path) as scratch:
-        Path(scratch).write_text(exported_html(data), encoding="utf-8")
+            with whole_file(path) as scratch:
+                Path(scratch).write_text(exported_html(data), encoding="utf-8")
+    except OSError as error:
+        raise VidexplainError(f"cannot write the page to {str(path)!r}: {error.strerror or error}") from error
     return written
 
 
@@ -118,8 +160,9 @@ def exported_html(data: dict[str, Any]) -> str:
     """The page with its data inside."""
     values = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     module = base64.b64encode(one_module().encode()).decode()
-    start = f'import {{ mount, embedded }} from "data:text/javascript;base64,{module}";\n'
-    start += 'mount(document.getElementById("page"), embedded(JSON.parse(document.getElementById("data").textContent)));'
+    start = f"""import {{ mount, embedded }} from "data:text/javascript;base64,{module}";
+const data = JSON.parse(document.getElementById("data").textContent);
+mount(document.getElementById("page"), embedded(data));"""
     return _HTML.format(
         policy=f'\n<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         title=html.escape(page_title(data["summary"])),
@@ -144,18 +187,17 @@ def page_title(summary: dict[str, Any]) -> str:
 
 def playable(scene: VideoScene, folder: Path) -> Path:
     """The explained video as browsers play it: itself, or a copy in `folder`."""
-    import av
-
     from videxplain.settings import Encoding
     from videxplain.video import TrackFormat, VideoWriter
+    from videxplain.video.opening import open_container
 
     video = scene.video
     if scene.path.is_file() and scene.path.suffix.lower() in _CONTAINERS and video.source is not None:
-        with av.open(str(scene.path)) as container:
-            stream = container.streams[video.stream_index]
-            first = container.streams.video[0].index == video.stream_index
-            simple = stream.codec_context.name.removeprefix("lib") in _PLAYED and "420" in str(stream.format.name)
-            if first and simple:
+        with open_container(scene.path) as container:
+            stream = container.streams.video[0]  # the one that browsers take
+            context = stream.codec_context
+            plain = context.codec.canonical_name in _PLAYED and context.pix_fmt in ("yuv420p", "yuvj420p")
+            if plain and stream.index == video.stream_index:
                 return scene.path
     copy = folder / "video.mp4"
     with VideoWriter(copy, TrackFormat.like(video, Encoding(codec="h264"))) as writer:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from videxplain.annotate.job import files_of
 from videxplain.annotate.saved import SavedExplanations, SavedWindow
 from videxplain.clip import Clip, Geometry
-from videxplain.errors import VidexplainError
+from videxplain.errors import VidexplainError, kind_of
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.explanations.explanation import Explanation, headline
 from videxplain.files import sha256_of
@@ -105,7 +105,9 @@ def region_table(labels: npt.NDArray[np.int32], count: int) -> dict[str, list[fl
 def packed_labels(labels: npt.NDArray[np.int32]) -> bytes:
     """Ids as little-endian uint16 (T, h, w), deflated; the page has no more regions than that in a window."""
     if int(labels.max()) > 0xFFFF:
-        raise VidexplainError(f"the page shows at most 65,536 regions in a window, not {int(labels.max()) + 1}")
+        raise VidexplainError(
+            f"the page shows at most 65,536 regions in a window, not {int(labels.max()) + 1}"
+        )
     return zlib.compress(labels.astype("<u2").tobytes(), 6)
 
 
@@ -318,7 +320,11 @@ class VideoScene:
             drawn = window.start + min(hop, span)
             end = real[-1] + stride * step
             if after is not None and hop <= span:
-                end = after.times[0] if after.start >= drawn else _time(real, drawn - window.start, stride, step)
+                end = (
+                    after.times[0]
+                    if after.start >= drawn
+                    else _time(real, drawn - window.start, stride, step)
+                )
             yield {
                 "begin": _time(real, first, stride, step),
                 "end": end,
@@ -341,7 +347,9 @@ class VideoScene:
         manifest = self.saved.manifest
         method = str(manifest.get("method", ""))
         if not rows or int(labels.max()) >= len(rows):
-            raise VidexplainError(f"{self.saved.folder} has ids in the window at frame {window.start} without scores")
+            raise VidexplainError(
+                f"{self.saved.folder} has ids in the window at frame {window.start} without scores"
+            )
         errors = [row.get("error") for row in rows]
         return [
             Layer(
@@ -409,6 +417,27 @@ def open_scene(
     return ClipScene([Explanation.load(folder) for folder in folders])
 
 
+def scene_of(what: Scene | Explanation | Sequence[Explanation] | str | os.PathLike[str]) -> Scene:
+    """A scene of explanations in memory, or in a folder.
+
+    Raises
+    ------
+    VidexplainError
+        If it is neither.
+    """
+    if isinstance(what, ClipScene | VideoScene):
+        return what
+    if isinstance(what, Explanation):
+        return ClipScene([what])
+    if isinstance(what, str | os.PathLike):
+        return open_scene([what])
+    if isinstance(what, list | tuple) and what and all(isinstance(one, Explanation) for one in what):
+        return ClipScene(what)
+    raise VidexplainError(
+        f"a page is made of an explanation, a list of them, or a folder that was saved, not of {kind_of(what)}"
+    )
+
+
 def _common(geometry: Geometry, settings: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -446,7 +475,11 @@ def _finite(value: float) -> float | None:
 def _find(saved: SavedExplanations) -> Path:
     """Where the explained video is."""
     told = str(saved.manifest.get("input", ""))
-    for path in (Path(told), saved.folder.resolve().parent / told, saved.folder.resolve().parent / Path(told).name):
+    for path in (
+        Path(told),
+        saved.folder.resolve().parent / told,
+        saved.folder.resolve().parent / Path(told).name,
+    ):
         if told and path.exists():
             return path
     raise VidexplainError(f"the explained video {told!r} is not where it was; tell where it is with --video")

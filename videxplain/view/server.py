@@ -8,7 +8,7 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +40,15 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-Handler = "Callable[[Request], Awaitable[Response]]"
 
 
 def application(
-    scene: Scene, token: str, port: int, asker: Asker | None = None, no_asker: str = "", video: Path | None = None
+    scene: Scene,
+    token: str,
+    port: int,
+    asker: Asker | None = None,
+    no_asker: str = "",
+    video: Path | None = None,
 ) -> Starlette:
     """The server's pages and answers.
 
@@ -128,7 +132,7 @@ def application(
         number = int(request.path_params["number"])
         return JSONResponse(await run_in_threadpool(locked, lambda: scene.shares_of(number)))
 
-    async def question(request: Request) -> dict[str, Any]:
+    async def question(request: Request) -> Any:
         if asker is None:
             raise refuse(409, no_asker)
         body = bytearray()
@@ -137,12 +141,9 @@ def application(
             if len(body) > _LONGEST_QUESTION:
                 raise refuse(413, "the question is too long")
         try:
-            asked = json.loads(body)
-            if not isinstance(asked, dict):
-                raise ValueError
+            return json.loads(body)
         except ValueError:
             raise refuse(400, "the question is not JSON") from None
-        return asked
 
     async def answered(work: Callable[[], Any]) -> Response:
         if not waiting.acquire(blocking=False):
@@ -157,31 +158,10 @@ def application(
 
         return JSONResponse(await run_in_threadpool(run))
 
-    async def hide(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         asked = await question(request)
         assert asker is not None
-        window_index, layer, regions = (asked.get(name) for name in ("window", "layer", "regions"))
-        whole = isinstance(regions, list) and all(type(region) is int for region in regions)
-        if type(window_index) is not int or type(layer) is not int or not whole:
-            raise refuse(400, "window and layer have to be whole numbers, and regions a list of them")
-        if not 0 <= window_index < len(summary["windows"]):
-            raise refuse(404, f"there is no window {window_index}")
-        return await answered(
-            lambda: asker.hide(window_index, layer, regions, asked.get("keep") is True, str(asked.get("fill")))
-        )
-
-    async def explain(request: Request) -> Response:
-        asked = await question(request)
-        assert asker is not None
-        numbers = [asked.get(name) for name in ("window", "layer", "target")]
-        if not all(type(number) is int for number in numbers):
-            raise refuse(400, "window, layer and target have to be whole numbers")
-        window_index, layer, target = numbers
-        if not 0 <= window_index < len(summary["windows"]):
-            raise refuse(404, f"there is no window {window_index}")
-        return await answered(
-            lambda: asker.explain(window_index, layer, str(asked.get("method")), target).to_json()
-        )
+        return await answered(lambda: asker.answer(request.path_params["kind"], asked))
 
     async def told(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 422
@@ -230,7 +210,9 @@ def application(
                 return ""
             given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
             if not hmac.compare_digest(given.encode(), token.encode()):
-                return "the token in the address is missing or wrong; open the address that the command printed"
+                return (
+                    "the token in the address is missing or wrong; open the address that the command printed"
+                )
             return ""
 
     routes = [
@@ -242,8 +224,7 @@ def application(
         Route("/frame/{t:int}", frame),
         Route("/video", film),
         Route("/shares/{number:int}", shares),
-        Route("/hide", hide, methods=["POST"]),
-        Route("/explain", explain, methods=["POST"]),
+        Route("/{kind}", ask, methods=["POST"]),
     ]
     handlers: Any = {HTTPException: told, VidexplainError: told, 500: failed}
     return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers)
@@ -297,7 +278,9 @@ def serve(
         video = playable(scene, Path(folder)) if isinstance(scene, VideoScene) else None
         token, port = secrets.token_urlsafe(24), opened.getsockname()[1]
         app = application(scene, token, port, asker, no_asker, video)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        )
         address = f"http://{HOST}:{port}/?token={token}"
         started = server.startup
 
