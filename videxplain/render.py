@@ -301,8 +301,8 @@ def _shape(
     limits = (image.width, image.height) * 2
     box = (left, top, right, bottom)
     x0, y0, x1, y1 = (min(max(end + pad, 0.0), float(limit)) for end, limit in zip(box, limits, strict=True))
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    inside = image.resize(size, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
+    shape = (columns.stop - columns.start, rows.stop - rows.start)
+    inside = image.resize(shape, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
     return (rows, columns), np.asarray(inside) * np.outer(*seen)
 
 

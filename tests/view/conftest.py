@@ -23,7 +23,9 @@ def explained_clip(network: vx.Classifier) -> list[vx.Explanation]:
     """A wide clip, so that the network does not see all of it, by two methods over the same supervoxels."""
     clip = vx.Clip.from_array(generate(3, size=(180, 240)).frames)
     first = vx.explain(network, clip, "guided", n_segments=60)
-    other = vx.explain(network, clip, vx.Lime(samples=200, fill="grey"), labels=first.labels, score="log-odds")
+    other = vx.explain(
+        network, clip, vx.Lime(samples=200, fill="grey"), labels=first.labels, score="log-odds"
+    )
     return [first, other]
 
 
