@@ -65,7 +65,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         numbers = ([float(number) for number in NUMBER.findall(part)] for part in (printed.out, expected))
         np.testing.assert_allclose(*numbers, rtol=0.02, atol=0.011)
         assert not printed.err
-        assert list(tmp_path.glob(f"{Path(page).stem}*.png"))
+        assert [path for path in tmp_path.glob(f"{Path(page).stem}*") if path.suffix in (".png", ".html")]
         return names
 
     return run
@@ -143,3 +143,10 @@ def test_hugging_face(run: Any) -> None:
         for part in (x, hidden)
     )
     assert best.score == pytest.approx(float(before - after), abs=1e-5) and best.score > 0.01
+
+
+def test_planted_shortcut(run: Any) -> None:
+    page = run("planted_shortcut.py")
+    mark = np.zeros((1, 256, 256), bool)
+    mark[:, 208:240, 184:240] = True
+    assert on(mark, page["explanation"]) > 0.9

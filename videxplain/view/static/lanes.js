@@ -30,6 +30,7 @@ export class Lanes {
   draw(now) {
     const ratio = window.devicePixelRatio || 1;
     const width = this.canvas.clientWidth;
+    if (!width) return; // hidden, as for a single image
     const height = this.names.reduce((sum, name) => sum + HEIGHTS[name] + GAP, 0);
     this.canvas.style.height = `${height}px`;
     this.canvas.width = Math.round(width * ratio);

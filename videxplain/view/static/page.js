@@ -91,6 +91,7 @@ class Page {
     const frame = make("div", { class: "frame" }, this.canvas, this.tip);
     frame.style.setProperty("--wide", `calc(72vh * ${summary.size[1] / summary.size[0]})`);
     this.problem = make("p", { role: "alert", class: "problem", hidden: true });
+    if (still) for (const element of [transport, this.lanesCanvas]) element.hidden = true;
     this.root.replaceChildren(
       make("header", {}, this.title, this.about),
       make("main", {},
