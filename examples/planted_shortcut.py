@@ -34,9 +34,8 @@ picture[208:240, 184:240] = 220
 
 # %%
 # The page is one file. `videxplain view` serves it with the network, so that regions can be hidden.
-model = vx.Classifier(
-    Shortcut(), class_names=["disc", "square"], size=(256, 256), mean=(0, 0, 0), std=(1, 1, 1)
-)
+told = {"clip_length": 1, "size": (256, 256), "mean": (0, 0, 0), "std": (1, 1, 1)}
+model = vx.Classifier(Shortcut(), class_names=["disc", "square"], **told)
 explanation = vx.explain(model, picture, "occlusion", fill="neighbours", n_segments=30, segmentation="slic")
 print(f"a disc with the mark: {explanation.headline()}")
 vx.export_page(explanation, "planted_shortcut.html")
