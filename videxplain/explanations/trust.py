@@ -49,7 +49,7 @@ class Trust:
         A sentence for each number that keeps the verdict from being firm, and for what else the reader should know.
     effect
         What hiding the first five supervoxels together changes, e, beside the mean of what hiding as many others does,
-        r: (e - r) / (|e| + |r|), in [-1, 1]; 0 is chance.
+        r: ``(e - r) / (|e| + |r|)``, in [-1, 1]; 0 is chance.
     agreement
         Pearson's correlation of scores with what hiding each supervoxel alone changes, of the first five and twelve
         others, as Sensitivity-n has it (Ancona et al. 2018) for n = 1.
