@@ -43,9 +43,7 @@ def run(folder: Path, command: list[str]) -> str:
 
 
 def test_commands(folder: Path) -> None:
-    lines = [
-        line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")
-    ]
+    lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
     assert len(lines) >= 5
     for line in lines:
         said = run(folder, shlex.split(line, comments=True))
