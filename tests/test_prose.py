@@ -22,7 +22,8 @@ TURNS = (
     r"\blit\b", r"made the network say", r"\bgoes on behind\b", r"\bbehind (?:it|them|the last)\b", r"all but \d",
     r"\bwin \.\d", r"\bstands in (?!for)", r"what serves it", r"can be had on its own", r"asks each mask for more",
     r"sure of itself", r"passes are beyond", r"beside LIME's", r"what it rests on", r"a window of frames apart",
-    r"explain \.\d+ less(?! variance)", r"frame by frame is not asked", r"\bcut where the network is\b", r"as another LIME-\d+ does",
+    r"explain \.\d+ less(?! variance)", r"frame by frame is not asked",
+    r"\bcut where the network is\b", r"as another LIME-\d+ does",
     r"\bof one's own\b",
 )  # fmt: skip
 """Turns of phrase that readers of their second language stumble over."""
