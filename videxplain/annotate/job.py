@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videxplain import __version__
+from videxplain.annotate import moments
 from videxplain.annotate.blend import Blender
 from videxplain.annotate.classes import Classes, Stretch
+from videxplain.annotate.moments import Moments
 from videxplain.annotate.pipeline import Pipeline, StageTime
 from videxplain.annotate.saver import Saver
 from videxplain.annotate.supervoxels import Supervoxels
@@ -49,6 +51,9 @@ class Summary:
         How many times the last frame of a short video was repeated to fill the network's clip.
     classes
         The classes that were explained, in order, each with the stretch of time that it is of.
+    moments
+        The peaks of the curve of what each frame counts for, if one was asked for (`Picture.when`), in order; the
+        probability is the curve's height.
     notes
         What could not be decoded or carried over, in sentences.
     times
@@ -60,6 +65,7 @@ class Summary:
     resumed: int = 0
     held: int = 0
     classes: list[Stretch] = field(default_factory=list)
+    moments: list[Stretch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     times: list[StageTime] = field(default_factory=list)
 
@@ -139,6 +145,7 @@ class Job:
             "input_sha256": sha256_of(files_of(self.video.path)),
             "model": self.model.name,
             "frames": summary.frames,
+            **({"moments": moments.as_list(summary.moments)} if self.picture.when else {}),
             "run": {  # what another run has to be given to explain the same windows alike
                 **asdict(self.video_source),
                 **asdict(self.windows),
@@ -156,14 +163,19 @@ class History:
         self._size = job.geometry.refined(job.segmentation.scale).network
         self.supervoxels = Supervoxels(job.segmentation, device=job.model.device)
         self.blender = Blender(job.windows.stride)
-        self.timeline = Timeline((job.video.height, job.video.width))
+        size, has_classes = (job.video.height, job.video.width), job.model.answers.task != "regression"
+        bars = job.picture.timeline and has_classes  # which are probabilities
+        self.has_timeline = bars or job.picture.when
+        self.timeline = Timeline(size, bars=bars or not job.picture.when, curve=job.picture.when)
         self.classes = Classes(job.model.num_classes)
+        self.moments = Moments(job.model.num_classes)
 
     def drawn(self) -> State:
         """The part of what was drawn so far; supervoxels are ahead of it, and have a state of their own."""
         return {
             "timeline": self.timeline.strip.copy(),
             "classes": self.classes.state(),
+            "moments": self.moments.state(),
             **self.blender.state(),
         }
 
@@ -174,6 +186,7 @@ class History:
             and Blender.fits(state, self._size)
             and self.timeline.fits(state.get("timeline"))
             and self.classes.fits(state.get("classes"))
+            and self.moments.fits(state.get("moments"))
         )
 
     def restore(self, state: State) -> None:
@@ -182,6 +195,7 @@ class History:
         self.blender.restore(state)
         self.timeline.restore(state.get("timeline"))
         self.classes.restore(state.get("classes"))
+        self.moments.restore(state.get("moments"))
 
 
 def requested(

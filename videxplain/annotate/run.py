@@ -6,17 +6,19 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from videxplain.annotate import stages
+from videxplain.annotate import moments, stages
 from videxplain.annotate.job import History, Job, Summary, broken_off, requested
 from videxplain.annotate.pipeline import Pipeline
 from videxplain.annotate.saver import Saver
 from videxplain.cluster import Workers, cluster
 from videxplain.errors import VidexplainError
+from videxplain.files import whole_file
 from videxplain.models.frames import check_frames
 from videxplain.segmentation import used_options
 from videxplain.settings import OF_VIDEOS, Execution, take_settings
@@ -72,7 +74,7 @@ def annotate(
         by `videxplain.open_explanations`.
     **options
         Fields of the method, the segmentation and the question, as for `explain`; of `Windows` (stride, hop, batch),
-        `Picture` (style, top_k, timeline), `Encoding` (codec, crf, preset, threads), `VideoSource` (stream,
+        `Picture` (style, top_k, timeline, when), `Encoding` (codec, crf, preset, threads), `VideoSource` (stream,
         deinterlace) and `Execution` (engine, workers, progress) of `videxplain.settings`. Or such objects as
         `windows`, `picture`, `encoding`, `video_source` and `execution`: `windows=Windows(stride=2)` is `stride=2`.
         A run may go on behind what another engine did.
@@ -89,6 +91,10 @@ def annotate(
     _check_network(model)
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)
+    if picture.when and chapters_path(output).is_dir():
+        raise VidexplainError(
+            f"{chapters_path(output)} is a folder, and the chapters' file has that name; move it."
+        )
     video = open_video(input, video_source.stream, deinterlace=video_source.deinterlace)
     cut = replace(cut, scale=model.geometry((video.height, video.width)).finest(cut.scale))
     model.check_target(request.question.target)
@@ -169,18 +175,39 @@ def _run(job: Job, execution: Execution) -> Summary:
             for _ in pipeline.stage("encode", frames, 1):
                 bar.update()
             summary.times = pipeline.times
+        summary.classes = history.classes.named(job.model.class_names)
+        summary.moments = history.moments.named(job.model.class_names)
         if saver is not None:
             saver.finish(job.manifest(summary))
-        writer_notes = writer.finish()
+        writer_notes = _finish(job, writer, summary)
         if saver is not None:
             saver.discard_parts()
     except BaseException as error:
         raise broken_off(error, job, writer, saver, pipeline, summary.frames) from error
-    summary.classes = history.classes.named(job.model.class_names)
     summary.notes = [*job.video.report.sentences(), *writer_notes]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
     return summary
+
+
+def chapters_path(output: str) -> Path:
+    """The WebVTT file of a video's chapters, which has a name that no player takes for subtitles."""
+    return Path(output).with_suffix(".chapters.vtt")
+
+
+def _finish(job: Job, writer: ResumableWriter, summary: Summary) -> list[str]:
+    """Puts the video in place, with the peaks as its chapters where they are wanted, and tells what it lacks."""
+    if not job.picture.when:
+        return writer.finish()
+    is_value = job.model.answers.task == "regression"
+    chosen = moments.highest(summary.moments)
+    notes = writer.finish(moments.chapters(chosen, is_value=is_value))
+    with whole_file(chapters_path(job.output)) as scratch:
+        scratch.write_text(moments.webvtt(chosen, is_value=is_value), encoding="utf-8")
+    left_out = len(summary.moments) - len(chosen)
+    if left_out:
+        notes.append(f"chapters are the {len(chosen)} highest peaks; --save keeps {left_out} more.")
+    return notes
 
 
 def _explained(

@@ -50,7 +50,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_model(command)
     add_explanation(command)
-    add_picture(command, "timeline")
+    add_picture(command, "timeline", "when")
 
 
 def run(args: argparse.Namespace) -> None:

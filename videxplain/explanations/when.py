@@ -17,6 +17,7 @@ from videxplain.errors import VidexplainError
 from videxplain.explanations.as_json import to_json
 from videxplain.explanations.explain import against, as_numpy, asked, decided, provenance
 from videxplain.explanations.inputs import ClipLike, prepare, require_classifier, whole_clip
+from videxplain.explanations.runs import outstanding
 from videxplain.settings import Fill, Question, Segmentation, Target, as_question
 
 if TYPE_CHECKING:
@@ -55,19 +56,6 @@ class Stretch:
     end: float
     score: float
     share: float
-
-
-def _best_run(gains: np.ndarray) -> tuple[int, int, float] | None:
-    """First and last place and sum of the run with the highest sum; None where nothing is above 0."""
-    best: tuple[int, int, float] | None = None
-    total, start = 0.0, 0
-    for place, gain in enumerate(gains.tolist()):
-        if total <= 0:
-            total, start = 0.0, place
-        total += gain
-        if total > (best[2] if best else 0.0):
-            best = start, place, total
-    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,18 +105,8 @@ class WhenCurve:
         if not 0 < level < 1:
             raise VidexplainError(f"level is a share of the largest score, between 0 and 1, not {level}")
         lengths = np.diff(self.edges)
-        size = np.abs(self.scores) / lengths
-        found: list[Stretch] = []
-        gains = (size - level * size.max()) * lengths
-        most = None
-        while size.max() > 0 and (run := _best_run(gains)) is not None:
-            first, last, gain = run
-            most = most or gain
-            if gain < 0.1 * most:
-                break
-            found.append(self._stretch(first, last))
-            gains[max(0, first - 1) : last + 2] = -np.inf  # the next one does not touch it
-        return found
+        runs = outstanding(np.abs(self.scores) / lengths, lengths, level)
+        return [self._stretch(first, last) for first, last in runs]
 
     def best(self, level: float = LEVEL) -> Stretch | None:
         """The stretch that counts most; None where no part counts."""
