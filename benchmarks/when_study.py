@@ -43,7 +43,7 @@ def exact_values(model: vx.Classifier, frames: np.ndarray, target: int) -> np.nd
     with torch.no_grad():
         for some in shown.split(16):
             z = some[:, None, :, None, None]
-            logits.append(model.net(z * x + (1 - z) * beside).double())
+            logits.append(model.frame_logits(z * x + (1 - z) * beside)[:, 0].double())
     scores = torch.cat(logits)
     others = torch.cat([scores[:, :target], scores[:, target + 1 :]], dim=1)
     values = (scores[:, target] - others.logsumexp(dim=1)).numpy()
@@ -103,7 +103,7 @@ def peaks(model: vx.Classifier, clips: int, first: int) -> None:
         hit, iou, chance, random_iou = np.array(rows, float).mean(axis=0)
         good = (np.array(rows, float)[:, 1] >= 0.6).mean()
         print(
-            f"{seed} clips {len(rows)} of {seed - first}: peak inside {hit:.3f} (random {chance:.3f}), temporal IoU mean "
+            f"{seed} clips {len(rows)} of {seed - first}: peak inside {hit:.3f} (random {chance:.3f}), IoU mean "
             f"{iou:.3f} (random {random_iou:.3f}), at least .6 in {good:.3f}",
             flush=True,
         )
@@ -114,7 +114,9 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("study", choices=list(FIRST))
     parser.add_argument("--clips", type=int, default=30)
     parser.add_argument("--first", type=int, help="seed of the first clip")

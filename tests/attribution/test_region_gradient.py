@@ -114,7 +114,7 @@ def test_groups_in_turn_converge_to_the_shapley_values_of_a_multilinear_function
     exact, other = shapley(clip), banzhaf(clip)
     estimate = last(clip, 2048, mask_sampling="in-turn", score="logit")
     error = (estimate.scores - exact).abs()
-    assert error.max() < 0.02 * exact.abs().max() < (other - exact).abs().max()
+    assert error.max() < 0.5 * (other - exact)[:3].abs().min()
     assert (error < 5 * estimate.standard_error + 1e-6).all()
     assert torch.isfinite(last(clip, 8, mask_sampling="in-turn").standard_error).all()
 

@@ -19,7 +19,9 @@ from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError, out_of_memory
 from videxplain.explanations.explain import Request
+from videxplain.explanations.inputs import OF_REGIONS, refuse_cutting
 from videxplain.files import file_state, sha256_of
+from videxplain.regions import BACKGROUND, Regions
 from videxplain.render import Timeline
 from videxplain.segmentation import check_segmentation, used_options
 from videxplain.settings import Encoding, Picture, Question, Segmentation, VideoSource, Windows
@@ -84,6 +86,8 @@ class Job:
         What is to be explained of each window, over supervoxels that come with it.
     segmentation
         How these are cut: by a name other than "auto", and no finer than the frames.
+    regions
+        Objects instead of supervoxels, where there are some.
     windows, picture, encoding, video_source
         As asked for.
     """
@@ -98,6 +102,12 @@ class Job:
     picture: Picture
     encoding: Encoding
     video_source: VideoSource
+    regions: Regions | None = None
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """How windows are cut, as it is recorded."""
+        return used_options(self.segmentation) if self.regions is None else OF_REGIONS
 
     @property
     def span(self) -> int:
@@ -133,7 +143,8 @@ class Job:
             "windows": [self.span, asdict(self.windows)],
             "picture": asdict(self.picture),
             "settings": self.request.recorded(),
-            "segmentation": used_options(self.segmentation),
+            "segmentation": self.cut,
+            "regions": None if self.regions is None else self.regions.fingerprint(),
             "encoding": asdict(self.track),
             "save": None if self.save is None else os.path.abspath(self.save),
         }
@@ -151,8 +162,9 @@ class Job:
                 **asdict(self.windows),
                 "hop": self.hop,
                 **self.request.recorded(),
-                **used_options(self.segmentation),
+                **self.cut,
             },
+            **({} if self.regions is None else {"regions": [*self.regions.names, BACKGROUND]}),
         }
 
 
@@ -161,6 +173,7 @@ class History:
 
     def __init__(self, job: Job) -> None:
         self._size = job.geometry.refined(job.segmentation.scale).network
+        self.unseen: set[str] = set()  # regions that some window has and the network does not see
         self.supervoxels = Supervoxels(job.segmentation, device=job.model.device)
         self.blender = Blender(job.windows.stride)
         size, has_classes = (job.video.height, job.video.width), job.model.answers.task != "regression"
@@ -203,18 +216,21 @@ def requested(
     target: int | str | Question | None,
     segmentation: str | Segmentation | None,
     options: dict[str, Any],
-) -> tuple[Request, Segmentation]:
-    """What is to be explained of each window, and how windows are cut.
+) -> tuple[Request, Segmentation, Regions | None]:
+    """What is to be explained of each window, how windows are cut, and objects instead.
 
     Raises
     ------
     VidexplainError
         For an option that nobody has, and a value that cannot be.
     """
-    if options.get("regions") is not None:
-        raise VidexplainError("regions are for explain(), clip by clip; annotate() does not take them yet")
     request = Request.of([method], target, segmentation, False, options)
     cut = request.segmentation
+    if request.regions is not None:
+        if len(request.regions) != 1:
+            raise VidexplainError("regions of a video are one; annotate() takes no list of several")
+        refuse_cutting(cut, request.stated, "regions")
+    regions = request.regions[0] if request.regions else None
     if cut.name == "auto":
         cut = replace(cut, name="slic")
     check_segmentation(cut, request.stated)
@@ -225,7 +241,7 @@ def requested(
             "objective is for explain(); for a video give it to the network: Classifier(net, select=..., "
             "task='regression')"
         )
-    return replace(request, segmentation=Segmentation(), stated=()), cut
+    return replace(request, segmentation=Segmentation(), stated=(), regions=None), cut, regions
 
 
 def broken_off(

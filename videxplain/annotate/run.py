@@ -20,7 +20,6 @@ from videxplain.cluster import Workers, cluster
 from videxplain.errors import VidexplainError
 from videxplain.files import whole_file
 from videxplain.models.frames import check_frames
-from videxplain.segmentation import used_options
 from videxplain.settings import OF_VIDEOS, Execution, take_settings
 from videxplain.terminal import shown
 from videxplain.video import check_output, open_video
@@ -77,7 +76,8 @@ def annotate(
         `Picture` (style, top_k, timeline, when), `Encoding` (codec, crf, preset, threads), `VideoSource` (stream,
         deinterlace) and `Execution` (engine, workers, progress) of `videxplain.settings`. Or such objects as
         `windows`, `picture`, `encoding`, `video_source` and `execution`: `windows=Windows(stride=2)` is `stride=2`.
-        A run may go on behind what another engine did.
+        A run may go on behind what another engine did. And `regions`, a `Regions` of the whole video, of a long one by
+        `Regions.open`: objects instead of supervoxels.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def annotate(
     """
     rest: dict[str, Any] = dict(options)
     windows, picture, encoding, video_source, execution = take_settings(rest, *OF_VIDEOS)
-    request, cut = requested(method, target, segmentation, rest)
+    request, cut, regions = requested(method, target, segmentation, rest)
     _check_network(model)
     input, output = os.fsdecode(input), os.fsdecode(output)
     check_output(output, input)
@@ -97,6 +97,8 @@ def annotate(
         )
     video = open_video(input, video_source.stream, deinterlace=video_source.deinterlace)
     cut = replace(cut, scale=model.geometry((video.height, video.width)).finest(cut.scale))
+    if regions is not None:
+        regions.check_size((video.height, video.width), "video")
     model.check_target(request.question.target)
     for asked in request.methods:
         asked.require_network_grid(cut.scale)
@@ -111,6 +113,7 @@ def annotate(
         picture=picture,
         encoding=encoding,
         video_source=video_source,
+        regions=regions,
     )
     return _run(job, execution)
 
@@ -165,7 +168,7 @@ def _run(job: Job, execution: Execution) -> Summary:
             ahead = GROUPS + (2 * execution.workers if ray else 0)
             groups = stages.decode(job, SEGMENT_FRAMES, writer.frames, summary)
             groups = pipeline.stage("decode", groups, 1, limit=ahead)
-            groups = pipeline.stage("segment", stages.segment(groups, job, history.supervoxels), 1)
+            groups = pipeline.stage("segment", stages.segment(groups, job, history), 1)
             results = _explained(groups, job, ray, execution.workers, pipeline)
             groups = pipeline.stage("explain", stages.assign(results), 1)
             pool = FramePool(job.track, PICTURES_AHEAD)
@@ -184,7 +187,7 @@ def _run(job: Job, execution: Execution) -> Summary:
             saver.discard_parts()
     except BaseException as error:
         raise broken_off(error, job, writer, saver, pipeline, summary.frames) from error
-    summary.notes = [*job.video.report.sentences(), *writer_notes]
+    summary.notes = [*job.video.report.sentences(), *writer_notes, *_of_regions(job, history, summary)]
     if summary.held:
         summary.notes.append(f"the video is short: its last frame was held {summary.held} times.")
     return summary
@@ -210,11 +213,31 @@ def _finish(job: Job, writer: ResumableWriter, summary: Summary) -> list[str]:
     return notes
 
 
+def _of_regions(job: Job, history: History, summary: Summary) -> list[str]:
+    """Sentences on regions that the network did not see, and frames without any."""
+    regions, notes = job.regions, []
+    if regions is None:
+        return []
+    if history.unseen:
+        names = sorted(history.unseen)
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        notes.append(
+            f"of some windows the network sees nothing of {', '.join(names[:5])}{more}: they lie outside what is cut "
+            "out for it, or are smaller than its pixels."
+        )
+    if regions.start > 0 or regions.start + len(regions) != summary.frames:
+        notes.append(
+            f"the regions are of frames {regions.start} to {regions.start + len(regions) - 1}, and the video has "
+            f"{summary.frames}; frames without regions are background."
+        )
+    return notes
+
+
 def _explained(
     groups: Iterator[stages.Group], job: Job, ray: Any, workers: int, pipeline: Pipeline
 ) -> Iterator[tuple[stages.Group, list[Explanation]]]:
     """Each group with its windows' explanations: made in this thread, or, where there is Ray, by its workers."""
-    explainer = stages.Explainer(job.model, job.request, used_options(job.segmentation))
+    explainer = stages.Explainer(job.model, job.request, job.cut)
     tasks = stages.tasks(groups)
     if ray is None:
         yield from ((group, explainer.explain(task)) for group, task in tasks)

@@ -13,7 +13,6 @@ import numpy as np
 from videxplain.annotate.job import History, Job, Summary
 from videxplain.annotate.moments import curve
 from videxplain.annotate.saver import Saver
-from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.explanations.explain import Request
@@ -91,8 +90,9 @@ def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterat
         yield group
 
 
-def segment(groups: Iterable[Group], job: Job, supervoxels: Supervoxels) -> Iterator[Group]:
-    """Brings frames to the network's size and cuts them, maybe more finely, into supervoxels."""
+def segment(groups: Iterable[Group], job: Job, history: History) -> Iterator[Group]:
+    """Brings frames to the network's size and cuts them, maybe more finely, into supervoxels, or takes the regions."""
+    supervoxels = history.supervoxels
     model, stride, scale = job.model, job.windows.stride, job.segmentation.scale
     geometries = [job.geometry, job.geometry.refined(scale)][: min(scale, 2)]
     for group in groups:
@@ -103,7 +103,11 @@ def segment(groups: Iterable[Group], job: Job, supervoxels: Supervoxels) -> Iter
                 clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
                 for clip in _clips(window, stride, geometries, job.video.path)
             ]
-            labels, numbers = supervoxels(clips[-1])
+            if job.regions is None:
+                labels, numbers = supervoxels(clips[-1])
+            else:
+                labels, numbers, unseen = job.regions.in_window(clips[0], geometries[0])
+                history.unseen.update(unseen)
             group.clips.append(clips[0])
             group.labels.append(labels)
             group.numbers.append(numbers)
