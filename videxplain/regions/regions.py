@@ -297,11 +297,10 @@ class Regions:
 
     def fingerprint(self) -> list[Any]:
         """What tells these regions from others: their values, or the state of the files that they are read from."""
-        if isinstance(self.labels, FrameLabels):
-            state = self.labels.file_states()
-        else:
-            state = [self.labels.shape, hashlib.sha256(np.ascontiguousarray(self.labels).data).hexdigest()]
-        return [self.start, list(self.names), state]
+        labels = self.labels
+        by_frame = isinstance(labels, FrameLabels)
+        state = labels.file_states() if by_frame else hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
+        return [self.start, list(self.names), list(labels.shape), state]
 
     def seen(self, clip: Clip, geometry: Geometry) -> tuple[npt.NDArray[np.int32], list[str], list[str]]:
         """What a network sees of the regions in a clip, on the grid of its `geometry`.
