@@ -50,7 +50,7 @@ class Regions:
     def __post_init__(self) -> None:
         labels, names = self.labels, self.names
         if isinstance(labels, FrameLabels):
-            labels = np.array([[[labels.shape[0] and len(names)]]])  # they are checked when they are read
+            labels = np.array([[[len(names)]]])  # they are checked when they are read
         if not isinstance(labels, np.ndarray) or labels.ndim != 3 or labels.dtype.kind not in "iu":
             raise VidexplainError("labels of regions have to be integers (T, H, W); from_masks takes others.")
         if not labels.size or not names:
@@ -298,8 +298,10 @@ class Regions:
     def fingerprint(self) -> list[Any]:
         """What tells these regions from others: their values, or the state of the files that they are read from."""
         labels = self.labels
-        by_frame = isinstance(labels, FrameLabels)
-        state = labels.file_states() if by_frame else hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
+        if isinstance(labels, FrameLabels):
+            state = labels.file_states()
+        else:
+            state = hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
         return [self.start, list(self.names), list(labels.shape), state]
 
     def seen(self, clip: Clip, geometry: Geometry) -> tuple[npt.NDArray[np.int32], list[str], list[str]]:
