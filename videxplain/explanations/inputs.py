@@ -30,10 +30,6 @@ ClipLike: TypeAlias = "Clip | np.ndarray"
 
 
 OF_REGIONS: dict[str, Any] = {"segmentation": "regions", "scale": 1}
-"""What is recorded of how a clip is cut where it comes with regions."""
-
-
-OF_REGIONS: dict[str, Any] = {"segmentation": "regions", "scale": 1}
 """What is recorded of how a clip is cut that comes with regions."""
 
 
