@@ -15,7 +15,7 @@ import pytest
 
 import videxplain as vx
 from videxplain.attribution import methods as builtin
-from videxplain.attribution.mask_sampling import SECANTS, TANGENTS
+from videxplain.attribution.mask_sampling import IN_TURN, SECANTS, TANGENTS
 from videxplain.attribution.methods import METHODS, Method, OnePass, RegionMethod
 from videxplain.attribution.query import Query
 from videxplain.attribution.region_gradient import REFINED
@@ -42,7 +42,7 @@ CLIP = np.random.default_rng(0).integers(0, 256, (16, 32, 40, 3)).astype(np.uint
 def test_names_that_need_no_torch_are_those_of_what_does() -> None:
     import torch
 
-    assert set(get_args(builtin.MaskSampling)) == {SECANTS, *TANGENTS}
+    assert set(get_args(builtin.MaskSampling)) == {SECANTS, IN_TURN, *TANGENTS}
     logits = torch.randn(2, 1, 3, dtype=torch.float64)
     assert all(Aim(0).score(logits, score).shape == (2,) for score in get_args(Score))
     from videxplain.attribution import cam

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from videxplain.errors import VidexplainError, VidexplainWarning
     from videxplain.explanations.anytime import RunningExplanation, explain_anytime
     from videxplain.explanations.compare import compare
+    from videxplain.explanations.comparison import Comparison
     from videxplain.explanations.evidence import Evidence, evidence
     from videxplain.explanations.explain import explain, explain_batch
     from videxplain.explanations.explanation import Explanation, Supervoxel
@@ -125,6 +126,7 @@ _MODULES = {
         "explain_anytime",
     ),
     "videxplain.explanations.compare": ("compare",),
+    "videxplain.explanations.comparison": ("Comparison",),
     "videxplain.explanations.evidence": (
         "Evidence",
         "evidence",
@@ -179,6 +181,7 @@ __all__ = [
     "Check",
     "Classifier",
     "Clip",
+    "Comparison",
     "EigenCam",
     "Encoding",
     "Evidence",

@@ -95,6 +95,7 @@ class AnnotateOptions(ExplainOptions, total=False):
     timeline: bool | None
     top_k: int | None
     video_source: VideoSource | None
+    when: bool | None
     windows: Windows | None
     workers: int | None
 

@@ -146,6 +146,12 @@ def read_single_array(path: str | os.PathLike[str]) -> np.ndarray:
     return array
 
 
+def array_header(path: str | os.PathLike[str]) -> tuple[Shape, np.dtype]:
+    """Shape and type of the numeric array in an .npy file."""
+    with open_file(path) as file:
+        return _header(file, os.fstat(file.fileno()).st_size)
+
+
 def read_array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
     """One numeric array of an archive, of at most so many bytes."""
     info = archive.getinfo(name)

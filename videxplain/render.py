@@ -38,6 +38,8 @@ _CLASSES = (
     (204, 121, 167),
 )
 
+_GAP = 2  # pixels between the timeline's bars and the curve
+_CURVE = (235, 235, 235)
 _CRUMB = 5  # pixels of the network's input below which a piece of a supervoxel is not drawn
 _CROSS = np.zeros((3, 3, 3), bool)  # a voxel's neighbours in its own frame
 _CROSS[1] = ndimage.generate_binary_structure(2, 1)
@@ -91,11 +93,17 @@ class Timeline:
     ----------
     size
         (height, width) of the video's frames.
+    bars
+        Whether there are such bars.
+    curve
+        Whether there is a curve below them of what each frame counts for.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], *, bars: bool = True, curve: bool = False) -> None:
         height, width = _even(_points(size) // 2), size[1]
-        self.strip = np.zeros((height, width, 3), np.uint8)
+        self._bars = height if bars else 0
+        self._top = self._bars + (_GAP if bars else 0)  # of the curve
+        self.strip = np.zeros((self._top + height if curve else height, width, 3), np.uint8)
 
     def fits(self, strip: np.ndarray | None) -> bool:
         """Whether an earlier one's strip, if there was one, can be one of this video."""
@@ -107,12 +115,22 @@ class Timeline:
             self.strip = strip.copy()
 
     def add(self, begin: float, end: float, target: int, probability: float) -> None:
-        """From `begin` to `end`, in shares of the video's length."""
-        height, width = self.strip.shape[:2]
-        left, right = (round(min(at, 1.0) * width) for at in (begin, end))
-        top = height - max(1, round(probability * height))
-        self.strip[:, left : max(right, left + 1)] = 0
-        self.strip[top:, left : max(right, left + 1)] = _CLASSES[target % len(_CLASSES)]
+        """A bar from `begin` to `end`, in shares of the video's length."""
+        height, bars = self._bars, self.strip[: self._bars]
+        columns = self._columns(begin, end)
+        bars[:, columns] = 0
+        bars[height - max(1, round(probability * height)) :, columns] = _CLASSES[target % len(_CLASSES)]
+
+    def add_curve(self, begin: float, end: float, heights: np.ndarray) -> None:
+        """Frames from `begin` to `end`, of these heights in 0..1; of frames that share a column the highest shows."""
+        band = self.strip[self._top :]
+        edges = np.linspace(begin, end, len(heights) + 1)
+        for left, right, height in zip(edges, edges[1:], heights, strict=False):
+            band[round((1 - height) * (len(band) - 1)) :, self._columns(left, right)] = _CURVE
+
+    def _columns(self, begin: float, end: float) -> slice:
+        left, right = (round(min(at, 1.0) * self.strip.shape[1]) for at in (begin, end))
+        return slice(left, max(right, left + 1))
 
 
 class Painter:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import videxplain as vx
-from videxplain.attribution.mask_sampling import TANGENTS, rings
+from videxplain.attribution.mask_sampling import TANGENTS, rings, turns
 from videxplain.attribution.methods import RegionGradient
 from videxplain.attribution.query import Query
 from videxplain.attribution.region_gradient import (
@@ -73,6 +73,18 @@ def banzhaf(clip: MaskedClip, output: str = "logit") -> torch.Tensor:
     )
 
 
+def shapley(clip: MaskedClip, output: str = "logit") -> torch.Tensor:
+    """Mean change of the output by showing k, over all orders in which supervoxels are shown."""
+    orders = list(itertools.permutations(range(K)))
+    total = torch.zeros(K, dtype=torch.float64)
+    for order in orders:
+        masks = torch.zeros(K + 1, K)
+        for n, k in enumerate(order):
+            masks[n + 1 :, k] = 1
+        total[list(order)] += clip.values(masks, score=output).diff()  # type: ignore[arg-type]
+    return total / len(orders)
+
+
 def running(clip: MaskedClip, passes: int, score: Score = "tempered", **options: Any) -> Iterator[Estimate]:
     return estimates(clip, RegionGradient(passes=passes, **options), score)
 
@@ -93,6 +105,40 @@ def test_converges_to_the_banzhaf_values_of_a_multilinear_function(levels: str, 
     assert estimate.passes == 4096
     assert (estimate.scores - exact).abs().max() < 0.02 * exact.abs().max()
     assert ((estimate.scores - exact).abs() < 5 * estimate.standard_error + 1e-6).all()
+
+
+def test_groups_in_turn_converge_to_the_shapley_values_of_a_multilinear_function() -> None:
+    clip = masked()
+    with torch.no_grad():
+        clip.model.net.c.fill_(100.0)  # by products of three the two kinds of values differ
+    exact, other = shapley(clip), banzhaf(clip)
+    estimate = last(clip, 2048, mask_sampling="in-turn", score="logit")
+    error = (estimate.scores - exact).abs()
+    assert error.max() < 0.5 * (other - exact)[:3].abs().min()
+    assert (error < 5 * estimate.standard_error + 1e-6).all()
+    assert torch.isfinite(last(clip, 8, mask_sampling="in-turn").standard_error).all()
+
+
+@pytest.mark.parametrize("passes", [2, 3, 8, 9, 20, 32])
+def test_groups_are_shown_in_turn_and_hidden_in_the_same_order(passes: int) -> None:
+    made = list(turns(passes, 12, torch.Generator().manual_seed(0)))
+    assert sum(map(len, made)) == passes // 2 * 2 and max(map(len, made)) <= 8
+    for ring in made:
+        half = len(ring) // 2
+        assert (ring[0] == 0).all() and (ring[half] == 1).all()
+        assert (ring[half:] == 1 - ring[:half]).all(), "half a ring on is the complement"
+        assert (ring[: half + 1].diff(dim=0) >= 0).all(), "the first half only shows"
+    together = (made[0][:, :, None] == made[0][:, None]).all(dim=0)
+    groups = len(made[0]) // 2
+    assert (together == (torch.arange(12)[:, None] - torch.arange(12)).remainder(groups).eq(0)).all()
+
+
+def test_slopes_in_turn_sum_to_what_the_clip_changes() -> None:
+    clip = masked()
+    empty, whole = clip.values(torch.stack([torch.zeros(K), torch.ones(K)]), score="logit").tolist()
+    for seed in range(3):
+        found = last(clip, 8, mask_sampling="in-turn", score="logit", seed=seed).scores
+        assert float(found.sum()) == pytest.approx(whole - empty, rel=1e-4)
 
 
 def test_one_pass_at_one_half_is_exact_for_a_multilinear_function() -> None:

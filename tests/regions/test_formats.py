@@ -235,3 +235,33 @@ def test_damaged_cvat_gets_a_sentence(old: str, new: str, message: str, tmp_path
     assert old in cvat_text()
     with pytest.raises(vx.VidexplainError, match=message):
         vx.Regions.from_cvat(write(tmp_path / "a.xml", cvat_text().replace(old, new)))
+
+
+def test_what_is_read_by_frame_is_what_is_read_whole(tmp_path: Path) -> None:
+    numbers = np.where(CAR, 7, np.where(MAN, 300, 0)).astype(np.uint16)
+    np.save(tmp_path / "numbers.npy", numbers)
+    (tmp_path / "images").mkdir()
+    for t, image in enumerate(numbers):
+        Image.fromarray(image).save(tmp_path / "images" / f"{t:03d}.png")
+    write(tmp_path / "coco.json", images_file())
+    write(tmp_path / "mots.txt", mots_lines())
+    write(tmp_path / "cvat.xml", cvat_text())
+    for name in ("numbers.npy", "images", "coco.json", "mots.txt", "cvat.xml"):
+        whole, by_frame = vx.Regions.read(tmp_path / name), vx.Regions.open(tmp_path / name)
+        assert (whole.names, whole.start, len(whole)) == (by_frame.names, by_frame.start, len(by_frame))
+        assert not isinstance(by_frame.labels, np.ndarray)
+        assert (by_frame.labels[np.array([2, 0, 2])] == whole.labels[[2, 0, 2]]).all()
+        assert (by_frame[1:3].labels == whole.labels[1:3]).all()
+
+
+def test_frames_that_cannot_be_read_any_more_get_a_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 4, 5), np.uint8))
+    regions = vx.Regions.open(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", np.full((3, 4, 5), 2, np.uint8))
+    with pytest.raises(vx.VidexplainError, match=r"regions of frame 1 in .* changed since"):
+        regions[1:2]
+    with pytest.raises(vx.VidexplainError, match="there is no file"):
+        vx.Regions.open(tmp_path / "nothing.npy")
+    np.save(tmp_path / "b.npy", np.zeros((3, 4, 5), np.uint8))
+    with pytest.raises(vx.VidexplainError, match="all numbers are 0"):
+        vx.Regions.open(tmp_path / "b.npy")

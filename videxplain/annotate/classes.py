@@ -24,10 +24,12 @@ class Classes:
         self._num_classes = num_classes
         self._rows: list[list[float]] = []
 
-    def add(self, begin: float, end: float, target: int, probability: float) -> None:
-        """A window from `begin` to `end` in seconds."""
+    def add(
+        self, begin: float, end: float, target: int, probability: float, *, gap: float = float("inf")
+    ) -> None:
+        """From `begin` to `end` in seconds, which goes on with the last stretch if that is at most a `gap` before."""
         last = self._rows[-1] if self._rows else None
-        if last is not None and last[2] == target:
+        if last is not None and last[2] == target and begin - last[1] <= gap:
             last[1], last[3] = end, max(last[3], probability)
         else:
             self._rows.append([begin, end, float(target), probability])

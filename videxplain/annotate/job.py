@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videxplain import __version__
+from videxplain.annotate import moments
 from videxplain.annotate.blend import Blender
 from videxplain.annotate.classes import Classes, Stretch
+from videxplain.annotate.moments import Moments
 from videxplain.annotate.pipeline import Pipeline, StageTime
 from videxplain.annotate.saver import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError, out_of_memory
 from videxplain.explanations.explain import Request
+from videxplain.explanations.inputs import OF_REGIONS, refuse_cutting
 from videxplain.files import file_state, sha256_of
+from videxplain.regions import BACKGROUND, Regions
 from videxplain.render import Timeline
 from videxplain.segmentation import check_segmentation, used_options
 from videxplain.settings import Encoding, Picture, Question, Segmentation, VideoSource, Windows
@@ -49,6 +53,9 @@ class Summary:
         How many times the last frame of a short video was repeated to fill the network's clip.
     classes
         The classes that were explained, in order, each with the stretch of time that it is of.
+    moments
+        The peaks of the curve of what each frame counts for, if one was asked for (`Picture.when`), in order; the
+        probability is the curve's height.
     notes
         What could not be decoded or carried over, in sentences.
     times
@@ -60,6 +67,7 @@ class Summary:
     resumed: int = 0
     held: int = 0
     classes: list[Stretch] = field(default_factory=list)
+    moments: list[Stretch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     times: list[StageTime] = field(default_factory=list)
 
@@ -78,6 +86,8 @@ class Job:
         What is to be explained of each window, over supervoxels that come with it.
     segmentation
         How these are cut: by a name other than "auto", and no finer than the frames.
+    regions
+        Objects instead of supervoxels, where there are some.
     windows, picture, encoding, video_source
         As asked for.
     """
@@ -92,6 +102,12 @@ class Job:
     picture: Picture
     encoding: Encoding
     video_source: VideoSource
+    regions: Regions | None = None
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """How windows are cut, as it is recorded."""
+        return used_options(self.segmentation) if self.regions is None else OF_REGIONS
 
     @property
     def span(self) -> int:
@@ -127,7 +143,8 @@ class Job:
             "windows": [self.span, asdict(self.windows)],
             "picture": asdict(self.picture),
             "settings": self.request.recorded(),
-            "segmentation": used_options(self.segmentation),
+            "segmentation": self.cut,
+            "regions": None if self.regions is None else self.regions.fingerprint(),
             "encoding": asdict(self.track),
             "save": None if self.save is None else os.path.abspath(self.save),
         }
@@ -139,13 +156,15 @@ class Job:
             "input_sha256": sha256_of(files_of(self.video.path)),
             "model": self.model.name,
             "frames": summary.frames,
+            **({"moments": moments.as_list(summary.moments)} if self.picture.when else {}),
             "run": {  # what another run has to be given to explain the same windows alike
                 **asdict(self.video_source),
                 **asdict(self.windows),
                 "hop": self.hop,
                 **self.request.recorded(),
-                **used_options(self.segmentation),
+                **self.cut,
             },
+            **({} if self.regions is None else {"regions": [*self.regions.names, BACKGROUND]}),
         }
 
 
@@ -154,16 +173,22 @@ class History:
 
     def __init__(self, job: Job) -> None:
         self._size = job.geometry.refined(job.segmentation.scale).network
+        self.unseen: set[str] = set()  # regions that some window has and the network does not see
         self.supervoxels = Supervoxels(job.segmentation, device=job.model.device)
         self.blender = Blender(job.windows.stride)
-        self.timeline = Timeline((job.video.height, job.video.width))
+        size, has_classes = (job.video.height, job.video.width), job.model.answers.task != "regression"
+        bars = job.picture.timeline and has_classes  # which are probabilities
+        self.has_timeline = bars or job.picture.when
+        self.timeline = Timeline(size, bars=bars or not job.picture.when, curve=job.picture.when)
         self.classes = Classes(job.model.num_classes)
+        self.moments = Moments(job.model.num_classes)
 
     def drawn(self) -> State:
         """The part of what was drawn so far; supervoxels are ahead of it, and have a state of their own."""
         return {
             "timeline": self.timeline.strip.copy(),
             "classes": self.classes.state(),
+            "moments": self.moments.state(),
             **self.blender.state(),
         }
 
@@ -174,6 +199,7 @@ class History:
             and Blender.fits(state, self._size)
             and self.timeline.fits(state.get("timeline"))
             and self.classes.fits(state.get("classes"))
+            and self.moments.fits(state.get("moments"))
         )
 
     def restore(self, state: State) -> None:
@@ -182,6 +208,7 @@ class History:
         self.blender.restore(state)
         self.timeline.restore(state.get("timeline"))
         self.classes.restore(state.get("classes"))
+        self.moments.restore(state.get("moments"))
 
 
 def requested(
@@ -189,18 +216,21 @@ def requested(
     target: int | str | Question | None,
     segmentation: str | Segmentation | None,
     options: dict[str, Any],
-) -> tuple[Request, Segmentation]:
-    """What is to be explained of each window, and how windows are cut.
+) -> tuple[Request, Segmentation, Regions | None]:
+    """What is to be explained of each window, how windows are cut, and objects instead.
 
     Raises
     ------
     VidexplainError
         For an option that nobody has, and a value that cannot be.
     """
-    if options.get("regions") is not None:
-        raise VidexplainError("regions are for explain(), clip by clip; annotate() does not take them yet")
     request = Request.of([method], target, segmentation, False, options)
     cut = request.segmentation
+    if request.regions is not None:
+        if len(request.regions) != 1:
+            raise VidexplainError("regions of a video are one; annotate() takes no list of several")
+        refuse_cutting(cut, request.stated, "regions")
+    regions = request.regions[0] if request.regions else None
     if cut.name == "auto":
         cut = replace(cut, name="slic")
     check_segmentation(cut, request.stated)
@@ -211,7 +241,7 @@ def requested(
             "objective is for explain(); for a video give it to the network: Classifier(net, select=..., "
             "task='regression')"
         )
-    return replace(request, segmentation=Segmentation(), stated=()), cut
+    return replace(request, segmentation=Segmentation(), stated=(), regions=None), cut, regions
 
 
 def broken_off(

@@ -90,6 +90,8 @@ def annotate_many(
     rest = {"method": method, "target": target, "segmentation": segmentation, **options}
     (execution,) = take_settings(rest, Execution)
     videos = find_videos(inputs)
+    if rest.get("regions") is not None and len(videos) != 1:
+        raise VidexplainError("regions are of one video; run several apart, each with its own.")
     outputs = [Path(folder) / f"{video.stem}.mp4" for video in videos]
     for output in outputs:
         if outputs.count(output) > 1:

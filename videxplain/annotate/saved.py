@@ -173,6 +173,10 @@ class SavedExplanations(Sequence[SavedWindow]):
                 f"{self.folder / SUPERVOXELS} does not have one finite score for each supervoxel of the "
                 f"window at frame {start}."
             )
+        names = self.manifest.get("regions")
+        if isinstance(names, list):
+            for row in rows:
+                row["name"] = names[row["number"]]
         return rows
 
     def _read(self, name: str, **options: Any) -> Any:

@@ -11,8 +11,8 @@ import av
 import numpy as np
 
 from videxplain.annotate.job import History, Job, Summary
+from videxplain.annotate.moments import curve
 from videxplain.annotate.saver import Saver
-from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.annotate.windows import Window, cut
 from videxplain.clip import Clip, Geometry
 from videxplain.explanations.explain import Request
@@ -90,8 +90,9 @@ def _batched(windows: Iterable[Window[Frame]], size: int, frames: int) -> Iterat
         yield group
 
 
-def segment(groups: Iterable[Group], job: Job, supervoxels: Supervoxels) -> Iterator[Group]:
-    """Brings frames to the network's size and cuts them, maybe more finely, into supervoxels."""
+def segment(groups: Iterable[Group], job: Job, history: History) -> Iterator[Group]:
+    """Brings frames to the network's size and cuts them, maybe more finely, into supervoxels, or takes the regions."""
+    supervoxels = history.supervoxels
     model, stride, scale = job.model, job.windows.stride, job.segmentation.scale
     geometries = [job.geometry, job.geometry.refined(scale)][: min(scale, 2)]
     for group in groups:
@@ -102,7 +103,11 @@ def segment(groups: Iterable[Group], job: Job, supervoxels: Supervoxels) -> Iter
                 clip.hold(0 if model.is_image_model else model.clip_length - len(clip))
                 for clip in _clips(window, stride, geometries, job.video.path)
             ]
-            labels, numbers = supervoxels(clips[-1])
+            if job.regions is None:
+                labels, numbers = supervoxels(clips[-1])
+            else:
+                labels, numbers, unseen = job.regions.in_window(clips[0], geometries[0])
+                history.unseen.update(unseen)
             group.clips.append(clips[0])
             group.labels.append(labels)
             group.numbers.append(numbers)
@@ -184,8 +189,8 @@ def render(
     The timeline is filled, and drawn, where the video tells how many frames it has.
     """
     track, picture, stride = job.track, job.picture, job.windows.stride
-    has_classes = job.model.answers.task != "regression"  # whose bars are probabilities
-    length = job.video.expected_frames if picture.timeline and has_classes else None
+    is_value = job.model.answers.task == "regression"
+    length = job.video.expected_frames if history.has_timeline else None
     timeline = history.timeline if length else None
     untouched = Untouched(picture.style)
     for group in groups:
@@ -201,8 +206,15 @@ def render(
             history.classes.add(
                 float(first.time), float(last.time + (last.duration or 0)), target, probability
             )
-            if length:
-                history.timeline.add(first.index / length, (last.index + 1) / length, target, probability)
+            place = (first.index / length, (last.index + 1) / length) if length else None
+            if place and picture.timeline and not is_value:
+                history.timeline.add(*place, target, probability)
+            if picture.when:
+                shown = (window.first + np.arange(len(window.written))) // stride
+                heights = curve(explanation, is_value=is_value)[shown]
+                history.moments.add_curve(_edges(window.written), heights, target)
+                if place:
+                    history.timeline.add_curve(*place, heights)
             blended = history.blender(next(clips).start, explanation)
             painter = Painter(
                 blended, top_k=picture.top_k, style=picture.style, timeline=timeline, convert=track.planes
@@ -212,6 +224,13 @@ def render(
         if group.last:
             group.state |= history.drawn()
         yield group
+
+
+def _edges(frames: list[Frame]) -> list[float]:
+    """When each frame begins to be shown, and when the last one ends, in seconds."""
+    begins = [float(frame.time) for frame in frames]
+    step = (begins[-1] - begins[0]) / (len(begins) - 1) if len(begins) > 1 else 0.0
+    return [*begins, begins[-1] + float(frames[-1].duration or step)]
 
 
 def _drawn(

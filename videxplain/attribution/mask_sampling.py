@@ -100,6 +100,30 @@ def rings(passes: int, k: int, generator: torch.Generator) -> Iterator[torch.Ten
         yield (shown != swapped).double() if size > 1 else torch.full((1, k), 0.5, dtype=torch.float64)
 
 
+IN_TURN = "in-turn"
+TURNS = 8
+"""Masks in a ring that shows groups in turn, half as many groups: more of them share less, and see less of each."""
+
+
+def turns(passes: int, k: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Rings of `TURNS` masks (m, K), or of nearly as many: groups are shown in turn, and hidden in the same order.
+
+    So a ring goes from nothing to the whole clip and back, slopes sum to what lies between the two, and a group that is
+    shown among few others is hidden among the rest of them, as Shapley values weigh it. In the first ring every
+    so-manieth supervoxel is of one group, which keeps parts of a clip's time apart that follow each other. An odd pass
+    is left out; one alone has all supervoxels at one half.
+    """
+    if passes == 1:
+        yield torch.full((1, k), 0.5, dtype=torch.float64)
+        return
+    number = -(-passes // TURNS)
+    for index in range(number):
+        groups = passes // 2 // number + (index < passes // 2 % number)
+        places = torch.randperm(k, generator=generator) if index else torch.arange(k)
+        turn = torch.randperm(groups, generator=generator)[places % groups]
+        yield ((torch.arange(2 * groups)[:, None] - 1 - turn) % (2 * groups) < groups).double()
+
+
 def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Nodes and weights (steps,) float64 of the Gauss-Legendre rule on [0, 1]; the weights sum to 1."""
     import numpy as np

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Dense: TypeAlias = Literal["gradient", "guided", "input-x-gradient"]
 MaskSampling: TypeAlias = Literal[
-    "secants", "arcsine", "centred", "stratified", "uniform", "half", "path", "diagonal"
+    "secants", "in-turn", "arcsine", "centred", "stratified", "uniform", "half", "path", "diagonal"
 ]
 """Where region gradients are taken; see `videxplain.attribution.mask_sampling`."""
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from videxplain.attribution.mask_sampling import SECANTS, TANGENTS, Draw, rings
+from videxplain.attribution.mask_sampling import IN_TURN, SECANTS, TANGENTS, Draw, rings, turns
 from videxplain.attribution.perturbation import masked_clips
 from videxplain.passes.incremental import Recording, Rows
 from videxplain.passes.masked_clip import MaskedClip
@@ -106,8 +106,8 @@ def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterato
         leaders = 0
     generator = torch.Generator().manual_seed(method.seed)
     observe = (
-        partial(_secants, lambda: leaders != 0)
-        if sampling == SECANTS
+        partial(_secants, sampling, lambda: leaders != 0)
+        if sampling in (SECANTS, IN_TURN)
         else partial(_tangents, TANGENTS[sampling])
     )
     slopes, changes = _Mean(clip.num_segments), _Changes(clip, score)
@@ -299,25 +299,37 @@ def _tangents(
 
 
 def _secants(
-    measured: Callable[[], bool], clip: MaskedClip, passes: int, generator: torch.Generator, score: Score
+    sampling: str,
+    measured: Callable[[], bool],
+    clip: MaskedClip,
+    passes: int,
+    generator: torch.Generator,
+    score: Score,
 ) -> Iterator[_Observed]:
-    """A ring is an observation: for each supervoxel the mean over the steps in which it changes."""
+    """A ring is an observation: for each supervoxel the mean over the steps in which it changes.
+
+    Where groups are shown in turn, these steps are observations: one shows a supervoxel, the other hides it.
+    """
+    draw = turns if sampling == IN_TURN else rings
 
     def run(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Recording | None]:
         recording = Recording() if measured() else None
         flat = z.flatten(0, 1).to(clip.x)
         return z, *clip.gradient(flat, score=score, ring=z.shape[1], recording=recording), recording
 
-    for size, same in groupby(rings(passes, clip.num_segments, generator), key=len):
+    for size, same in groupby(draw(passes, clip.num_segments, generator), key=len):
         for z, values, slope, recording in clip.batches(torch.stack(list(same)), run, clips=size):
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
-            mean = (slope.double().cpu().view_as(z) * changed).sum(dim=1) / changed.sum(dim=1)
+            slopes = slope.double().cpu().view_as(z)
+            if sampling != IN_TURN:
+                slopes = (slopes * changed).sum(dim=1, keepdim=True) / changed.sum(dim=1, keepdim=True)
+                changed = torch.ones_like(slopes)
             values = values.cpu().view(len(z), size)
-            for n, own in enumerate(mean.split(1)):
+            for n in range(len(z)):
                 made = size * len(z) if n == len(z) - 1 else 0
                 rows = slice(n * size, (n + 1) * size)
                 ring = _Ring(clip, z[n], values[n], recording.of(rows)) if recording is not None else None
-                yield _Observed(own, torch.ones_like(own), made, ring)
+                yield _Observed(slopes[n], changed[n], made, ring)
 
 
 def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
@@ -333,7 +345,7 @@ def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
                 bar.update(estimate.passes - bar.n)
                 if method.until is not None and estimate.precision <= method.until:
                     break
-        query.record(method, b, refine_top=estimate.refined)
+        query.record(method, b, refine_top=estimate.refined, passes=estimate.passes)
         rows.append(estimate.scores)
         query.standard_errors[method, b] = estimate.standard_error
     return torch.stack(rows).float().to(query.x.device)

@@ -23,6 +23,7 @@ COMMANDS = {
     "when": "tell when in a clip the network saw what made it decide",
     "evidence": "look for the least of a clip that keeps a class, and that destroys it",
     "motion": "tell whether a network goes by motion or by look",
+    "compare": "explain a clip by several methods, or for several classes, side by side",
     "view": "look at what was saved in a browser, and ask the network again",
     "evaluate": "rerun the paper's experiments, and newer ones, on a network and data",
     "check": "look whether a network is explained rightly: a verdict a question",

@@ -14,6 +14,7 @@ from videxplain.cli.arguments import (
     check_files,
     explanation_settings,
     load,
+    refuse_cutting,
 )
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
@@ -43,6 +44,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--save", type=Path, metavar="DIR", help="also write each window's classes, scores and labels as data"
     )
+    command.add_argument(
+        "--regions",
+        type=Path,
+        metavar="PATH",
+        help="explain objects instead of supervoxels: numbers in .npy, a folder of PNGs, COCO (.json), MOTS (.txt) or "
+        "CVAT for video (.xml)",
+    )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument(
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
@@ -65,8 +73,16 @@ def run(args: argparse.Namespace) -> int:
     from videxplain.annotate import annotate, profile_table
     from videxplain.annotate.many import annotate_many, find_videos, table
 
-    settings = {"segmentation": segmentation, "save": args.save, **of_video}
-    if find_videos(args.input) != args.input or len(args.input) > 1:
+    settings: dict[str, Any] = {"segmentation": segmentation, "save": args.save, **of_video}
+    several = find_videos(args.input) != args.input or len(args.input) > 1
+    if args.regions is not None:
+        if several:
+            raise VidexplainError("--regions are of one video; run several apart, each with its own")
+        refuse_cutting(args)
+        from videxplain.regions import Regions
+
+        settings |= {"regions": Regions.open(args.regions, of=str(args.input[0])), "segmentation": None}
+    if several:
         outcomes = annotate_many(load(args), args.input, args.output, method, question, **settings)
         say(table(outcomes))
         return int(any(outcome.error for outcome in outcomes))

@@ -1,9 +1,9 @@
-"""What `videxplain when`, `evidence` and `motion` share: their arguments, and a picture or JSON of the answer."""
+"""What `videxplain when`, `evidence`, `motion` and `compare` share: arguments, and a picture or JSON of the answer."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,14 @@ from videxplain.settings import Question, Segmentation
 from videxplain.terminal import say, shown
 
 
-def add_answer(command: argparse.ArgumentParser, method: str, *left_out: str, cuts: bool = True) -> None:
+def add_answer(
+    command: argparse.ArgumentParser,
+    method: str,
+    *left_out: str,
+    cuts: bool = True,
+    methods: Sequence[type[Method]] | None = None,
+    several: bool = False,
+) -> None:
     """Arguments of a command that answers one question about one clip.
 
     Parameters
@@ -34,6 +41,10 @@ def add_answer(command: argparse.ArgumentParser, method: str, *left_out: str, cu
         Options of methods that it does not take.
     cuts
         Whether the clip is cut into supervoxels.
+    methods
+        Whose options it takes; by default those that hide supervoxels.
+    several
+        Whether it takes several methods and classes.
     """
     command.add_argument(
         "input", type=Path, metavar="CLIP", help="a video, an image, a folder of images, .npy or .npz"
@@ -44,26 +55,36 @@ def add_answer(command: argparse.ArgumentParser, method: str, *left_out: str, cu
     add_model(command)
     group = command.add_argument_group("question")
     group.add_argument(
-        "--target", help='a class by name, index, or rank such as "#2" (default: the predicted class)'
+        "--target",
+        help='a class by name, index, or rank such as "#2" (default: the predicted class)'
+        + (", or several with commas between them" if several else ""),
     )
     add_settings(group, Question)
-    group.add_argument("--method", help=f"a name from `videxplain methods` (default: {method})")
+    named = (
+        "names from `videxplain methods`, with commas between them"
+        if several
+        else "a name from `videxplain methods`"
+    )
+    group.add_argument("--method", help=f"{named} (default: {method})")
     if cuts:
         group = command.add_argument_group("supervoxels")
         group.add_argument("--segmentation", metavar="NAME", help=f"{', '.join(SEGMENTATIONS)}")
         add_settings(group, Segmentation, left_out=["scale"])
     group = command.add_argument_group("options of some methods (`videxplain methods` lists whose)")
-    masking = [METHODS[name] for name in METHODS if issubclass(METHODS[name], Masking)]
-    add_settings(group, *masking, left_out=left_out)
+    if methods is None:
+        methods = [METHODS[name] for name in METHODS if issubclass(METHODS[name], Masking)]
+    add_settings(group, *methods, left_out=left_out)
 
 
-def answered(args: argparse.Namespace, default: Method, ask: Callable[..., Any], *, cuts: bool = True) -> Any:
+def answered(
+    args: argparse.Namespace, default: Method | list[str], ask: Callable[..., Any], *, cuts: bool = True
+) -> Any:
     """The answer, with its picture or JSON written; everything is checked before the network is loaded.
 
     Parameters
     ----------
     default
-        The method where none is named.
+        The method where none is named; a list is of all that are asked, and `ask` knows them.
     ask
         (model, clip, options) -> the answer.
     """
@@ -71,9 +92,10 @@ def answered(args: argparse.Namespace, default: Method, ask: Callable[..., Any],
     names = {name for each in METHODS for name in METHODS[each].options()} | set(Question.options())
     names |= set(Segmentation.options()) if cuts else set()
     options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
-    method = args.method or default
+    several = isinstance(default, list)
+    methods = default if isinstance(default, list) else [args.method or default]
     cutting = [Segmentation(name=args.segmentation or "auto")] if cuts else []
-    _, _, settings = chosen([method], Question(target=args.target), options, *cutting)
+    _, _, settings = chosen(methods, Question(target=None if several else args.target), options, *cutting)
     for segmentation in settings:
         if segmentation.name != "auto":
             check_segmentation(segmentation, list(options))
@@ -89,7 +111,7 @@ def answered(args: argparse.Namespace, default: Method, ask: Callable[..., Any],
     check_source(args.input)
     model = load(args)
     clip = read_input(args, model)
-    if args.method:
+    if args.method and not several:
         options["method"] = args.method
     if cuts and args.segmentation:
         options["segmentation"] = args.segmentation

@@ -276,3 +276,12 @@ def read_input(args: argparse.Namespace, model: Any) -> Any:
         stride=args.stride,
         source=str(args.input),
     )
+
+
+def refuse_cutting(args: argparse.Namespace) -> None:
+    """Raises if it is told how to cut supervoxels where there are regions."""
+    for name in ("segmentation", *Segmentation.options()):
+        if getattr(args, name, None) is not None:
+            raise VidexplainError(
+                f"{name} means nothing where the supervoxels are given (regions); leave one out"
+            )

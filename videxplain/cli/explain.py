@@ -16,11 +16,11 @@ from videxplain.cli.arguments import (
     explanation_settings,
     load,
     read_input,
+    refuse_cutting,
 )
-from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.files import IMAGE_SUFFIXES
-from videxplain.settings import Picture, Segmentation, short_form
+from videxplain.settings import Picture, short_form
 from videxplain.terminal import say, shown
 
 
@@ -50,7 +50,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_model(command)
     add_explanation(command)
-    add_picture(command, "timeline")
+    add_picture(command, "timeline", "when")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     method, question, segmentation = explanation_settings(args, cut_by)
     (picture,) = short_form({"style": args.style, "top_k": args.top_k}, Picture())
     if args.regions is not None:
-        _refuse_cutting(args)
+        refuse_cutting(args)
     from videxplain.video import check_source
 
     check_picture(args.output, "; `videxplain annotate` writes videos")
@@ -103,12 +103,3 @@ def run(args: argparse.Namespace) -> None:
         say(str(trust(model, clip, explanation, question)))
     if explanation.method in CAVEATS:
         say(CAVEATS[explanation.method])
-
-
-def _refuse_cutting(args: argparse.Namespace) -> None:
-    """Raises if it is told how to cut supervoxels where there are regions."""
-    for name in ("segmentation", *Segmentation.options()):
-        if getattr(args, name, None) is not None:
-            raise VidexplainError(
-                f"{name} means nothing where the supervoxels are given (regions); leave one out"
-            )

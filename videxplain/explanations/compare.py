@@ -10,8 +10,8 @@ import numpy as np
 
 from videxplain.attribution.methods import Method
 from videxplain.errors import VidexplainError
+from videxplain.explanations.comparison import Comparison
 from videxplain.explanations.explain import Request
-from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.inputs import ClipLike
 from videxplain.settings import Segmentation
 
@@ -32,7 +32,7 @@ def compare(
     labels: np.ndarray | None = None,
     keep_maps: bool = False,
     **options: Unpack[ClipOptions],
-) -> dict[tuple[str, str], Explanation]:
+) -> Comparison:
     """Explains a clip by several methods, for several classes, over the same supervoxels.
 
     Methods of voxels share one forward pass for each class.
@@ -50,9 +50,9 @@ def compare(
 
     Returns
     -------
-    dict
-        The explanation by method and class: `compare(...)["guided", "javelin throw"]`. Methods of one name are told
-        apart by their options, as in "lime(samples=500)".
+    Comparison
+        A dict of the explanations by method and class: `compare(...)["guided", "javelin throw"]`. Methods of one name
+        are told apart by their options, as in "lime(samples=500)". `agreements()` tells how far each pair agrees.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def compare(
     if "target" in options:
         raise VidexplainError("target is one class; compare() takes several, targets=[...].")
     request = Request.of(methods, targets[0], segmentation, keep_maps, dict(options))
-    results: dict[tuple[str, str], Explanation] = {}
+    results = Comparison()
     given = None if labels is None else [labels]
     inputs = request.inputs(model, [clip], given)
     for target in targets:

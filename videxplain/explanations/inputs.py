@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 ClipLike: TypeAlias = "Clip | np.ndarray"
 
 
+OF_REGIONS: dict[str, Any] = {"segmentation": "regions", "scale": 1}
+"""What is recorded of how a clip is cut that comes with regions."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Clips made ready: x (B, C, T, h, w), and per clip what is drawn of it, its supervoxels and where it came from.
@@ -105,7 +109,7 @@ def prepare(
     if labels is not None and regions is not None:
         raise VidexplainError("labels and regions are both given; leave one out.")
     if labels is not None or regions is not None:
-        _refuse_cutting(segmentation, stated, "regions" if labels is None else "labels")
+        refuse_cutting(segmentation, stated, "regions" if labels is None else "labels")
     if regions is not None and len(regions) != len(batch):
         raise VidexplainError(f"{len(batch)} clips need as many regions, not {len(regions)}.")
     clips = [whole_clip(model, c) for c in batch]
@@ -126,7 +130,7 @@ def prepare(
     names: list[dict[str, list[str]]] = []
     cut: dict[str, Any]
     if regions is not None:
-        scale, cut = 1, {"segmentation": "regions", "scale": 1}
+        scale, cut = 1, OF_REGIONS
         segments, names = _of_regions(regions, clips, geometries)
     elif labels is not None:
         if len(labels) != len(views):
@@ -181,7 +185,7 @@ def _of_regions(
     return segments, names
 
 
-def _refuse_cutting(segmentation: Segmentation, stated: Sequence[str], instead: str) -> None:
+def refuse_cutting(segmentation: Segmentation, stated: Sequence[str], instead: str) -> None:
     """Raises if there are options of a segmentation beside supervoxels that were made elsewhere."""
     for name in (part.name for part in fields(segmentation)):
         if name in stated or getattr(segmentation, name) != getattr(Segmentation(), name):

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from videxplain.explanations.explanation import headline
 
 if TYPE_CHECKING:
+    from videxplain.explanations.comparison import Comparison
     from videxplain.explanations.evidence import Evidence
     from videxplain.explanations.motion import Motion
     from videxplain.explanations.when import WhenCurve
@@ -20,6 +21,7 @@ Picture = npt.NDArray[np.uint8]
 
 _WIDTH = 960
 _MOST_FRAMES = 8
+_MOST_PAIRS = 10
 _POINTS = 16
 _INK, _PALE, _PAPER = (30, 30, 30), (150, 150, 150), (255, 255, 255)
 _FOR, _AGAINST = (0, 114, 178), (213, 94, 0)  # Okabe and Ito's blue and vermilion
@@ -91,6 +93,23 @@ def motion_picture(motion: Motion) -> Picture:
     real = len(explanation.frames) - explanation.held
     words = f"Motion or look: {explanation.headline()}   share of motion {motion.share:.0%}"
     return np.concatenate([_title(words), _strip(motion.render()[:real]), _scale()])
+
+
+def comparison_picture(comparison: Comparison) -> Picture:
+    """A row for each explanation, and below them how far each pair agrees."""
+    rows = []
+    for (title, _), explanation in comparison.items():
+        frames = explanation.render(legend=False)
+        words = f"{title}: {explanation.headline()}"
+        rows += [_title(words, small=True), _strip(frames[: len(frames) - explanation.held])]
+    pairs = comparison.agreements()
+    for pair in pairs[:_MOST_PAIRS]:
+        titles = " and ".join(f"{method} for {name}" for method, name in (pair.one, pair.other))
+        words = f"{titles}: rank correlation {pair.rank_correlation:.2f}, {pair.overlap:.0%} of the best five"
+        rows.append(_title(words, small=True))
+    if len(pairs) > _MOST_PAIRS:
+        rows.append(_title(f"and {len(pairs) - _MOST_PAIRS} more pairs", small=True))
+    return np.concatenate(rows)
 
 
 def share_colours(shares: npt.NDArray[np.floating]) -> Picture:

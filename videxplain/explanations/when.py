@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from videxplain.attribution.methods import Method, RegionGradient, chosen
-from videxplain.attribution.perturbation import masked_clips
 from videxplain.attribution.query import Query
-from videxplain.attribution.region_gradient import estimates
 from videxplain.errors import VidexplainError
 from videxplain.explanations.as_json import to_json
 from videxplain.explanations.explain import against, as_numpy, asked, decided, provenance
 from videxplain.explanations.inputs import ClipLike, prepare, require_classifier, whole_clip
+from videxplain.explanations.runs import outstanding
 from videxplain.settings import Fill, Question, Segmentation, Target, as_question
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FILL: Fill = "neighbours"
 """What hides a part of a clip by default: the frames around it, faded into each other, so that nothing is torn."""
-DEFAULT = RegionGradient(passes=8, mask_sampling="centred", fill=FILL)
+DEFAULT = RegionGradient(passes=8, mask_sampling="in-turn", fill=FILL)
 """How parts are scored by default."""
 LEVEL = 0.1
 """Of the largest score: what parts need on an average to belong to a stretch."""
@@ -55,19 +54,6 @@ class Stretch:
     end: float
     score: float
     share: float
-
-
-def _best_run(gains: np.ndarray) -> tuple[int, int, float] | None:
-    """First and last place and sum of the run with the highest sum; None where nothing is above 0."""
-    best: tuple[int, int, float] | None = None
-    total, start = 0.0, 0
-    for place, gain in enumerate(gains.tolist()):
-        if total <= 0:
-            total, start = 0.0, place
-        total += gain
-        if total > (best[2] if best else 0.0):
-            best = start, place, total
-    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,18 +103,8 @@ class WhenCurve:
         if not 0 < level < 1:
             raise VidexplainError(f"level is a share of the largest score, between 0 and 1, not {level}")
         lengths = np.diff(self.edges)
-        size = np.abs(self.scores) / lengths
-        found: list[Stretch] = []
-        gains = (size - level * size.max()) * lengths
-        most = None
-        while size.max() > 0 and (run := _best_run(gains)) is not None:
-            first, last, gain = run
-            most = most or gain
-            if gain < 0.1 * most:
-                break
-            found.append(self._stretch(first, last))
-            gains[max(0, first - 1) : last + 2] = -np.inf  # the next one does not touch it
-        return found
+        runs = outstanding(np.abs(self.scores) / lengths, lengths, level)
+        return [self._stretch(first, last) for first, last in runs]
 
     def best(self, level: float = LEVEL) -> Stretch | None:
         """The stretch that counts most; None where no part counts."""
@@ -212,6 +188,8 @@ def when(
     if isinstance(method, str):
         wanted.setdefault("fill", _fill_of(method))
     (picked,), question, _ = chosen([DEFAULT if method is None else method], as_question(target), wanted)
+    if isinstance(picked, RegionGradient) and picked.refine_top is None:
+        picked = replace(picked, refine_top=0)  # a slab is too large for passes that compute boxes
     require_classifier(model)
     whole = whole_clip(model, clip)
     labels, edges = _parts(whole.held, len(whole), parts, model.size)
@@ -219,19 +197,21 @@ def when(
     count = len(edges) - 1
     query = Query(model, inputs.x, inputs.regions(), count, question, methods=[picked])
     decision = decided(query, 0)
-    scores, error, made = _scored(query, picked)
+    query.prefer_log_odds(picked)
+    scores = picked.score(query)[0]
+    error = query.standard_errors.get((picked, 0))
     settings = {
         **{key: value for key, value in inputs.recorded(0).items() if key != "labels_sha256"},
         "segmentation": "time",
         "parts": count,
         **provenance(model, inputs.x),
         **asked(picked, query),
-        **made,
+        **query.used(picked, 0),
         **against(query, 0),
     }
     return WhenCurve(
-        scores=scores,
-        standard_error=error,
+        scores=as_numpy(scores),
+        standard_error=None if error is None else as_numpy(error),
         edges=edges,
         method=picked.name,
         settings=settings,
@@ -259,17 +239,3 @@ def _parts(held: int, frames: int, parts: int, size: tuple[int, int]) -> tuple[n
     number = np.minimum(np.arange(frames), real - 1) * count // real
     edges = (*np.searchsorted(number, np.arange(count)).tolist(), frames)
     return np.broadcast_to(number.astype(np.int32)[:, None, None], (frames, *size)), edges
-
-
-def _scored(query: Query, method: Method) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    """Scores (P,), their standard errors where the method tells, and what is to be recorded of how."""
-    query.prefer_log_odds(method)
-    if not isinstance(method, RegionGradient):
-        return as_numpy(method.score(query)[0]), None, {}
-    method = replace(method, refine_top=0) if method.refine_top is None else method
-    (masked,) = masked_clips(query, method)
-    for estimate in estimates(masked, method, query.score_of(method)):
-        if method.until is not None and estimate.precision <= method.until:
-            break
-    made = {"passes": estimate.passes, "refine_top": method.refine_top}
-    return as_numpy(estimate.scores), as_numpy(estimate.standard_error), made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,23 @@ import numpy as np
 
 from videxplain.errors import VidexplainError
 from videxplain.reading import read_json
-from videxplain.regions.masks import Read
-from videxplain.regions.painting import Mask, Objects, box_mask
+from videxplain.regions.painting import Labelled, Mask, Objects, box_mask
 
 _FARTHEST = 100  # times the frame's side: corners may lie outside, but each costs time by its distance
 _IDENTITIES = ("track_id", "instance_id")
 _WRONG = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
-def read_coco(path: str | os.PathLike[str], only: str | int | None) -> Read:
-    """See `Regions.from_coco`."""
+def read_coco(
+    path: str | os.PathLike[str], only: str | int | None, labelled: Callable[[Objects], Labelled]
+) -> Labelled:
+    """See `Regions.from_coco`; `labelled` makes labels of the objects."""
     content = _read(path)
     mask_tools()
     try:
-        objects = (
-            _video(content, only)
-            if content.get("videos") and _has_tracks(content)
-            else _images(content, only)
-        )
-        return objects.painted(), objects.by_key()
+        if content.get("videos") and _has_tracks(content):
+            return labelled(_video(content, only))
+        return labelled(_images(content, only))
     except _WRONG as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise VidexplainError(f"{os.fspath(path)!r} cannot be read as COCO: {reason}.") from error

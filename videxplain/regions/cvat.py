@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from xml.etree import ElementTree
 
@@ -10,16 +11,15 @@ import numpy as np
 
 from videxplain.errors import VidexplainError
 from videxplain.reading import open_file
-from videxplain.regions.masks import Read
-from videxplain.regions.painting import Mask, Objects, box_mask, polygon_mask
+from videxplain.regions.painting import Labelled, Mask, Objects, box_mask, polygon_mask
 
 _MOST_TEXT = 1 << 28
 _SHAPES = ("box", "polygon", "mask")
 _WRONG = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
 
 
-def read_cvat(path: str | os.PathLike[str]) -> tuple[Read, int]:
-    """See `Regions.from_cvat`; also which frame of the video is the first."""
+def read_cvat(path: str | os.PathLike[str], labelled: Callable[[Objects], Labelled]) -> tuple[Labelled, int]:
+    """See `Regions.from_cvat`; `labelled` makes labels of the objects. Also which frame of the video is the first."""
     name = os.fspath(path)
     try:
         with open_file(path) as file:
@@ -36,7 +36,7 @@ def read_cvat(path: str | os.PathLike[str]) -> tuple[Read, int]:
         objects, first = Objects(_size(root), _length(root)), _first(root)
         for track in root.iter("track"):
             _add(objects, track, first)
-        return (objects.painted(), objects.by_key()), first
+        return labelled(objects), first
     except FileNotFoundError:
         raise VidexplainError(f"there is no file {name!r}; check the path.") from None
     except (OSError, ElementTree.ParseError, *_WRONG) as error:

@@ -145,8 +145,8 @@ def _is_image(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path) or Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def read_label_images(folder: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Numbers (T, H, W) in an image or a folder's images: indices of a palette, or grey values of 8 or 16 bits."""
+def label_image_paths(folder: str | os.PathLike[str]) -> list[Path]:
+    """A folder's images, or the one image, in the order of their numbers, of which none may be missing."""
     name = os.fspath(folder)
     if not os.path.exists(name):
         raise VidexplainError(f"there is no file {name!r}; check the path.")
@@ -165,24 +165,37 @@ def read_label_images(folder: str | os.PathLike[str]) -> npt.NDArray[Any]:
                 raise VidexplainError(
                     f"frame {expected} is missing in {name!r}: the images go on with {path.name!r}."
                 )
-    frames = []
+    return paths
+
+
+def read_label_image(path: Path, *, alone: bool) -> list[npt.NDArray[Any]]:
+    """Numbers (H, W) in an image; one that is `alone` may have several pages."""
+    try:
+        with open_image(path) as image:
+            if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
+                raise VidexplainError(
+                    f"{str(path)!r} is in colour ({image.mode}); numbers of objects are grey values or indices of "
+                    "a palette."
+                )
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1 and not alone:
+                raise VidexplainError(
+                    f"{str(path)!r} holds {pages} images; in a folder each holds one frame."
+                )
+            return [np.asarray(page).astype(np.int32) for page in ImageSequence.Iterator(image)]
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise VidexplainError(f"{str(path)!r} cannot be read as an image ({error}).") from error
+
+
+def read_label_images(folder: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Numbers (T, H, W) in an image or a folder's images: indices of a palette, or grey values of 8 or 16 bits."""
+    paths = label_image_paths(folder)
+    frames: list[npt.NDArray[Any]] = []
     for path in paths:
-        try:
-            with open_image(path) as image:
-                if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
-                    raise VidexplainError(
-                        f"{str(path)!r} is in colour ({image.mode}); numbers of objects are grey values or indices of "
-                        "a palette."
-                    )
-                pages = getattr(image, "n_frames", 1)
-                if pages > 1 and len(paths) > 1:
-                    raise VidexplainError(
-                        f"{str(path)!r} holds {pages} images; in a folder each holds one frame."
-                    )
-                frames += [np.asarray(page).astype(np.int32) for page in ImageSequence.Iterator(image)]
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise VidexplainError(f"{str(path)!r} cannot be read as an image ({error}).") from error
+        frames += read_label_image(path, alone=len(paths) == 1)
         if frames[-1].shape != frames[0].shape:
-            raise VidexplainError(f"{str(path)!r} is of another size than the first image in {name!r}.")
+            raise VidexplainError(
+                f"{str(path)!r} is of another size than the first image in {os.fspath(folder)!r}."
+            )
         check_extent(len(frames), frames[0].shape)
     return np.stack(frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,15 +11,20 @@ from videxplain.errors import VidexplainError
 from videxplain.reading import open_file
 from videxplain.regions.coco import decoded, mask_tools
 from videxplain.regions.masks import Read, of_numbers, read_label_images
-from videxplain.regions.painting import Objects
+from videxplain.regions.painting import Labelled, Objects
 
 _CLASSES = {1: "car", 2: "pedestrian"}
 _IGNORED = 10  # the class of regions that say nothing
 _MOST_TEXT = 1 << 30
 
 
-def read_mots(path: str | os.PathLike[str], length: int | None, first: int) -> Read:
-    """See `Regions.from_mots`."""
+def read_mots(
+    path: str | os.PathLike[str],
+    length: int | None,
+    first: int,
+    labelled: Callable[[Objects], Labelled],
+) -> Labelled | Read:
+    """See `Regions.from_mots`; `labelled` makes labels of a text file's objects."""
     if os.path.isdir(path):
         numbers = read_label_images(path)
         if length is not None and length != len(numbers):
@@ -39,7 +45,7 @@ def read_mots(path: str | os.PathLike[str], length: int | None, first: int) -> R
                 continue
             rle: dict[str, Any] = {"size": [int(rows), int(columns)], "counts": counts}
             objects.add(int(key), _name(int(key)), frame, partial(decoded, rle, objects.size))
-        return objects.painted(), objects.by_key()
+        return labelled(objects)
     except FileNotFoundError:
         raise VidexplainError(f"there is no file {os.fspath(path)!r}; check the path.") from None
     except (OSError, ValueError, IndexError) as error:

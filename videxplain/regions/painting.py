@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from videxplain.errors import VidexplainError
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Shape: TypeAlias = Callable[[], Mask]
 """Makes one mask (H, W) when it is painted, so that a file's masks are never in memory all at once."""
+Labelled = TypeVar("Labelled")
+"""Labels of a file's objects, as an array or to be read by frame, and the objects' names."""
 MOST_FRAMES = 1 << 20
 MOST_PIXELS = 1 << 32
 """Of a label array; more would fill the memory."""
@@ -47,14 +49,25 @@ class Objects:
         check_extent(self.length, self.size)
         background = len(self.names)
         labels = np.full((self.length, *self.size), background, np.min_scalar_type(background))
-        for frame, shapes in self.frames.items():
-            masks = [
-                (index, self._checked(index, shape() if callable(shape) else shape))
-                for index, shape in shapes
-            ]
-            # the sort is stable: of two of one size the later is on top
-            for index, mask in sorted(masks, key=lambda pair: -int(pair[1].sum())):
-                labels[frame][mask] = index
+        for frame in self.frames:
+            labels[frame] = self.paint(frame)
+        return labels
+
+    def labelled(self) -> tuple[npt.NDArray[Any], dict[Any, str]]:
+        """Labels of all frames, and each object's name."""
+        return self.painted(), self.by_key()
+
+    def paint(self, frame: int) -> npt.NDArray[Any]:
+        """Labels (H, W) of one frame."""
+        background = len(self.names)
+        labels = np.full(self.size, background, np.min_scalar_type(background))
+        masks = [
+            (index, self._checked(index, shape() if callable(shape) else shape))
+            for index, shape in self.frames.get(frame, ())
+        ]
+        # the sort is stable: of two of one size the later is on top
+        for index, mask in sorted(masks, key=lambda pair: -int(pair[1].sum())):
+            labels[mask] = index
         return labels
 
     def _checked(self, index: int, mask: Mask) -> Mask:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from videxplain.errors import VidexplainError, kind_of
 from videxplain.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from videxplain.geometry import Geometry
 from videxplain.regions import coco, cvat, masks, mots
+from videxplain.regions.by_frame import FrameLabels, is_array, of_array, of_images, of_objects
 from videxplain.regions.painting import Objects, box_mask
 
 BACKGROUND = "background"
@@ -31,20 +34,23 @@ class Regions:
 
     Attributes
     ----------
-    labels : integers (T, H, W)
-        In the source's pixels: 0..n-1 for the objects, n where there is none.
+    labels : integers (T, H, W), or FrameLabels
+        In the source's pixels: 0..n-1 for the objects, n where there is none. Of a long video they are read when they
+        are wanted (`open`).
     names : tuple of str
         Of the n objects, all different. An object keeps its number through the whole video.
     start : int
         Which frame of the source the first labels are of.
     """
 
-    labels: npt.NDArray[Any]
+    labels: npt.NDArray[Any] | FrameLabels
     names: tuple[str, ...]
     start: int = 0
 
     def __post_init__(self) -> None:
         labels, names = self.labels, self.names
+        if isinstance(labels, FrameLabels):
+            labels = np.array([[[len(names)]]])  # they are checked when they are read
         if not isinstance(labels, np.ndarray) or labels.ndim != 3 or labels.dtype.kind not in "iu":
             raise VidexplainError("labels of regions have to be integers (T, H, W); from_masks takes others.")
         if not labels.size or not names:
@@ -132,7 +138,7 @@ class Regions:
         start
             Which frame of the video is the file's first.
         """
-        return cls._of(coco.read_coco(path, only), None, start)
+        return cls._of(coco.read_coco(path, only, Objects.labelled), None, start)
 
     @classmethod
     def from_mots(
@@ -151,12 +157,12 @@ class Regions:
         start
             Which frame of the video that is.
         """
-        return cls._of(mots.read_mots(path, length, first), None, start)
+        return cls._of(mots.read_mots(path, length, first, Objects.labelled), None, start)
 
     @classmethod
     def from_cvat(cls, path: str | os.PathLike[str]) -> Regions:
         """Regions from "CVAT for video 1.1" (XML): boxes, polygons and masks of tracks; it tells its first frame."""
-        read, first = cvat.read_cvat(path)
+        read, first = cvat.read_cvat(path, Objects.labelled)
         return cls._of(read, None, first)
 
     @classmethod
@@ -185,7 +191,31 @@ class Regions:
         )
 
     @classmethod
-    def _of(cls, read: tuple[npt.NDArray[Any], dict[Any, str]], names: Names, start: int) -> Regions:
+    def open(cls, path: str | os.PathLike[str], of: str | None = None) -> Regions:
+        """As `read`, for long videos: labels of frames are read when they are wanted, and memory does not grow.
+
+        So it is of .npy files with integers, folders of PNGs, COCO, MOTS text files and CVAT; others are read whole.
+        Files of numbers are looked through once, for all objects that there are.
+        """
+        name, suffix = os.fspath(path), Path(path).suffix.lower()
+        by_frame = partial(of_objects, source=name)
+        if os.path.isdir(path):
+            return cls._of(of_images(name), None, 0)
+        if is_array(path):
+            return cls._of(of_array(name), None, 0)
+        if suffix == ".json":
+            return cls._of(coco.read_coco(path, coco.image_named(path, of), by_frame), None, 0)
+        if suffix == ".txt":
+            return cls._of(mots.read_mots(path, None, 0, by_frame), None, 0)
+        if suffix == ".xml":
+            read, first = cvat.read_cvat(path, by_frame)
+            return cls._of(read, None, first)
+        return cls.read(path, of)
+
+    @classmethod
+    def _of(
+        cls, read: tuple[npt.NDArray[Any] | FrameLabels, dict[Any, str]], names: Names, start: int
+    ) -> Regions:
         labels, by_key = read
         return cls(labels, _named(by_key, names), start)
 
@@ -211,12 +241,7 @@ class Regions:
         VidexplainError
             If the frames are of another size, or some have no labels.
         """
-        size = clip.size if clip.geometry is None else clip.geometry.source
-        if size != self.size:
-            raise VidexplainError(
-                f"the regions are of frames of {self.size[1]}x{self.size[0]} pixels, and the clip's are "
-                f"{size[1]}x{size[0]}."
-            )
+        self.check_size(clip.size if clip.geometry is None else clip.geometry.source, "clip")
         real = len(clip) - clip.held
         untold = clip.source is None and (clip.start, clip.stride) == (0, 1)
         if untold and real != len(self):  # an array may be any part of a video
@@ -233,6 +258,51 @@ class Regions:
             )
         numbers = np.append(numbers, np.repeat(numbers[-1:], clip.held))
         return self.labels[numbers - self.start]
+
+    def check_size(self, size: tuple[int, int], what: str) -> None:
+        """Raises where `what` has frames of another size."""
+        if size != self.size:
+            raise VidexplainError(
+                f"the regions are of frames of {self.size[1]}x{self.size[0]} pixels, and the {what}'s are "
+                f"{size[1]}x{size[0]}."
+            )
+
+    def in_window(
+        self, clip: Clip, geometry: Geometry
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], list[str]]:
+        """What a network sees of the regions in a part of a video, whose frames may lie outside those of the regions.
+
+        Returns
+        -------
+        labels : int32 (T, h, w)
+            0..k-1, of the regions that are seen, on the grid of the `geometry`.
+        numbers : int64 (k,)
+            Of these, places in `names`; the background has the number behind the last.
+        unseen : list of str
+            Regions in the window of which the grid has no pixel.
+        """
+        numbers = clip.start + clip.stride * np.arange(len(clip) - clip.held)
+        numbers = np.append(numbers, np.repeat(numbers[-1:], clip.held)) - self.start
+        there = (numbers >= 0) & (numbers < len(self))
+        source = np.full((len(numbers), *self.size), len(self.names), self.labels.dtype)
+        source[there] = self.labels[numbers[there]]
+        labels = geometry.apply_labels(source, outside=len(self.names))
+        found, consecutive = np.unique(labels, return_inverse=True)
+        unseen = [self.names[n] for n in np.unique(source).tolist() if n < len(self.names) and n not in found]
+        return (
+            np.ascontiguousarray(consecutive.reshape(labels.shape), dtype=np.int32),
+            found.astype(np.int64),
+            unseen,
+        )
+
+    def fingerprint(self) -> list[Any]:
+        """What tells these regions from others: their values, or the state of the files that they are read from."""
+        labels = self.labels
+        if isinstance(labels, FrameLabels):
+            state = labels.file_states()
+        else:
+            state = hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
+        return [self.start, list(self.names), list(labels.shape), state]
 
     def seen(self, clip: Clip, geometry: Geometry) -> tuple[npt.NDArray[np.int32], list[str], list[str]]:
         """What a network sees of the regions in a clip, on the grid of its `geometry`.

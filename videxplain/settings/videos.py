@@ -53,12 +53,15 @@ class Picture(Settings):
         How many supervoxels are lit; those that score nothing are not.
     timeline
         Draw the classes of the windows so far along the foot of a video, where its container tells how long it is.
+    when
+        Draw below it what each frame counts for, and mark the peaks as chapters of the video and in a WebVTT file.
     """
 
     kind: ClassVar[str] = "the picture"
     style: Style = option("heat", "how to draw: heat, outline, spotlight or side-by-side")
     top_k: int = option(5, "how many supervoxels to light", least=1)
     timeline: bool = option(True, "the strip of the classes so far")
+    when: bool = option(False, "a curve of what each frame counts for; its peaks become chapters")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ def finish(
     timescale: int | None = None,
     tags: dict[str, str] | None = None,
     default: bool = True,
+    own_chapters: bool = False,
 ) -> list[str]:
     """Join a finished video track with everything else of `source` into `output`, copying streams.
 
@@ -108,6 +109,8 @@ def finish(
         Language, title and handler_name of the video track.
     default : bool
         Whether the video track is marked as one to be shown by default; MP4 and MOV always do.
+    own_chapters : bool
+        Whether chapters are those of `video`, not of `source`.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def finish(
         If ffmpeg fails, in ffmpeg's words.
     """
     container = container_format(output)
-    options: dict[str, Any] = {"c": "copy", "map_metadata": -1, "f": container}
+    options: dict[str, Any] = {"c": "copy", "f": container, "map_chapters": 0 if own_chapters else 1}
     notes: list[str] = []
     tags = {"handler_name": ""} | (tags or {})  # none, not the one of the MP4 that the track comes in
     # ffmpeg-python gives each option once: three names of the one video stream
@@ -140,7 +143,7 @@ def finish(
         target = names.enter_context(program_url(output))
         if source is not None and not source.change():
             try:
-                notes += _carry(picture, target, options, source, container)
+                notes += _carry(picture, target, options | {"map_metadata": 1}, source, container)
             except (av.FFmpegError, OSError, ValueError, VidexplainError):
                 notes.append("the source's sound and other streams could not be carried over.")
                 source = None
@@ -148,14 +151,16 @@ def finish(
             notes = [f"the input {change} meanwhile; its sound, other streams and tags were left out."]
             source = None
         if source is None:
-            _run([picture], target, options)
+            # no tags of the MP4 that the track comes in; chapters have titles
+            none = {"map_metadata:g": -1, "map_metadata:s": -1} if own_chapters else {"map_metadata": -1}
+            _run([picture], target, options | {"map_chapters": 0} | none)
     return notes
 
 
 def _carry(picture: Any, target: str, options: dict[str, Any], source: Source, container: str) -> list[str]:
     """Write the picture with all of the source that can be had; returns sentences on the rest."""
     with contextlib.ExitStack() as stack:
-        carried, notes, start = _plan(source, container)
+        carried, notes, start = _plan(source, container, replaced=options["map_chapters"] != 1)
         reading = {**READING, "itsoffset": f"{-float(start):.6f}"}
         name = stack.enter_context(program_url(source))
         if len(source.timeline.shifts) > 1 and any(c.kind != "attachment" for c in carried):
@@ -196,7 +201,7 @@ def _carry(picture: Any, target: str, options: dict[str, Any], source: Source, c
                 _run(
                     [picture, *chosen],
                     target,
-                    options | _encoders(streams) | {"map_metadata": 1, "map_chapters": 1},
+                    options | _encoders(streams),
                 )
                 return notes + ([note] if note else [])
             except VidexplainError as error:
@@ -225,7 +230,7 @@ def _run(inputs: Sequence[Any], output: str, options: dict[str, Any]) -> None:
         raise VidexplainError(f"ffmpeg could not write {output!r}: {reason}.")
 
 
-def _plan(source: Source, container: str) -> tuple[list[_Carried], list[str], Fraction]:
+def _plan(source: Source, container: str, *, replaced: bool) -> tuple[list[_Carried], list[str], Fraction]:
     """Streams to carry over, sentences on what is made anew or left out, and where times begin."""
     carried: list[_Carried] = []
     notes: list[str] = []
@@ -250,6 +255,8 @@ def _plan(source: Source, container: str) -> tuple[list[_Carried], list[str], Fr
         others = len(file.streams.video) - 1
         if others > 0:
             notes.append(f"the source's other video streams ({others}, covers counted) were left out.")
+        if replaced and file.chapters():
+            notes.append("the source's chapters gave way to those of the explanation.")
         return carried, notes, origin(file)
 
 

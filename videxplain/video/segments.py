@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from videxplain.own_folder import OwnFolder, checksum, sync
 from videxplain.reading import fraction, read_arrays, read_json
 from videxplain.video.encoder import SegmentEncoder, TrackFormat, disk_error
 from videxplain.video.opening import Source
-from videxplain.video.writer import check_output, check_track, finish_video
+from videxplain.video.writer import Chapter, check_output, check_track, finish_video
 
 State = dict[str, np.ndarray]
 _JOURNAL, _PIECE = "journal.json", "unfinished.mp4"
@@ -139,14 +139,25 @@ class ResumableWriter:
             if number:
                 (self.folder / _state_name(number - 1)).unlink(missing_ok=True)
 
-    def finish(self) -> list[str]:
-        """Join the segments, put the video in place, and clean up; returns what could not be carried over."""
+    def finish(self, chapters: Sequence[Chapter] | None = None) -> list[str]:
+        """Join the segments, put the video in place, and clean up; returns what could not be carried over.
+
+        Chapters take the place of the source's.
+        """
         if not self._segments:
             self.discard()
             raise VidexplainError(f"no frame was written to {self.path!r}.")
         self._finishing = True
         with self._told(), self._own.scratch() as scratch:
-            notes = finish_video(self._paths(), self.path, self.track, self._end, self.source, folder=scratch)
+            notes = finish_video(
+                self._paths(),
+                self.path,
+                self.track,
+                self._end,
+                self.source,
+                folder=scratch,
+                chapters=chapters,
+            )
             sync(self.folder.parent)
         with contextlib.suppress(OSError):
             if place := self._own_partial():

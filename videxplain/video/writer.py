@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -181,7 +181,20 @@ class VideoWriter:
             raise
 
 
-def join_segments(paths: Iterable[str], output: str, track: TrackFormat, end: Fraction | None) -> int:
+class Chapter(NamedTuple):
+    """A chapter of a video, from `begin` in milliseconds to where the next one begins."""
+
+    begin: int
+    title: str
+
+
+def join_segments(
+    paths: Iterable[str],
+    output: str,
+    track: TrackFormat,
+    end: Fraction | None,
+    chapters: Sequence[Chapter] = (),
+) -> int:
     """Join segments, in order, into one MP4 file of one track, without touching a frame.
 
     Decoding times are laid anew, from the sorted presentation times of all segments, because each encoder
@@ -191,6 +204,8 @@ def join_segments(paths: Iterable[str], output: str, track: TrackFormat, end: Fr
     ----------
     end : Fraction, optional
         When the last frame stops being shown, in seconds.
+    chapters : sequence of Chapter, optional
+        Of the file, in order.
 
     Returns
     -------
@@ -211,6 +226,19 @@ def join_segments(paths: Iterable[str], output: str, track: TrackFormat, end: Fr
     written = 0
     with av.open(url(output), "w", format="mp4", options=track.clock) as container:
         stream = None
+        ends = [chapter.begin for chapter in chapters[1:]] + [round(1000 * last * track.time_base)]
+        container.set_chapters(
+            [
+                {
+                    "id": number,
+                    "start": chapter.begin,
+                    "end": max(stop, chapter.begin + 1),
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {"title": chapter.title},
+                }
+                for number, (chapter, stop) in enumerate(zip(chapters, ends, strict=False))
+            ]
+        )
         for path in paths:
             for packet, template in _packets(path, track):
                 if stream is None:
@@ -247,6 +275,7 @@ def finish_video(
     source: Source | None,
     *,
     folder: str,
+    chapters: Sequence[Chapter] | None = None,
 ) -> list[str]:
     """Join encoded segments, carry over the rest of `source`, and put the result in place in one step.
 
@@ -254,6 +283,8 @@ def finish_video(
     ----------
     folder : path
         For the files on the way, on the same disk as `output`.
+    chapters : sequence of Chapter, optional
+        Instead of those of `source`.
 
     Returns
     -------
@@ -263,7 +294,7 @@ def finish_video(
     picture = os.path.join(folder, "track.mp4")
     whole = os.path.join(folder, f"whole{Path(output).suffix.lower()}")
     try:
-        join_segments(segments, picture, track, end)
+        join_segments(segments, picture, track, end, chapters or ())
         notes = program.finish(
             picture,
             whole,
@@ -271,6 +302,7 @@ def finish_video(
             timescale=track.time_base.denominator,
             tags=dict(track.tags),
             default=track.default,
+            own_chapters=chapters is not None,
         )
         with open(whole, "rb+") as file:
             os.fsync(file.fileno())
