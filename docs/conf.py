@@ -40,7 +40,9 @@ autodoc_typehints = "none"  # signatures are long with them; docstrings say type
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
-intersphinx_mapping: dict[str, tuple[str, None]] = {}  # links to other projects are written out, so that builds need no network
+intersphinx_mapping: dict[
+    str, tuple[str, None]
+] = {}  # links to other projects are written out, so that builds need no network
 
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),

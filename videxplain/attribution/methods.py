@@ -280,7 +280,7 @@ _GUIDE_SMOOTH = option(False, "let guided methods treat GELU, SiLU and the like 
 @METHODS.register("vanilla")
 @dataclass(frozen=True, kw_only=True)
 class Vanilla(OnePass):
-    """gradient of the class score at the input"""
+    """Gradient of the class score at the input."""
 
     dense = "gradient"
     asks = ("probability", "logit")
@@ -289,7 +289,7 @@ class Vanilla(OnePass):
 @METHODS.register("guided")
 @dataclass(frozen=True, kw_only=True)
 class Guided(OnePass):
-    """gradient under the guided-ReLU backward rule"""
+    """Gradient under the guided-ReLU backward rule."""
 
     dense = "guided"
     asks = ("probability", "logit")
@@ -299,7 +299,7 @@ class Guided(OnePass):
 @METHODS.register("input-x-gradient")
 @dataclass(frozen=True, kw_only=True)
 class InputXGradient(OnePass):
-    """input times gradient"""
+    """Input times gradient."""
 
     dense = "input-x-gradient"
     asks = ("probability", "logit")
@@ -308,7 +308,7 @@ class InputXGradient(OnePass):
 @METHODS.register("relu-activation")
 @dataclass(frozen=True, kw_only=True)
 class ReluActivation(OnePass):
-    """rectified activation of the last grid, for no class in particular"""
+    """Rectified activation of the last grid, for no class in particular."""
 
     cam = "relu_activation"
     cam_gradient = False
@@ -317,7 +317,7 @@ class ReluActivation(OnePass):
 @METHODS.register("grad-cam")
 @dataclass(frozen=True, kw_only=True)
 class GradCam(OnePass):
-    """Grad-CAM"""
+    """Grad-CAM."""
 
     cam = "grad_cam"
     asks = ("logit",)
@@ -326,7 +326,7 @@ class GradCam(OnePass):
 @METHODS.register("guided-grad-cam")
 @dataclass(frozen=True, kw_only=True)
 class GuidedGradCam(OnePass):
-    """guided times Grad-CAM"""
+    """Guided times Grad-CAM."""
 
     dense, cam = "guided", "grad_cam"
     asks = ("probability", "logit")
@@ -336,7 +336,7 @@ class GuidedGradCam(OnePass):
 @METHODS.register("grad-cam++")
 @dataclass(frozen=True, kw_only=True)
 class GradCamPlusPlus(OnePass):
-    """Grad-CAM++"""
+    """Grad-CAM++."""
 
     cam = "grad_cam_plus_plus"
     asks = ("logit",)
@@ -345,7 +345,7 @@ class GradCamPlusPlus(OnePass):
 @METHODS.register("act-grad-cam")
 @dataclass(frozen=True, kw_only=True)
 class ActGradCam(OnePass):
-    """Grad-CAM weighted by activation times gradient"""
+    """Grad-CAM weighted by activation times gradient."""
 
     cam = "act_grad_cam"
     asks = ("logit",)
@@ -354,7 +354,7 @@ class ActGradCam(OnePass):
 @METHODS.register("guided-act-grad-cam")
 @dataclass(frozen=True, kw_only=True)
 class GuidedActGradCam(OnePass):
-    """guided times Act-Grad-CAM"""
+    """Guided times Act-Grad-CAM."""
 
     dense, cam = "guided", "act_grad_cam"
     asks = ("probability", "logit")
@@ -364,7 +364,7 @@ class GuidedActGradCam(OnePass):
 @METHODS.register("layer-cam")
 @dataclass(frozen=True, kw_only=True)
 class LayerCam(OnePass):
-    """LayerCAM"""
+    """LayerCAM."""
 
     cam = "layer_cam"
     asks = ("logit",)
@@ -373,7 +373,7 @@ class LayerCam(OnePass):
 @METHODS.register("xgrad-cam")
 @dataclass(frozen=True, kw_only=True)
 class XGradCam(OnePass):
-    """XGrad-CAM"""
+    """XGrad-CAM."""
 
     cam = "xgrad_cam"
     asks = ("logit",)
@@ -382,7 +382,7 @@ class XGradCam(OnePass):
 @METHODS.register("eigen-cam")
 @dataclass(frozen=True, kw_only=True)
 class EigenCam(OnePass):
-    """Eigen-CAM, for no class in particular"""
+    """Eigen-CAM, for no class in particular."""
 
     cam = "eigen_cam"
     cam_gradient = False
@@ -394,7 +394,7 @@ class EigenCam(OnePass):
 @METHODS.register("integrated-gradients")
 @dataclass(frozen=True, kw_only=True)
 class IntegratedGradients(PixelMethod):
-    """integrated gradients from black"""
+    """Integrated gradients from black."""
 
     asks = ("probability", "logit")
     steps: int = option(32, "points of the path", least=1)
@@ -408,7 +408,7 @@ class IntegratedGradients(PixelMethod):
 @METHODS.register("smoothgrad")
 @dataclass(frozen=True, kw_only=True)
 class SmoothGrad(PixelMethod):
-    """mean gradient over noisy copies of the clip"""
+    """Mean gradient over noisy copies of the clip."""
 
     asks = ("probability", "logit")
     samples: int = option(16, "noisy copies", least=1)
@@ -430,7 +430,7 @@ class SmoothGrad(PixelMethod):
 @METHODS.register("lrp-epsilon")
 @dataclass(frozen=True, kw_only=True)
 class LrpEpsilon(PixelMethod):
-    """relevance propagation, epsilon rule (needs zennit)"""
+    """Relevance propagation, epsilon rule (needs zennit)."""
 
     asks = ("logit",)
     epsilon: float = option(1e-6, "what keeps denominators from zero", above=0)
@@ -444,7 +444,7 @@ class LrpEpsilon(PixelMethod):
 @METHODS.register("lrp-alpha-beta")
 @dataclass(frozen=True, kw_only=True)
 class LrpAlphaBeta(PixelMethod):
-    """relevance propagation, alpha 2 beta 1 (needs zennit)"""
+    """Relevance propagation, alpha 2 beta 1 (needs zennit)."""
 
     asks = ("logit",)
 
@@ -460,7 +460,7 @@ class LrpAlphaBeta(PixelMethod):
 @METHODS.register("random")
 @dataclass(frozen=True, kw_only=True)
 class Random(RegionMethod):
-    """uniform random scores, the baseline"""
+    """Uniform random scores, the baseline."""
 
     seed: int = option(0, "of what is drawn at random")
 
@@ -498,7 +498,7 @@ class Masking(RegionMethod):
 @METHODS.register("region-gradient")
 @dataclass(frozen=True, kw_only=True)
 class RegionGradient(Masking):
-    """mean effect of showing each supervoxel, from a few backward passes
+    """Mean effect of showing each supervoxel, from a few backward passes.
 
     Attributes
     ----------
@@ -530,7 +530,7 @@ class RegionGradient(Masking):
 @METHODS.register("lime")
 @dataclass(frozen=True, kw_only=True)
 class Lime(Masking):
-    """LIME: ridge regression over random masks, batched on the device or by the lime package
+    """LIME: ridge regression over random masks, batched on the device or by the lime package.
 
     Attributes
     ----------
@@ -567,7 +567,7 @@ class Lime(Masking):
 @METHODS.register("kernel-shap")
 @dataclass(frozen=True, kw_only=True)
 class KernelShap(Masking):
-    """Shapley values of supervoxels by KernelSHAP"""
+    """Shapley values of supervoxels by KernelSHAP."""
 
     asks = ("probability", "log-odds")
     samples: int = option(1000, "masks", least=1)
@@ -581,7 +581,7 @@ class KernelShap(Masking):
 @METHODS.register("rise")
 @dataclass(frozen=True, kw_only=True)
 class Rise(Masking):
-    """RISE with supervoxels as its random cells"""
+    """RISE with supervoxels as its random cells."""
 
     samples: int = option(1000, "masks", least=1)
     shown: float = option(0.5, "share of supervoxels that a mask shows")
@@ -595,7 +595,7 @@ class Rise(Masking):
 @METHODS.register("occlusion")
 @dataclass(frozen=True, kw_only=True)
 class Occlusion(Masking):
-    """fall of the probability when one supervoxel is hidden"""
+    """Fall of the probability when one supervoxel is hidden."""
 
     def score(self, query: Query) -> torch.Tensor:
         from videxplain.attribution.perturbation import occlusion
