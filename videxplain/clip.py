@@ -87,7 +87,7 @@ class Clip:
         Parameters
         ----------
         frames
-            uint8, uint16, float32 or float64.
+            Of uint8, uint16, float32 or float64.
         rate
             Frames per second.
         channels
@@ -98,6 +98,13 @@ class Clip:
         ------
         VidexplainError
             If it is an array of another kind.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> clip = Clip.from_array(np.zeros((16, 90, 120, 3), np.uint8), rate=10)
+        >>> len(clip), clip.size, float(clip.times[-1])
+        (16, (90, 120), 1.5)
         """
         array = as_frames(np.asarray(frames), channels)
         try:

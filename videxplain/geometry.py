@@ -58,17 +58,30 @@ class Geometry:
 
         Parameters
         ----------
+        source, network : (height, width)
+            Sizes in pixels.
         framing : "crop", "resize" or "letterbox"
-            crop keeps the aspect ratio and cuts out the centre, resize stretches each axis on its own,
-            letterbox keeps the aspect ratio and pads with black.
+            The first keeps the aspect ratio and cuts out the centre, "resize" stretches each axis on its own,
+            "letterbox" keeps the aspect ratio and pads with black.
         short_side : int, optional
             For crop: the length in pixels that the frame's shorter side is scaled to before the cut;
             without it the frame is scaled so that it just covers the input.
+
+        Returns
+        -------
+        Geometry
+            The map, with the frame's and the network's sizes.
 
         Raises
         ------
         VidexplainError
             If the framing is unknown. ValueError if a size is not positive.
+
+        Examples
+        --------
+        >>> geometry = Geometry.fit((240, 320), (112, 112))  # cuts out the centre
+        >>> [round(float(place), 1) for place in geometry.to_source((0, 0))]
+        [0.0, 40.0]
         """
         if framing not in FRAMINGS:
             raise unknown_name("framing", framing, FRAMINGS)

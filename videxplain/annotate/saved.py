@@ -246,6 +246,16 @@ class SavedExplanations(Sequence[SavedWindow]):
 def open_explanations(folder: str | os.PathLike[str]) -> SavedExplanations:
     """What `annotate(..., save=folder)` kept of a video, read lazily.
 
+    Parameters
+    ----------
+    folder
+        Where they are.
+
+    Returns
+    -------
+    SavedExplanations
+        A sequence of windows; each is read when it is asked for.
+
     Raises
     ------
     VidexplainError

@@ -62,6 +62,11 @@ def pixel_scores(
     **options
         Fields of the method and of the question by their names, such as `score="logit"`.
 
+    Returns
+    -------
+    PixelScores
+        Dense maps (B, C, T, h, w) and CAM maps (B, t, h, w), each None where the method has none.
+
     Raises
     ------
     VidexplainError

@@ -61,12 +61,19 @@ def explain_anytime(
 
     Parameters
     ----------
+    model, clip, target
+        As for `explain`.
     method
         By default `RegionGradient(passes=64)`: at most so many passes. Another `mask_sampling` than "secants" is laid
         out for this many, so that stopping early costs some of its evenness. Its `batch_size` is passes from one result
         to the next; by default as many as go through the network at once, of secants at least 4.
-    model, clip, target, segmentation, labels, **options
+    segmentation, labels, **options
         As for `explain`.
+
+    Yields
+    ------
+    RunningExplanation
+        What is known so far, with its standard error.
 
     Raises
     ------

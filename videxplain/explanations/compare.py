@@ -39,11 +39,13 @@ def compare(
 
     Parameters
     ----------
+    model, clip
+        As for `explain`; supervoxels that are cut from a gradient are cut from that of the first class.
     methods
         Names, or methods with their options.
     targets
         Classes by index, name or rank ("#2"); None is the prediction.
-    model, clip, segmentation, labels, keep_maps
+    segmentation, labels, keep_maps
         As for `explain`; supervoxels that are cut from a gradient are cut from that of the first class.
     **options
         As for `explain`; of several methods one is not asked about another's.

@@ -218,13 +218,24 @@ def evidence(
 
     Parameters
     ----------
-    fills
-        What hides supervoxels; a set has to do its work under each of them, and counts as verified only then.
-    method
-        What tells which supervoxels come first; by default region gradients from 4 passes under each fill.
-    model, clip, target, segmentation, labels, **options
+    model, clip
         As for `explain`. The class has to be the one that the network decides for; of two classes, the likelier one.
         Of a value (a regression, `objective`) sets keep, or take away, more than half of what the clip changes it by.
+    fills
+        What hides supervoxels; a set has to do its work under each of them, and counts as verified only then.
+    target
+        As for `explain`. The class has to be the one that the network decides for; of two classes, the likelier one.
+        Of a value (a regression, `objective`) sets keep, or take away, more than half of what the clip changes it by.
+    method
+        What tells which supervoxels come first; by default region gradients from 4 passes under each fill.
+    segmentation, labels, **options
+        As for `explain`. The class has to be the one that the network decides for; of two classes, the likelier one.
+        Of a value (a regression, `objective`) sets keep, or take away, more than half of what the clip changes it by.
+
+    Returns
+    -------
+    Evidence
+        Both sets, what each fill says of them, and the class that takes over.
 
     Raises
     ------

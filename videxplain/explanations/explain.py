@@ -67,10 +67,24 @@ def explain(
         Fields of the method, the segmentation and the question by their names: `samples=500`, `n_segments=100`,
         `score="log-odds"`. And `regions`, a `Regions`: objects to be explained instead of supervoxels.
 
+    Returns
+    -------
+    Explanation
+        The supervoxels, their scores, and what made them.
+
     Raises
     ------
     VidexplainError
         One sentence on what is wrong with the clip, the class, the method, an option or the network.
+
+    Examples
+    --------
+    >>> import videxplain as vx
+    >>> from videxplain.synthetic.moving_objects import generate
+    >>> clip = generate(0, motion="left").frames  # (T, H, W, 3) uint8
+    >>> explanation = explain(vx.load_model("c3d-motion"), clip, "grad-cam", n_segments=50)
+    >>> explanation.target_name, len(explanation.top(3))
+    ('left', 3)
     """
     if isinstance(clip, list | tuple):
         raise VidexplainError("clip is one; explain_batch() takes a list of them.")
@@ -93,14 +107,25 @@ def explain_batch(
 
     Parameters
     ----------
+    model
+        As for `explain`; `regions` is a list of one for each clip.
     clips
         One or more.
+    method
+        As for `explain`; `regions` is a list of one for each clip.
     target
         One class for all clips, or a list of one each.
+    segmentation
+        As for `explain`; `regions` is a list of one for each clip.
     labels
         One array for each clip.
-    model, method, segmentation, keep_maps, **options
+    keep_maps, **options
         As for `explain`; `regions` is a list of one for each clip.
+
+    Returns
+    -------
+    list of Explanation
+        One for each clip, in order.
 
     Raises
     ------

@@ -127,6 +127,7 @@ class Explanation:
 
     @property
     def num_segments(self) -> int:
+        """How many supervoxels there are."""
         return len(self.scores)
 
     @property
@@ -291,6 +292,7 @@ class Explanation:
         Returns
         -------
         (H, W, 3) uint8
+            An image's own size, or that of a clip's frames times rows and columns.
         """
         frames = self.render(top_k=top_k, style=style, legend=legend)
         real = len(frames) - self.held

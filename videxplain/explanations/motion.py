@@ -119,10 +119,17 @@ def motion(
 
     Parameters
     ----------
+    model, clip, target
+        As for `explain`.
     method
         What scores supervoxels under each change; by default region gradients from 8 passes, of the log-odds.
-    model, clip, target, segmentation, labels, **options
+    segmentation, labels, **options
         As for `explain`.
+
+    Returns
+    -------
+    Motion
+        Shares of motion, of the clip and of each supervoxel, and all scores.
 
     Raises
     ------

@@ -120,6 +120,11 @@ def trust(
     seed
         Of the supervoxels that are compared with.
 
+    Returns
+    -------
+    Trust
+        The verdict, its reasons, and the numbers that it rests on.
+
     Raises
     ------
     VidexplainError

@@ -169,15 +169,22 @@ def when(
 
     Parameters
     ----------
-    model, clip, target
+    model, clip
         As for `explain`.
     parts
         How many; at most as many as there are frames.
+    target
+        As for `explain`.
     method
         By default region gradients from 8 passes, of the log-odds. Of a name the fill is "neighbours" unless one is
         stated.
     **options
         Fields of the method and the question by their names: `passes=16`, `against="pole vault"`, `fill="still"`.
+
+    Returns
+    -------
+    WhenCurve
+        A score and its standard error for each part.
 
     Raises
     ------

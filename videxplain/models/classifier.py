@@ -82,6 +82,13 @@ class Classifier:
     ------
     VidexplainError
         For a setting that cannot be, and a network that has no weights yet.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv3d(3, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> Classifier(net, class_names=["still", "moving"], clip_length=8, size=(32, 32))
+    Classifier(Sequential, 8x32x32, BCTHW, cpu)
     """
 
     def __init__(
@@ -300,6 +307,7 @@ class Classifier:
 
     @property
     def is_image_model(self) -> bool:
+        """Whether it takes one frame at a time."""
         return self.layout == "BCHW"
 
     @property
@@ -309,6 +317,7 @@ class Classifier:
 
     @property
     def num_classes(self) -> int:
+        """How many outputs it has, found by one pass the first time."""
         if self._num_classes is None:
             self._num_classes = self.predict(self.blank()).shape[1]
         return self._num_classes
@@ -375,7 +384,7 @@ class Classifier:
         Returns
         -------
         torch.Tensor
-            float32 (B, C, T, h, w), normalised, on the device.
+            Of float32 (B, C, T, h, w), normalised, on the device.
 
         Raises
         ------
@@ -544,7 +553,7 @@ class Classifier:
             Index, class name, "#k" for the k-th most probable class (from 1), None for the most probable; or a sequence
             of those, one per sample.
         probabilities
-            (B, num_classes)
+            Of shape (B, num_classes).
 
         Raises
         ------

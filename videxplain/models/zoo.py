@@ -378,6 +378,11 @@ def load_model(
     precision
         "float32" or "bfloat16", see `NetworkSettings`.
 
+    Returns
+    -------
+    Classifier
+        The network with what it takes and gives, on the device.
+
     Raises
     ------
     VidexplainError

@@ -111,7 +111,8 @@ def segment(
 
     Returns
     -------
-    (T, H, W) int32, ids 0..K-1 without holes
+    (T, H, W) int32
+        Ids 0..K-1 without holes.
 
     Raises
     ------

@@ -48,6 +48,11 @@ def read_clip(
     at, stride, length
         The clip begins at so many seconds, takes each N-th frame, and has at most so many; frames are 1/25 s apart.
 
+    Returns
+    -------
+    Clip
+        Frames with their times.
+
     Raises
     ------
     VidexplainError

@@ -341,6 +341,11 @@ def open_video(
     deinterlace : bool
         Make frames that are marked as interlaced whole, by ffmpeg's `bwdif`: their number and times stay.
 
+    Returns
+    -------
+    Video
+        To be read by `frames` or `clips`; a context manager.
+
     Raises
     ------
     VidexplainError

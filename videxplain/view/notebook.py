@@ -58,6 +58,7 @@ def widget(
     Returns
     -------
     anywidget.AnyWidget
+        It shows itself as the last value of a cell.
 
     Raises
     ------
