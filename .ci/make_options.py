@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
+from videxplain.attribution.choice import Budget
 from videxplain.attribution.methods import MaskSampling
 from videxplain.regions import Regions
 from videxplain.settings import (

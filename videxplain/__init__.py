@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from videxplain.annotate.saved import open_explanations
+    from videxplain.attribution.choice import Auto
     from videxplain.attribution.methods import (
         METHODS,
         ActGradCam,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "videxplain.annotate.saved": ("open_explanations",),
+    "videxplain.attribution.choice": ("Auto",),
     "videxplain.attribution.methods": (
         "ActGradCam",
         "EigenCam",
@@ -178,6 +180,7 @@ __all__ = [
     "METHODS",
     "SEGMENTATIONS",
     "ActGradCam",
+    "Auto",
     "Check",
     "Classifier",
     "Clip",

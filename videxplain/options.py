@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
+from videxplain.attribution.choice import Budget
 from videxplain.attribution.methods import MaskSampling
 from videxplain.regions import Regions
 from videxplain.settings import (
@@ -38,6 +39,7 @@ class MethodOptions(TypedDict, total=False):
     base: Literal["vanilla", "guided", "input-x-gradient"] | None
     batch_size: int | None
     batched: bool | None
+    budget: Budget | None
     epsilon: float | None
     fill: Fill | None
     frame: int | None

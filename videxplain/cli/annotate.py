@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from videxplain.attribution.choice import Auto
 from videxplain.cli.arguments import (
     add_explanation,
     add_model,
@@ -38,7 +39,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="OUT.mp4", help="for several videos a folder"
     )
     add_model(command)
-    add_explanation(command)
+    add_explanation(command, "guided")
     add_picture(command)
     add_settings(command, Windows, VideoSource, Execution)
     command.add_argument(
@@ -103,8 +104,13 @@ def run(args: argparse.Namespace) -> int:
         say(
             f"  and {_counted(len(summary.classes) - _MOST_STRETCHES, 'more change')} of class; --save keeps all"
         )
-    if args.method in CAVEATS:
-        say(CAVEATS[args.method])
+    named = args.method
+    if isinstance(method, Auto):
+        choice = method.choose(model, segmentation.scale)
+        say(f"method auto became {choice}")
+        named = choice.method.name
+    if named in CAVEATS:
+        say(CAVEATS[named])
     for note in summary.notes:
         say(note)
     if args.profile:

@@ -125,10 +125,11 @@ def _defaults(having: list[tuple[type[Settings], Field[Any]]]) -> str:
     return f" (default: {'; '.join(listed)})"
 
 
-def add_explanation(command: argparse.ArgumentParser) -> None:
+def add_explanation(command: argparse.ArgumentParser, method: str) -> None:
+    """What is explained and how, by default by this method."""
     group = command.add_argument_group("explanation")
     group.add_argument(
-        "--method", default="guided", help="a name from `videxplain methods` (default: %(default)s)"
+        "--method", default=method, help="a name from `videxplain methods` (default: %(default)s)"
     )
     group.add_argument(
         "--target",

@@ -49,7 +49,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "(.txt) or CVAT for video (.xml)",
     )
     add_model(command)
-    add_explanation(command)
+    add_explanation(command, "auto")
     add_picture(command, "timeline", "when")
 
 
@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
         explanation.save(args.save)
     kind = "region" if explanation.regions else "supervoxel"
     say(f"{shown(args.output)}: {shown(explanation.headline(1))}, {explanation.num_segments} {kind}s")
+    if became := explanation.settings.get("became"):
+        say(f"method auto became {became}: {explanation.settings['because']} (docs/studies/judged.md)")
     if explanation.held:
         say(f"the clip is short: its last frame was held {explanation.held} times")
     for region in explanation.top(picture.top_k):
@@ -101,5 +103,5 @@ def run(args: argparse.Namespace) -> None:
         from videxplain.explanations.trust import trust
 
         say(str(trust(model, clip, explanation, question)))
-    if explanation.method in CAVEATS:
-        say(CAVEATS[explanation.method])
+    if (named := str(became or explanation.method)) in CAVEATS:
+        say(CAVEATS[named])

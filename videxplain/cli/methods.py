@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
+from videxplain.attribution.choice import CHOICES, Auto
 from videxplain.attribution.methods import METHODS
 from videxplain.terminal import say
 
@@ -21,3 +22,6 @@ def run(args: argparse.Namespace) -> None:
         options = [f"{f.name}={f.default}" for f in fields(method) if f.metadata.get("flag") != ""]
         if words := ", ".join(filter(None, [asks, *options])):
             say(f"{'':22s}   {words}")
+        if method is Auto:
+            for (budget, kind), choice in CHOICES.items():
+                say(f"{'':22s}   {budget}, {kind}: {choice}")

@@ -89,8 +89,9 @@ def parse_rows(text: str | None) -> list[str]:
     """
     if text is None:
         return list(PAPER_ROWS)
-    if text == "all":  # LIME is there by its numbers of samples
-        return [*PAPER_ROWS, *(name for name in METHODS if name not in PAPER_ROWS and name != "lime")]
+    if text == "all":  # LIME is there by its numbers of samples, and what auto becomes by its name
+        there = (*PAPER_ROWS, "lime", "auto")
+        return [*PAPER_ROWS, *(name for name in METHODS if name not in there)]
     rows = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for row in rows:
         Row.parse(row)

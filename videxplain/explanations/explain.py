@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from videxplain import __version__
+from videxplain.attribution.choice import Auto
 from videxplain.attribution.methods import Method, chosen
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError, kind_of
@@ -32,7 +33,7 @@ NUM_PREDICTIONS = 5  # kept in an Explanation
 def explain(
     model: Classifier,
     clip: ClipLike,
-    method: str | Method = "guided",
+    method: str | Method = "auto",
     target: Target | Question = None,
     *,
     segmentation: str | Segmentation | None = None,
@@ -52,7 +53,8 @@ def explain(
         last frame.
     method
         How voxels or supervoxels are scored: a name (`videxplain methods` lists them), or a method with its options
-        such as `Lime(samples=500)`.
+        such as `Lime(samples=500)`. By default `Auto()`: what did best on networks of this kind within the time of 8
+        forward and backward passes; `settings["became"]` tells which that was.
     target
         Class to explain by index, name or rank ("#2"), the prediction by default; or a whole `Question`.
     segmentation
@@ -95,7 +97,7 @@ def explain(
 def explain_batch(
     model: Classifier,
     clips: Sequence[ClipLike],
-    method: str | Method = "guided",
+    method: str | Method = "auto",
     target: Target | Question = None,
     *,
     segmentation: str | Segmentation | None = None,
@@ -171,6 +173,11 @@ class Request:
         picked, question, (cutting,) = chosen(
             methods, as_question(target), options, as_segmentation(segmentation)
         )
+        if keep_maps and any(isinstance(method, Auto) for method in picked):
+            raise VidexplainError(
+                "keep_maps means nothing to method 'auto', which may score supervoxels as a whole; name one of voxels, "
+                "such as guided"
+            )
         stated = [name for name in cutting.options() if options.get(name) is not None]
         if segmentation is not None:
             stated.append("name")

