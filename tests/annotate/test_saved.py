@@ -39,7 +39,7 @@ def test_windows_supervoxels_and_labels_are_those_of_explain(
     assert [window.start for window in saved] == [0, 16, 32, 34]
     frames = [frame.image for frame in vx.open_video(source).frames()]
     window = saved[0]
-    expected = vx.explain(model, np.stack(frames[:16]), labels=window.labels)
+    expected = vx.explain(model, np.stack(frames[:16]), "guided", labels=window.labels)
     assert window.target_name == expected.target_name
     assert window.probability == pytest.approx(expected.probability, abs=1e-5)
     assert [name for name, _ in window.predictions] == [name for name, _ in expected.predictions]

@@ -98,9 +98,7 @@ def test_what_does_not_fit_is_refused_or_told(model: vx.Classifier) -> None:
     assert explanation.settings["regions_unseen"] == ["left"]
 
 
-def test_videos_are_not_annotated_with_regions(model: vx.Classifier, tmp_path: Path) -> None:
-    from videxplain.annotate import annotate
-
+def test_frames_of_a_film_by_its_regions(tmp_path: Path) -> None:
     _, regions, _ = with_background_parts(900)
     with av.open(str(tmp_path / "film.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -108,9 +106,6 @@ def test_videos_are_not_annotated_with_regions(model: vx.Classifier, tmp_path: P
         for frame in generate(900).frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
         container.mux(stream.encode())
-    with pytest.raises(vx.VidexplainError, match="does not take them"):
-        annotate(model, tmp_path / "film.mp4", tmp_path / "out.mp4", regions=regions)  # type: ignore[call-arg]
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
     with vx.open_video(tmp_path / "film.mp4") as video:
         clip = next(iter(video.clips(length=5, stride=3)))
     assert (regions.of(clip) == regions.labels[0:13:3]).all()
