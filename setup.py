@@ -17,7 +17,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-LIBRARY = "libvidexplain.so"
+LIBRARY = {"darwin": "libvidexplain.dylib", "win32": "videxplain.dll"}.get(sys.platform, "libvidexplain.so")
 REASON = "native.txt"  # why there is no library, for `videxplain info`
 
 
@@ -46,7 +46,7 @@ def build_library(target: Path, work: Path) -> str | None:
     cmake = shutil.which("cmake")
     if cmake is None:
         return "there was no CMake when videxplain was installed"
-    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")):
         return "there was no C++ compiler when videxplain was installed"
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configure = [cmake, "-S", str(HERE), "-B", str(work), f"-DTORCH_ROOT={torch}", *generator]
@@ -56,14 +56,15 @@ def build_library(target: Path, work: Path) -> str | None:
     ]  # a broken nvcc must not cost the CPU kernels
     for attempt in attempts:
         shutil.rmtree(work, ignore_errors=True)
-        for command in (attempt, [cmake, "--build", str(work), "--parallel"]):
+        for command in (attempt, [cmake, "--build", str(work), "--parallel", "--config", "Release"]):
             done = subprocess.run(command, capture_output=True, text=True)
             print(done.stdout, done.stderr, sep="\n")
             if done.returncode:
                 break
         else:
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(work / LIBRARY, target / LIBRARY)
+            built = next(work.rglob(LIBRARY))  # some generators have a folder for each configuration
+            shutil.copy2(built, target / LIBRARY)
             return None
     last = (done.stderr.strip() or done.stdout.strip()).splitlines()
     return f"the compiler failed when videxplain was installed: {next((x for x in last if 'rror' in x), last[-1])}"

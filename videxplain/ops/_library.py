@@ -6,6 +6,7 @@ The native library implements them for CPU (C++) and, where it was built with nv
 from __future__ import annotations
 
 import ctypes
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-LIBRARY_FILE = Path(__file__).with_name("libvidexplain.so")
+LIBRARY_NAMES = {"darwin": "libvidexplain.dylib", "win32": "videxplain.dll"}
+"""By platform, as CMake calls them there; "libvidexplain.so" elsewhere."""
+LIBRARY_FILE = Path(__file__).with_name(LIBRARY_NAMES.get(sys.platform, "libvidexplain.so"))
 _REASON_FILE = Path(__file__).with_name("native.txt")
 
 SCHEMAS = {
