@@ -17,6 +17,7 @@ shows it: the highlighted region is the mark, not the shape; hide it there, and 
 # The network, and a disc with the mark.
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 import videxplain as vx
@@ -39,6 +40,7 @@ model = vx.Classifier(Shortcut(), class_names=["disc", "square"], **told)
 explanation = vx.explain(model, picture, "occlusion", fill="neighbours", n_segments=30, segmentation="slic")
 print(f"a disc with the mark: {explanation.headline()}")
 vx.export_page(explanation, "planted_shortcut.html")
+Image.fromarray(explanation.sheet()).save("planted_shortcut.png")
 best = explanation.labels[0] == explanation.top_ids(1)[0]
 print(f"{best[204:244, 180:244].sum() / best.sum():.0%} of the best region is in the mark's corner")
 without = np.where(best[..., None], np.uint8(90), picture)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import runpy
 import tokenize
@@ -196,3 +197,14 @@ def test_can_i_rely_on_it(run: Any) -> None:
 def test_your_own_method(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vx.METHODS, "_items", dict(vx.METHODS._items))  # nobody else sees the new one
     assert run("your_own_method.py")["explanation"].method == "brightness"
+
+
+def test_the_notebooks_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("anywidget", reason="the extra videxplain[notebook] is not installed")
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((EXAMPLES / "explore.ipynb").read_text("utf-8"))["cells"]
+    known: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "explore.ipynb", "exec"), known)
+    assert known["explanation"].target_name == known["curve"].target_name
