@@ -87,8 +87,10 @@ export class Windows {
   constructor(source) {
     this.source = source;
     this.cache = new Cache(async (index) => {
+      const first = source.labels(index, 0); // asked for together: one way to the server and back less
+      first.catch(() => {}); // told where it is awaited
       const { layers } = await source.window(index);
-      return layers.map((layer, number) => new Layer(layer, () => source.labels(index, number)));
+      return layers.map((layer, number) => new Layer(layer, () => (number ? source.labels(index, number) : first)));
     });
   }
 

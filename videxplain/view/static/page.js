@@ -190,6 +190,8 @@ class Page {
     this.look.locked = this.lockedNumber === null ? null : this.layer.numbers.indexOf(this.lockedNumber);
     if (this.look.locked < 0) this.look.locked = null;
     this.describe();
+    const next = window + 1; // soon wanted
+    if (!this.film.paused && next < this.summary.windows.length) this.windows.layers(next).catch(() => {});
     const { layer } = this;
     layer.when().then((curve) => {
       this.lanes.curves.set(window, curve);
