@@ -363,6 +363,7 @@ class VideoScene:
                 labels=labels[: len(window.times) - window.held],
                 errors=None if None in errors else np.array(errors, np.float32),
                 numbers=np.array([row["number"] for row in rows], np.int64),
+                names=tuple(str(row["name"]) for row in rows if "name" in row),
             )
         ]
 
