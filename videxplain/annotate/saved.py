@@ -85,9 +85,7 @@ class SavedWindow:
     predictions: list[tuple[str, float]]
 
     def __repr__(self) -> str:
-        return (
-            f"SavedWindow(frame {self.start}, {span_of(self.times)}, {self.target_name!r}, p={self.probability:.3f})"
-        )
+        return f"SavedWindow(frame {self.start}, {span_of(self.times)}, {self.target_name!r}, p={self.probability:.3f})"
 
     @property
     def labels(self) -> np.ndarray:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from videxplain.explanations.tables import imported
 from videxplain.settings import Style
@@ -26,7 +29,7 @@ _FOR, _AGAINST = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
 
 def plot(explanation: Explanation, top_k: int, style: Style) -> Any:
     """See `Explanation.plot`."""
-    Figure = imported("matplotlib.figure", "a figure").Figure  # noqa: N806
+    Figure = imported("matplotlib.figure", "a figure").Figure
     real = len(explanation.frames) - explanation.held
     shown = np.linspace(0, real - 1, min(_MOST_FRAMES, real)).round().astype(int).tolist()
     pictures = explanation.render(top_k=top_k, style=style, legend=False)
@@ -69,9 +72,7 @@ def _regions(axis: Any, explanation: Explanation, top_k: int) -> None:
         ecolor="#333333",
     )
     axis.axvline(0, color="#333333", linewidth=0.8)
-    axis.set_yticks(
-        places, [_short(one.name or f"region {one.id}") for one in best], parse_math=False
-    )
+    axis.set_yticks(places, [_short(one.name or f"region {one.id}") for one in best], parse_math=False)
     axis.set_xlabel("share of the scores, %", fontsize=8)
 
 
@@ -99,15 +100,26 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def to_video(explanation: Explanation, path: str | os.PathLike[str], top_k: int, style: Style, legend: bool) -> Path:
+def to_video(
+    explanation: Explanation, path: str | os.PathLike[str], top_k: int, style: Style, legend: bool
+) -> Path:
     """See `Explanation.to_video`."""
     real = len(explanation.frames) - explanation.held
-    times = [time - explanation.times[0] for time in explanation.times[:real]]
-    rate = (real - 1) / times[-1] if real > 1 and times[-1] else DEFAULT_RATE
-    ticks = math.lcm(*(time.denominator for time in times), rate.numerator)
     pictures = explanation.render(top_k=top_k, style=style, legend=legend)[:real]
-    track = TrackFormat(pictures.shape[2], pictures.shape[1], Fraction(1, ticks), rate)
+    return write_video(path, pictures, explanation.times[:real])
+
+
+def write_video(
+    path: str | os.PathLike[str], pictures: Iterable[npt.NDArray[np.uint8]], times: Sequence[Fraction]
+) -> Path:
+    """Writes pictures (H, W, 3) of these times as a video that begins at 0 seconds."""
+    times = [time - times[0] for time in times]
+    rate = (len(times) - 1) / times[-1] if times[-1] else DEFAULT_RATE
+    ticks = math.lcm(*(time.denominator for time in times), rate.numerator)
+    pictures = iter(pictures)
+    first = next(pictures)
+    track = TrackFormat(first.shape[1], first.shape[0], Fraction(1, ticks), rate)
     with VideoWriter(path, track) as writer:
-        for picture, time in zip(pictures, times, strict=True):
+        for picture, time in zip(chain([first], pictures), times, strict=True):
             writer.write(np.ascontiguousarray(picture), time)
     return Path(path)

@@ -28,7 +28,7 @@ def rows(explanation: Explanation) -> list[dict[str, Any]]:
     """
     count = len(explanation.scores)
     size = np.abs(explanation.scores)
-    share = size / (float(size.sum()) or 1.0)
+    total = float(size.sum()) or 1.0
     voxels = np.bincount(explanation.labels.ravel(), minlength=count)
     real = len(explanation.labels) - explanation.held
     seen = _source_extent(explanation.labels[:real], explanation.geometry, count)
@@ -42,7 +42,7 @@ def rows(explanation: Explanation) -> list[dict[str, Any]]:
             "name": explanation.regions[k] if explanation.regions else None,
             "score": float(explanation.scores[k]),
             "error": None if errors is None else float(errors[k]),
-            "share": float(share[k]),
+            "share": float(size[k]) / total,
             "voxels": int(voxels[k]),
             "pixels": int(seen["pixels"][k]),
         }
