@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import ffmpeg_oracle as oracle
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 import videxplain as vx
@@ -201,9 +203,9 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, source: Path, model: vx.Cla
 def test_standard_errors_are_kept_where_there_are_any(
     tmp_path: Path, source: Path, model: vx.Classifier
 ) -> None:
-    lime = vx.Lime(samples=30, fill="grey")
+    lime, few = vx.Lime(samples=12, fill="grey"), SETTINGS | {"hop": 50}
     for name, method in (("lime", lime), ("guided", "guided")):
-        annotate(model, source, tmp_path / "out.mp4", save=tmp_path / name, method=method, **SETTINGS)
+        annotate(model, source, tmp_path / "out.mp4", save=tmp_path / name, method=method, **few)
     saved = vx.open_explanations(tmp_path / "lime")
     assert saved.manifest["version"] == 2
     window = saved[0]
@@ -216,12 +218,15 @@ def test_standard_errors_are_kept_where_there_are_any(
     assert all(row["error"] is None for row in rows)
 
 
-def test_data_of_version_1_are_read(tmp_path: Path, source: Path, model: vx.Classifier) -> None:
-    import json
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, source: Path, model: vx.Classifier) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    annotate(model, source, folder / "out.mp4", save=folder / "data", **SETTINGS)
+    return folder / "data"
 
-    import pyarrow.parquet as parquet
 
-    annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "data", **SETTINGS)
+def test_data_of_version_1_are_read(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
     scores = vx.open_explanations(tmp_path / "data")[1].scores
     table = parquet.read_table(tmp_path / "data" / "supervoxels.parquet")
     parquet.write_table(table.drop_columns(["error"]), tmp_path / "data" / "supervoxels.parquet")
@@ -234,12 +239,9 @@ def test_data_of_version_1_are_read(tmp_path: Path, source: Path, model: vx.Clas
     assert all(row["error"] is None for row in saved[1].supervoxels)
 
 
-def test_representations_are_short(tmp_path: Path, source: Path, model: vx.Classifier) -> None:
-    annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "data", **SETTINGS)
-    saved = vx.open_explanations(tmp_path / "data")
-    assert (
-        repr(saved)
-        == f"SavedExplanations({str(tmp_path / 'data')!r}, 4 windows of 'in.mkv', method='guided')"
-    )
+def test_representations_are_short(data: Path) -> None:
+    saved = vx.open_explanations(data)
+    told = f"SavedExplanations({str(data)!r}, 4 windows of 'in.mkv', method='guided')"
+    assert repr(saved) == told
     name, probability = saved[1].target_name, saved[1].probability
     assert repr(saved[1]) == f"SavedWindow(frame 16, 0.64 to 1.24 s, {name!r}, p={probability:.3f})"

@@ -144,5 +144,5 @@ def test_an_image_has_a_figure_without_a_curve():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     model = vx.Classifier(net, class_names=["a", "b"], size=(32, 32))
     image = np.random.default_rng(1).integers(0, 255, (40, 40, 3), np.uint8)
-    figure = vx.explain(model, image, "guided", n_segments=10).plot()
+    figure = vx.explain(model, image, "guided", segmentation="grid", n_segments=10).plot()
     assert [len(part.axes) for part in figure.subfigs] == [1, 2]
