@@ -1,4 +1,4 @@
-"""The formats by name. A module of this package registers each; an installed package can add others."""
+"""The formats by name; a module of this package registers each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Format:
     takes_top_k: bool = False
 
 
-FORMATS: Registry[Format] = Registry("format", plugins="videxplain.exports")
+FORMATS: Registry[Format] = Registry("format")
 
 
 def exports_to(
