@@ -133,3 +133,23 @@ def test_windows_that_are_done_are_let_go(video_truth):
     next(windows)
     gc.collect()
     assert frames() is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names(explained, tmp_path, name):
+    """Class names are other people's: half a character, a null, markup, lines, a path."""
+    hostile = "\ud800\0 <b>&amp;\n\n00:00.000 --> 00:01.000\n/../x]]>\x1b"
+    predictions = [(hostile, 0.5), ("", 0.3)]
+    output = tmp_path / f"out{SUFFIXES.get(name, '')}"
+    vx.export(replace(explained, target_name=hostile, predictions=predictions), output, name)
+    assert output.exists()
+    if name == "cvat":
+        from xml.etree import ElementTree
+
+        labels = ElementTree.parse(output).findall("meta/task/labels/label/name")
+        assert [label.text for label in labels] == [
+            hostile.replace("\ud800\0", "?\ufffd").replace("\x1b", "\ufffd")
+        ]
+    if name == "webvtt":
+        assert output.read_text("utf-8").count("-->") == 1 + output.read_text("utf-8").count("--&gt;")
+    assert not [path for path in tmp_path.rglob("*") if "<b>" in path.name]

@@ -146,7 +146,17 @@ class Explained:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        return self.scene.summary()
+        """The scene's, with names that every file can hold."""
+        told = self.scene.summary()
+        windows = [
+            {
+                **window,
+                "target_name": writable(window["target_name"]),
+                "predictions": [(writable(name), p) for name, p in window["predictions"]],
+            }
+            for window in told["windows"]
+        ]
+        return {**told, "source_name": writable(told["source_name"]), "windows": windows}
 
     @property
     def name(self) -> str:
@@ -193,7 +203,9 @@ class Explained:
         kept = self.scene.saved.manifest.get("moments")
         try:
             return [
-                Stretch(float(one["begin"]), float(one["end"]), str(one["class"]), float(one["height"]))
+                Stretch(
+                    float(one["begin"]), float(one["end"]), writable(str(one["class"])), float(one["height"])
+                )
                 for one in kept or []
             ]
         except (TypeError, ValueError, KeyError) as error:
@@ -280,11 +292,11 @@ def _explanation(
         labels=layer.labels,
         scores=layer.scores,
         target=layer.target,
-        target_name=layer.target_name,
+        target_name=span["target_name"],
         probability=layer.probability,
-        predictions=[(name, p) for name, p in span["predictions"]],
+        predictions=span["predictions"],
         method=layer.method,
-        settings={**shared, **({"regions": list(layer.names)} if layer.names else {})},
+        settings={**shared, **({"regions": list(map(writable, layer.names))} if layer.names else {})},
         frames=frames,
         times=tuple(Fraction(time) for time in span["times"]),
         geometry=geometry,
@@ -308,6 +320,12 @@ def box_of(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Top, left, bottom and right of what a mask covers, in pixel edges."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def writable(name: str) -> str:
+    """A name in one line, without what is no text: halves of characters, and the null character."""
+    lines = name.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd").splitlines()
+    return " ".join(lines)
 
 
 def merged(stretches: Iterable[Stretch], gap: float) -> list[Stretch]:
