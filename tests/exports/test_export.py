@@ -147,9 +147,8 @@ def test_hostile_names(explained, tmp_path, name):
         from xml.etree import ElementTree
 
         labels = ElementTree.parse(output).findall("meta/task/labels/label/name")
-        assert [label.text for label in labels] == [
-            hostile.replace("\ud800\0", "?\ufffd").replace("\x1b", "\ufffd")
-        ]
+        told = "?\ufffd <b>&amp;  00:00.000 --> 00:01.000 /../x]]>\ufffd"
+        assert [label.text for label in labels] == [told]
     if name == "webvtt":
-        assert output.read_text("utf-8").count("-->") == 1 + output.read_text("utf-8").count("--&gt;")
+        assert output.read_text("utf-8").count("-->") == 1
     assert not [path for path in tmp_path.rglob("*") if "<b>" in path.name]
