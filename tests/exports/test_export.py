@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import videxplain as vx
+from videxplain.annotate.windows import cut
 from videxplain.cli import main
 from videxplain.errors import VidexplainError
 from videxplain.exports.explained import Explained
@@ -152,3 +153,20 @@ def test_hostile_names(explained, tmp_path, name):
     if name == "webvtt":
         assert output.read_text("utf-8").count("-->") == 1
     assert not [path for path in tmp_path.rglob("*") if "<b>" in path.name]
+
+
+@pytest.mark.parametrize("hop", [6, 20])
+def test_windows_that_overlap_or_leave_gaps(explained_video, hop):
+    """Each frame is the window's that `annotate` draws it by; those in gaps are nobody's."""
+    data = explained_video(f"hop{hop}", method="guided", hop=hop)
+    windows = list(Explained(open_scene([data], data.parent / "video.mp4")).windows(pictures=True))
+    parts = [part for part in cut(range(33), 16, hop) if part.frames]
+    images = [frame.rgb() for frame in vx.open_video(data.parent / "video.mp4").frames()]
+    assert len(windows) == len(parts) > 1
+    for window, part in zip(windows, parts, strict=True):
+        assert [frame.number for frame in window.shown] == part.written
+        for frame in window.shown:
+            assert frame.index == (frame.number - part.frames[0]) // 2
+        for frame in window.seen:
+            assert frame.time == pytest.approx(frame.number / 25)
+            np.testing.assert_array_equal(window.picture(frame.index), images[frame.number])

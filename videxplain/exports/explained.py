@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from videxplain.errors import VidexplainError
 from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.tables import frame_numbers
 from videxplain.geometry import Axis
+from videxplain.video import Frame
 from videxplain.view.scene import ClipScene, Layer, VideoScene
 
 _NO_FRAMES = np.empty((0, 1, 1, 3), np.uint8)
@@ -215,6 +217,7 @@ class Explained:
 
     def windows(self, *, pictures: bool = False) -> Iterator[ExplainedWindow]:
         """Each window in order; only a few are in memory at a time."""
+        pictures_of = self._pictures() if pictures and isinstance(self.scene, VideoScene) else None
         for index, span in enumerate(self.summary["windows"]):
             layer = self.scene.layers(index)[0]
             if isinstance(self.scene, ClipScene):
@@ -224,7 +227,7 @@ class Explained:
             else:
                 shown = self._shown_of(index)
                 place = {"start": self.scene.windows[index].start, "stride": self._run[0]}
-                frames = self._pictures(index) if pictures else _NO_FRAMES
+                frames = next(pictures_of) if pictures_of is not None else _NO_FRAMES
                 settings = {**self.scene.provenance(), **place}
                 explanation = _explanation(layer, span, self.scene.geometry, settings, frames)
             numbers = np.arange(len(layer.scores)) if layer.numbers is None else layer.numbers
@@ -232,11 +235,26 @@ class Explained:
                 yield ExplainedWindow(explanation, numbers, shown, span["begin"], span["end"])
             self._advance()
 
-    def _pictures(self, index: int) -> npt.NDArray[np.uint8]:
-        """The frames of a video's window that the network saw."""
+    def _pictures(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Of each window of a video, the frames that the network saw; the video is decoded once."""
         assert isinstance(self.scene, VideoScene)
-        window = self.scene.windows[index]
-        return self.scene.video.pictures_at(window.times[: len(window.times) - window.held])
+        stride, video = self._run[0], self.scene.video
+        coming, kept = video.frames(), deque[Frame]()
+        for window in self.scene.windows:
+            real = len(window.times) - window.held
+            last = window.start + (real - 1) * stride
+            while kept and kept[0].index < window.start:
+                kept.popleft()
+            while not kept or kept[-1].index < last:
+                frame = next(coming, None)
+                if frame is None:
+                    raise VidexplainError(
+                        f"{video.path!r} ends before frame {last}; is it the video that was explained?"
+                    )
+                if frame.index >= window.start:
+                    kept.append(frame)
+            seen = [frame for frame in kept if (frame.index - window.start) % stride == 0]
+            yield np.stack([frame.rgb() for frame in seen[:real]])
 
     @cached_property
     def _run(self) -> tuple[int, int, int]:
