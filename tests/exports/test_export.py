@@ -165,6 +165,7 @@ def test_windows_that_overlap_or_leave_gaps(explained_video, hop):
     assert len(windows) == len(parts) > 1
     for window, part in zip(windows, parts, strict=True):
         assert [frame.number for frame in window.shown] == part.written
+        assert window.begin == pytest.approx(part.written[0] / 25)
         for frame in window.shown:
             assert frame.index == (frame.number - part.frames[0]) // 2
         for frame in window.seen:

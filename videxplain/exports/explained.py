@@ -272,7 +272,7 @@ class Explained:
         window = windows[index]
         first = window.start
         if index:
-            first = max(first, windows[index - 1].start + min(hop, span))
+            first = max(first, windows[index - 1].start + hop)
         real = len(window.times) - window.held
         end = window.start + (span if index == len(windows) - 1 else min(hop, span))
         frames = self.summary["frames"] or window.start + real * stride
