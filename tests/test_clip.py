@@ -290,3 +290,10 @@ def test_arrays_of_other_shapes() -> None:
     assert Clip.from_image(grey[0]).frames.shape == (1, 6, 8, 1)
     with pytest.raises(VidexplainError, match="no clip"):
         Clip.from_array(grey[0])
+
+
+def test_a_clip_is_told_shortly():
+    clip = Clip.from_array(np.zeros((16, 112, 112, 3), np.uint8))
+    assert repr(clip) == "Clip(16x112x112x3 uint8, 0.00 to 0.60 s)"
+    assert repr(clip.hold(2)) == "Clip(18x112x112x3 uint8, 0.00 to 0.60 s, 2 held)"
+    assert repr(Clip.from_array(np.zeros((8, 8, 3), np.float32))) == "Clip(1x8x8x3 float32, 0.00 s)"

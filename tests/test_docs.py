@@ -18,7 +18,14 @@ pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="needs the clone's doc
 PAGES = sorted(
     path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "gallery" not in path.parts
 )
-RUN = ("quickstart.md", "concepts.md", "trust.md", "howto/own-network.md", "howto/objects.md")
+RUN = (
+    "quickstart.md",
+    "concepts.md",
+    "trust.md",
+    "howto/own-network.md",
+    "howto/objects.md",
+    "howto/exports.md",
+)
 """Pages whose Python is run from top to bottom."""
 
 

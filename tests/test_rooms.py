@@ -15,7 +15,7 @@ ROOMS = (
     *("ops", "geometry", "clip", "video", "segmentation", "regions", "synthetic"),
     *("models", "passes", "attribution", "options"),
     *("_paint", "render", "explanations", "checking"),
-    *("cluster", "annotate", "evaluation", "view"),
+    *("cluster", "annotate", "evaluation", "view", "exports"),
     *("demo", "info", "cli", "__main__"),
 )
 """From the lowest: a module imports its own room and those before it."""

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from videxplain.explanations.motion import Motion, motion
     from videxplain.explanations.trust import Trust, trust
     from videxplain.explanations.when import WhenCurve, when
+    from videxplain.exports.export import export
     from videxplain.models import Classifier, load_model
     from videxplain.regions import Regions
     from videxplain.segmentation import SEGMENTATIONS, segment
@@ -150,6 +151,7 @@ _MODULES = {
         "WhenCurve",
         "when",
     ),
+    "videxplain.exports.export": ("export",),
     "videxplain.models": (
         "Classifier",
         "load_model",
@@ -239,6 +241,7 @@ __all__ = [
     "explain",
     "explain_anytime",
     "explain_batch",
+    "export",
     "export_page",
     "load_model",
     "motion",

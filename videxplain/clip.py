@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from videxplain.errors import VidexplainError
 from videxplain.geometry import FRAME_TYPES, Geometry
 
-__all__ = ["Clip", "Geometry", "as_frames", "open_image", "read_image", "upright_rgb"]
+__all__ = ["Clip", "Geometry", "as_frames", "open_image", "read_image", "span_of", "upright_rgb"]
 
 IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 """Pillow's names of the formats in which images are read."""
@@ -74,6 +75,11 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.frames.shape))
+        held = f", {self.held} held" if self.held else ""
+        return f"Clip({shape} {self.frames.dtype}, {span_of(self.times)}{held})"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -143,6 +149,12 @@ class Clip:
         if isinstance(image, Image.Image):
             return cls(upright_rgb(image)[None], (Fraction(0),))
         return cls(read_image(image)[None], (Fraction(0),), source=os.fsdecode(image))
+
+
+def span_of(times: Sequence[Fraction | float]) -> str:
+    """The first and the last time in words, "0.00 to 0.60 s"."""
+    first, last = float(times[0]), float(times[-1])
+    return f"{first:.2f} to {last:.2f} s" if last > first else f"{first:.2f} s"
 
 
 def as_frames(array: npt.NDArray[Any], channels: int | None = None) -> npt.NDArray[Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from videxplain.errors import VidexplainError
@@ -77,3 +79,33 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a scratch folder beside `path`; gives it that name if the block succeeds, removes it if not.
+
+    Raises
+    ------
+    VidexplainError
+        If there is a file of that name, or a folder that is not empty, or it cannot be written.
+    """
+    path = Path(path).absolute()
+    scratch = None
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise VidexplainError(
+                f"{path} is there already; give the name of a new folder, or of an empty one"
+            )
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        umask = os.umask(0)
+        os.umask(umask)
+        scratch.chmod(0o777 & ~umask)
+        with undone_by(partial(shutil.rmtree, scratch, ignore_errors=True)):
+            yield scratch
+            os.replace(scratch, path)
+    except OSError as error:
+        raise VidexplainError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import ffmpeg_oracle as oracle
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 import videxplain as vx
@@ -196,3 +198,50 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, source: Path, model: vx.Cla
         annotate(model, source, tmp_path / "out.mp4", save=tmp_path / "full", **SETTINGS)
     with pytest.raises(vx.VidexplainError, match="holds no explanations"):
         vx.open_explanations(tmp_path)
+
+
+def test_standard_errors_are_kept_where_there_are_any(
+    tmp_path: Path, source: Path, model: vx.Classifier
+) -> None:
+    lime, few = vx.Lime(samples=12, fill="grey"), SETTINGS | {"hop": 50}
+    for name, method in (("lime", lime), ("guided", "guided")):
+        annotate(model, source, tmp_path / "out.mp4", save=tmp_path / name, method=method, **few)
+    saved = vx.open_explanations(tmp_path / "lime")
+    assert saved.manifest["version"] == 2
+    window = saved[0]
+    frames = np.stack([frame.image for frame in vx.open_video(source).frames()][:16])
+    expected = vx.explain(model, frames, lime, labels=window.labels).standard_error
+    assert expected is not None and (expected > 0).all()
+    errors = {row["id"]: row["error"] for row in window.supervoxels}
+    np.testing.assert_allclose([errors[k] for k in range(len(errors))], expected, rtol=1e-3)
+    rows = vx.open_explanations(tmp_path / "guided")[0].supervoxels
+    assert all(row["error"] is None for row in rows)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, source: Path, model: vx.Classifier) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    annotate(model, source, folder / "out.mp4", save=folder / "data", **SETTINGS)
+    return folder / "data"
+
+
+def test_data_of_version_1_are_read(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    scores = vx.open_explanations(tmp_path / "data")[1].scores
+    table = parquet.read_table(tmp_path / "data" / "supervoxels.parquet")
+    parquet.write_table(table.drop_columns(["error"]), tmp_path / "data" / "supervoxels.parquet")
+    with pytest.raises(vx.VidexplainError, match="it lacks columns"):
+        vx.open_explanations(tmp_path / "data").table("supervoxels")
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest | {"version": 1}))
+    saved = vx.open_explanations(tmp_path / "data")
+    np.testing.assert_array_equal(saved[1].scores, scores)
+    assert all(row["error"] is None for row in saved[1].supervoxels)
+
+
+def test_representations_are_short(data: Path) -> None:
+    saved = vx.open_explanations(data)
+    told = f"SavedExplanations({str(data)!r}, 4 windows of 'in.mkv', method='guided')"
+    assert repr(saved) == told
+    name, probability = saved[1].target_name, saved[1].probability
+    assert repr(saved[1]) == f"SavedWindow(frame 16, 0.64 to 1.24 s, {name!r}, p={probability:.3f})"

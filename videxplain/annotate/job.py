@@ -14,6 +14,7 @@ from videxplain.annotate.blend import Blender
 from videxplain.annotate.classes import Classes, Stretch
 from videxplain.annotate.moments import Moments
 from videxplain.annotate.pipeline import Pipeline, StageTime
+from videxplain.annotate.saved import FORMAT_VERSION
 from videxplain.annotate.saver import Saver
 from videxplain.annotate.supervoxels import Supervoxels
 from videxplain.clip import Geometry
@@ -146,7 +147,7 @@ class Job:
             "segmentation": self.cut,
             "regions": None if self.regions is None else self.regions.fingerprint(),
             "encoding": asdict(self.track),
-            "save": None if self.save is None else os.path.abspath(self.save),
+            "save": None if self.save is None else [os.path.abspath(self.save), FORMAT_VERSION],
         }
 
     def manifest(self, summary: Summary) -> dict[str, Any]:

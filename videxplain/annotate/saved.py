@@ -19,11 +19,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from videxplain.clip import Geometry
+from videxplain.clip import Geometry, span_of
 from videxplain.errors import VidexplainError
 from videxplain.reading import ALWAYS_FIT, MOST_EXPANSION, check_format, open_file, read_array, read_json
 
-FORMAT, FORMAT_VERSION = "videxplain.explanations", 1
+FORMAT, FORMAT_VERSION = "videxplain.explanations", 2
 MANIFEST, WINDOWS, SUPERVOXELS, LABELS = (
     "manifest.json",
     "windows.parquet",
@@ -44,13 +44,14 @@ SCHEMAS: tuple[dict[str, str], ...] = (
     },
     {
         **dict.fromkeys(("window", "id", "number"), "whole"),
-        **dict.fromkeys(("score", "share"), "real"),
+        **dict.fromkeys(("score", "error", "share"), "real"),
         "voxels": "whole",
         **dict.fromkeys(("t", "y", "x"), "real"),
         **dict.fromkeys(("t0", "y0", "x0", "t1", "y1", "x1"), "whole"),
         **dict.fromkeys(("start", "end"), "real"),
     },
 )
+_SINCE_VERSION_2 = {"error"}
 _MOST_LABELS = 1 << 30  # bytes of a window's
 _ALWAYS_ROWS = 1 << 22  # of a table, however small its file
 PARTS = ".parts"
@@ -83,6 +84,9 @@ class SavedWindow:
     probability: float
     predictions: list[tuple[str, float]]
 
+    def __repr__(self) -> str:
+        return f"SavedWindow(frame {self.start}, {span_of(self.times)}, {self.target_name!r}, p={self.probability:.3f})"
+
     @property
     def labels(self) -> np.ndarray:
         """(T, h, w) int32, ids 0..K-1, at the network's input size or, with a finer grid, so many times as fine."""
@@ -90,7 +94,7 @@ class SavedWindow:
 
     @property
     def supervoxels(self) -> list[dict[str, Any]]:
-        """Rows of the table of supervoxels, best first."""
+        """Rows of the table of supervoxels, best first; `error` is the score's standard error, or None."""
         return self.saved.supervoxels(self.start)
 
     @property
@@ -134,6 +138,12 @@ class SavedExplanations(Sequence[SavedWindow]):
                 f"{self.folder} holds no explanations that can be read{unfinished}: {error}"
             ) from error
 
+    def __repr__(self) -> str:
+        return (
+            f"SavedExplanations({str(self.folder)!r}, {len(self)} windows of "
+            f"{str(self.manifest.get('input', 'a video'))!r}, method={str(self.manifest.get('method', ''))!r})"
+        )
+
     def table(self, name: str) -> Any:
         """The pyarrow table "windows" or "supervoxels", whole."""
         if name not in ("windows", "supervoxels"):
@@ -173,6 +183,8 @@ class SavedExplanations(Sequence[SavedWindow]):
                 f"{self.folder / SUPERVOXELS} does not have one finite score for each supervoxel of the "
                 f"window at frame {start}."
             )
+        for row in rows:
+            row.setdefault("error", None)
         names = self.manifest.get("regions")
         if isinstance(names, list):
             for row in rows:
@@ -186,9 +198,11 @@ class SavedExplanations(Sequence[SavedWindow]):
             with open_file(self.folder / name) as file:
                 size = os.fstat(file.fileno()).st_size
                 table = parquet.ParquetFile(file)
-                wanted = dict(zip(TABLES, SCHEMAS, strict=True))[name]
-                if not set(wanted) <= set(table.schema_arrow.names):
-                    raise ValueError(f"it lacks columns of {', '.join(wanted)}")
+                wanted = set(dict(zip(TABLES, SCHEMAS, strict=True))[name])
+                if self.manifest["version"] < 2:
+                    wanted -= _SINCE_VERSION_2
+                if not wanted <= set(table.schema_arrow.names):
+                    raise ValueError(f"it lacks columns of {', '.join(sorted(wanted))}")
                 about = table.metadata
                 needed = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
                 rows = about.num_rows

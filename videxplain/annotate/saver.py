@@ -115,6 +115,7 @@ class Saver:
                 "probabilities": [float(p) for _, p in explanation.predictions],
             }
         )
+        errors = explanation.standard_error
         for region in explanation.top(explanation.num_segments):
             low, high = region.box
             self._supervoxels.append(
@@ -123,6 +124,7 @@ class Saver:
                     "id": region.id,
                     "number": int(numbers[region.id]),
                     "score": region.score,
+                    "error": None if errors is None else float(errors[region.id]),
                     "share": region.share,
                     "voxels": region.voxels,
                     **dict(zip(("t", "y", "x"), region.centre, strict=True)),

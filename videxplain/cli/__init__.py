@@ -25,6 +25,7 @@ COMMANDS = {
     "motion": "tell whether a network goes by motion or by look",
     "compare": "explain a clip by several methods, or for several classes, side by side",
     "view": "look at what was saved in a browser, and ask the network again",
+    "export": "write what was saved in the format of another tool",
     "evaluate": "rerun the paper's experiments, and newer ones, on a network and data",
     "check": "look whether a network is explained rightly: a verdict a question",
     "models": "list the networks that can be explained",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +17,23 @@ from scipy.ndimage import find_objects
 
 from videxplain.clip import Geometry
 from videxplain.errors import VidexplainError, kind_of, unknown_name
+from videxplain.explanations.stored import (
+    ARRAYS,
+    MANIFEST,
+    check_headers,
+    check_manifest,
+    check_values,
+    replace_folder,
+)
 from videxplain.reading import check_format, fraction, read_arrays, read_json
 from videxplain.settings import Style
 
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.figure import Figure
+
 FORMAT_VERSION = 1
-_MANIFEST, _ARRAYS = "manifest.json", "arrays.npz"
 
 
 def headline(name: str, probability: float, settings: Mapping[str, object], digits: int = 0) -> str:
@@ -208,6 +217,52 @@ class Explanation:
 
         return render_explanation(self, top_k=top_k, style=style, legend=legend)
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each region, best first, as a pandas table.
+
+        Columns are its rank, score, standard error and share, its name where it has one, frame numbers and times of its
+        first and last frame, and its box and centre in pixels of the source.
+        """
+        from videxplain.explanations.tables import to_pandas
+
+        return to_pandas(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Labels, frames and scores as an xarray data set, with frame numbers, times and source pixels for coordinates.
+
+        Labels are -1 where the network does not see. Frames are left out where they are not of the source's size.
+        """
+        from videxplain.explanations.tables import to_xarray
+
+        return to_xarray(self)
+
+    def plot(self, *, top_k: int = 5, style: Style = "heat") -> Figure:
+        """A Matplotlib figure: frames, the best regions, the most probable classes, and when they were seen."""
+        from videxplain.explanations.figure import plot
+
+        return plot(self, top_k, style)
+
+    def to_video(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        top_k: int = 5,
+        style: Style = "heat",
+        legend: bool = True,
+    ) -> Path:
+        """Writes what `render` draws as a video, which begins at 0 seconds; held frames are left out.
+
+        Parameters
+        ----------
+        path
+            Ends in .mp4, .m4v, .mov, .mkv or .webm.
+        top_k, style, legend
+            As for `render`.
+        """
+        from videxplain.explanations.figure import to_video
+
+        return to_video(self, path, top_k, style, legend)
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes `arrays.npz` and `manifest.json` into `folder`, all or nothing; replaces an earlier one there."""
         folder = Path(folder)
@@ -232,7 +287,7 @@ class Explanation:
         if self.input_scores:
             arrays["input_scores"] = np.stack(list(self.input_scores.values()))
         try:
-            _replace_folder(folder, json.dumps(manifest, indent=1), arrays)
+            replace_folder(folder, json.dumps(manifest, indent=1), arrays)
         except OSError as error:
             raise VidexplainError(
                 f"cannot write the explanation to {folder}: {error.strerror or error}"
@@ -248,15 +303,15 @@ class Explanation:
             )
         folder = Path(folder)
         try:
-            manifest = read_json(folder / _MANIFEST)
+            manifest = read_json(folder / MANIFEST)
             check_format(manifest, "videxplain.explanation", FORMAT_VERSION)
             geometry = Geometry.from_dict(manifest["geometry"])
             times = tuple(fraction(time) for time in manifest["times"])
             arrays = read_arrays(
-                folder / _ARRAYS, lambda headers: _check_headers(headers, geometry, len(times))
+                folder / ARRAYS, lambda headers: check_headers(headers, geometry, len(times))
             )
-            _check_values(arrays)
-            _check_manifest(manifest, len(times))
+            check_values(arrays)
+            check_manifest(manifest, len(times))
             inputs = manifest.get("inputs", [])
             return cls(
                 labels=arrays["labels"],
@@ -315,83 +370,3 @@ class Explanation:
             f"Explanation({self.target_name!r}, p={self.probability:.3f}, method={self.method!r}, "
             f"{self.num_segments} supervoxels, labels {'x'.join(map(str, self.labels.shape))})"
         )
-
-
-def _check_headers(
-    headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], geometry: Geometry, length: int
-) -> None:
-    """Raises ValueError unless arrays of these shapes and types make an explanation, before they are read."""
-    (labels, ids), (scores, floats), (frames, bytes_) = (
-        headers[name] for name in ("labels", "scores", "frames")
-    )
-    if not length or labels != (length, *geometry.network) or ids.kind not in "iu":
-        raise ValueError(
-            f"labels of {ids} {labels} are not of {length} frames on the grid {geometry.network}"
-        )
-    # frames are the source's, or those that came at the network's size, of which labels may be a finer grid
-    size = frames[1:3]
-    fits = size == geometry.source or (
-        len(size) == 2
-        and min(size) > 0
-        and geometry.network == tuple(geometry.network[0] // size[0] * n for n in size)
-    )
-    if frames != (length, *size, 3) or not fits or bytes_ != np.uint8:
-        raise ValueError(f"frames of {bytes_} {frames} are not {length} of the size {geometry.source}")
-    if len(scores) != 1 or floats.kind != "f":
-        raise ValueError(f"scores of {floats} {scores} are not one for each supervoxel")
-    errors, floats = headers.get("standard_error", (scores, floats))
-    if errors != scores or floats.kind != "f":
-        raise ValueError(f"standard_error of {floats} {errors} is not one for each supervoxel")
-    by_input, floats = headers.get("input_scores", ((1, *scores), floats))
-    if len(by_input) != 2 or by_input[1:] != scores or floats.kind != "f":
-        raise ValueError(f"input_scores of {floats} {by_input} are not one for each supervoxel of each input")
-    for name, axes in (("dense", 4), ("cam", 3)):
-        shape, dtype = headers.get(name, ((1,) * axes, np.dtype(np.float32)))
-        if len(shape) != axes or 0 in shape or dtype.kind != "f":
-            raise ValueError(f"{name} of {dtype} {shape} is no map of scores")
-
-
-def _check_values(arrays: dict[str, np.ndarray]) -> None:
-    labels, scores = arrays["labels"], arrays["scores"]
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high != len(scores) - 1:
-        raise ValueError(f"labels run from {low} to {high}, and there are {len(scores)} scores")
-    if not np.bincount(labels.ravel().astype(np.int64), minlength=len(scores)).all():
-        raise ValueError("some supervoxels have no voxel")
-    for name in ("scores", "dense", "cam", "input_scores"):
-        if name in arrays and not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{name} hold values that are no finite numbers")
-    if "standard_error" in arrays and not (arrays["standard_error"] >= 0).all():
-        raise ValueError("standard_error holds values that are no errors")
-
-
-def _check_manifest(manifest: dict[str, Any], length: int) -> None:
-    def number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-    kinds = {"method": str, "target_name": str, "settings": dict, "target": int, "held": int}
-    wrong = [name for name, kind in kinds.items() if not isinstance(manifest[name], kind)]
-    wrong += [name for name in ("probability",) if not number(manifest[name])]
-    if not all(isinstance(name, str) and number(p) for name, p in manifest["predictions"]):
-        wrong.append("predictions")
-    if not all(isinstance(name, str) for name in manifest.get("inputs", [])):
-        wrong.append("inputs")
-    if not wrong and not 0 <= manifest["held"] < length:
-        wrong.append("held")
-    if wrong:
-        raise ValueError(f"its manifest says nothing that can be used of {' and '.join(wrong)}")
-
-
-def _replace_folder(folder: Path, manifest: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes both files beside `folder` and moves them in, so that a reader sees the old ones or the new ones."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        (scratch / _MANIFEST).write_text(manifest)
-        with open(scratch / _ARRAYS, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        folder.mkdir(exist_ok=True)
-        for name in (_ARRAYS, _MANIFEST):
-            os.replace(scratch / name, folder / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -317,7 +317,7 @@ class VideoScene:
         for window, after in zip(self.windows, [*self.windows[1:], None], strict=True):
             real = window.times[: len(window.times) - window.held]
             first = max(0, drawn - window.start)  # the last window may reach back
-            drawn = window.start + min(hop, span)
+            drawn = window.start + hop
             end = real[-1] + stride * step
             if after is not None and hop <= span:
                 end = (
@@ -363,6 +363,7 @@ class VideoScene:
                 labels=labels[: len(window.times) - window.held],
                 errors=None if None in errors else np.array(errors, np.float32),
                 numbers=np.array([row["number"] for row in rows], np.int64),
+                names=tuple(str(row["name"]) for row in rows if "name" in row),
             )
         ]
 

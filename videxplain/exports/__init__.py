@@ -1,0 +1,1 @@
+"""What was explained, as files of other tools; each format has a module."""
