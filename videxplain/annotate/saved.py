@@ -21,6 +21,7 @@ import numpy as np
 
 from videxplain.clip import Geometry, span_of
 from videxplain.errors import VidexplainError
+from videxplain.files import file_state
 from videxplain.reading import ALWAYS_FIT, MOST_EXPANSION, check_format, open_file, read_array, read_json
 
 FORMAT, FORMAT_VERSION = "videxplain.explanations", 2
@@ -122,6 +123,7 @@ class SavedExplanations(Sequence[SavedWindow]):
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        self._opened: tuple[list[str | int], zipfile.ZipFile] | None = None
         try:
             self.manifest = read_json(self.folder / MANIFEST)
             check_format(self.manifest, FORMAT, FORMAT_VERSION)
@@ -153,8 +155,7 @@ class SavedExplanations(Sequence[SavedWindow]):
     def labels(self, start: int) -> np.ndarray:
         """Labels (T, h, w) int32 of the window that begins at frame `start`."""
         try:
-            with open_file(self.folder / LABELS) as file, zipfile.ZipFile(file) as archive:
-                labels = read_array(archive, f"{start:010d}.npy", _MOST_LABELS)
+            labels = read_array(self._archive(), f"{start:010d}.npy", _MOST_LABELS)
             size = None if self.geometry is None else tuple(self.geometry.network)
             whole = labels.dtype.kind in "iu" and labels.ndim == 3 and labels.size
             if not whole or labels.shape[1:] != size or not 0 <= labels.min() <= labels.max() < 2**31:
@@ -172,6 +173,13 @@ class SavedExplanations(Sequence[SavedWindow]):
             raise VidexplainError(
                 f"{self.folder} has no labels of a window at frame {start}: {error}"
             ) from error
+
+    def _archive(self) -> zipfile.ZipFile:
+        """The labels' archive, kept open: the list of its many files takes longer to read than one of them."""
+        state = file_state(self.folder / LABELS)
+        if self._opened is None or self._opened[0] != state:
+            self._opened = state, zipfile.ZipFile(open_file(self.folder / LABELS))
+        return self._opened[1]
 
     def supervoxels(self, start: int) -> list[dict[str, Any]]:
         """Rows of the window that begins at frame `start`, best first."""

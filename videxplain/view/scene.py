@@ -102,13 +102,13 @@ def region_table(labels: npt.NDArray[np.int32], count: int) -> dict[str, list[fl
     }
 
 
-def packed_labels(labels: npt.NDArray[np.int32]) -> bytes:
+def packed_labels(labels: npt.NDArray[np.int32], level: int = 6) -> bytes:
     """Ids as little-endian uint16 (T, h, w), deflated; the page has no more regions than that in a window."""
     if int(labels.max()) > 0xFFFF:
         raise VidexplainError(
             f"the page shows at most 65,536 regions in a window, not {int(labels.max()) + 1}"
         )
-    return zlib.compress(labels.astype("<u2").tobytes(), 6)
+    return zlib.compress(labels.astype("<u2").tobytes(), level)
 
 
 class Scene(Protocol):

@@ -111,7 +111,7 @@ def application(
         layers = await run_in_threadpool(locked, lambda: scene.layers(index))
         if number >= len(layers):
             raise refuse(404, f"there is no explanation {number}")
-        packed = await run_in_threadpool(packed_labels, layers[number].labels)
+        packed = await run_in_threadpool(packed_labels, layers[number].labels, 1)  # soon, not small
         return Response(packed, media_type="application/octet-stream")
 
     async def frame(request: Request) -> Response:
