@@ -69,6 +69,8 @@ export class VideoFilm {
   constructor(source, summary) {
     this.video = document.createElement("video");
     this.video.muted = true;
+    this.video.className = "film";
+    this.video.setAttribute("aria-hidden", "true");
     this.video.playsInline = true;
     this.video.preload = "auto";
     this.video.src = source.video;

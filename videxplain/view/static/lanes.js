@@ -20,22 +20,38 @@ export class Lanes {
 
   x(time) {
     const long = Math.max(this.last - this.first, 1e-9);
-    return ((time - this.first) / long) * this.canvas.clientWidth;
+    return ((time - this.first) / long) * this.width;
   }
 
   time(x) {
     return this.first + (x / Math.max(1, this.canvas.clientWidth)) * (this.last - this.first);
   }
 
-  draw(now) {
+  /** The lanes with a line at this moment. What does not move is drawn anew when `changed`, or of another width. */
+  draw(now, changed = false) {
     const ratio = window.devicePixelRatio || 1;
     const width = this.canvas.clientWidth;
     if (!width) return; // hidden, as for a single image
+    if (changed || width !== this.width || ratio !== this.ratio) {
+      Object.assign(this, { width, ratio });
+      this.drawLanes(width, ratio);
+    }
+    const draw = this.canvas.getContext("2d");
+    draw.drawImage(this.lanes, 0, 0);
+    const x = Math.min(width - 1, Math.max(1, this.x(now)));
+    draw.fillStyle = getComputedStyle(this.canvas).getPropertyValue("--accent");
+    draw.fillRect((x - 1) * ratio, 0, 2 * ratio, this.canvas.height);
+  }
+
+  drawLanes(width, ratio) {
     const height = this.names.reduce((sum, name) => sum + HEIGHTS[name] + GAP, 0);
     this.canvas.style.height = `${height}px`;
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = Math.round(height * ratio);
-    const draw = this.canvas.getContext("2d");
+    this.lanes ??= document.createElement("canvas");
+    this.lanes.width = this.canvas.width;
+    this.lanes.height = this.canvas.height;
+    const draw = this.lanes.getContext("2d");
     const style = getComputedStyle(this.canvas);
     const ink = style.getPropertyValue("--ink");
     const pale = style.getPropertyValue("--pale");
@@ -98,9 +114,6 @@ export class Lanes {
       draw.fillStyle = ink;
       draw.fillText(words[name], 5, y + 13);
     }
-    const x = Math.min(width - 1, Math.max(1, this.x(now)));
-    draw.fillStyle = style.getPropertyValue("--accent");
-    draw.fillRect(x - 1, 0, 2, top);
   }
 
   /** Bars a frame; negative sums stand below the middle. */

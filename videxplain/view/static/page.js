@@ -123,6 +123,7 @@ class Page {
 
   async start() {
     this.painter = new Painter(this.canvas, this.summary);
+    if (this.film.video) this.canvas.after(this.film.video); // browsers are slow to tell of frames elsewhere
     this.film.onframe = (time, picture) => this.frame(time, picture);
     await this.film.load();
     if (this.address) await this.readAddress();
@@ -194,8 +195,9 @@ class Page {
     if (!this.film.paused && next < this.summary.windows.length) this.windows.layers(next).catch(() => {});
     const { layer } = this;
     layer.when().then((curve) => {
+      if (this.lanes.curves.has(window)) return;
       this.lanes.curves.set(window, curve);
-      this.lanes.draw(this.film.time);
+      this.lanes.draw(this.film.time, true);
     });
   }
 
@@ -234,7 +236,7 @@ class Page {
 
   paint() {
     this.painter.draw(this.picture, this.map, this.look);
-    if (!this.painter.overFrame && this.picture instanceof HTMLVideoElement && !this.picture.isConnected) {
+    if (!this.painter.overFrame && this.picture instanceof HTMLVideoElement && this.picture.className !== "under") {
       this.canvas.before(this.picture); // under the drawing, as the browser lets it only be shown
       this.picture.className = "under";
     }
@@ -268,7 +270,7 @@ class Page {
       const shares = await this.source.shares(wanted).catch(() => null);
       if (wanted === this.lockedNumber) this.lanes.shares = shares;
     }
-    this.lanes.draw(this.film.time);
+    this.lanes.draw(this.film.time, true);
   }
 
   choose(id, yes) {
@@ -357,6 +359,7 @@ class Page {
 
   goTo(time) {
     this.film.pause();
+    this.windows.layers(this.place(time).window).catch(() => {}); // while the video seeks
     return this.film.seek(time);
   }
 
