@@ -33,6 +33,7 @@ from videxplain.settings import (
     EngineName,
     Execution,
     Fill,
+    FooterPlace,
     Framing,
     Layout,
     Outputs,

@@ -14,7 +14,7 @@ ROOMS = (
     *("errors", "interrupt", "terminal", "reading", "registry", "settings", "files", "own_folder"),
     *("ops", "geometry", "clip", "video", "segmentation", "regions", "synthetic"),
     *("models", "passes", "attribution", "options"),
-    *("_paint", "render", "explanations", "checking"),
+    *("drawing", "render", "explanations", "checking"),
     *("cluster", "annotate", "evaluation", "view", "exports"),
     *("demo", "info", "cli", "__main__"),
 )

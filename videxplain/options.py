@@ -17,6 +17,7 @@ from videxplain.settings import (
     EngineName,
     Execution,
     Fill,
+    FooterPlace,
     Framing,
     Layout,
     Outputs,
@@ -87,15 +88,18 @@ class AnnotateOptions(ExplainOptions, total=False):
     encoding: Encoding | None
     engine: EngineName | None
     execution: Execution | None
+    footer: FooterPlace | None
     hop: int | None
     picture: Picture | None
     preset: str | None
+    ranks: bool | None
     stream: int | None
     stride: int | None
     style: Style | None
     threads: int | None
     timeline: bool | None
     top_k: int | None
+    trail: bool | None
     video_source: VideoSource | None
     when: bool | None
     windows: Windows | None

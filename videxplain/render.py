@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from scipy import ndimage
 
-from videxplain._paint import dim, fade, light, over
-from videxplain.errors import unknown_name
-from videxplain.settings import STYLES, Style
+from videxplain.drawing.footer import CLASSES, Footer, Scale, Timeline, share_words
+from videxplain.drawing.marks import Marks
+from videxplain.drawing.paint import dim, fade, hatch, light, over, spots
+from videxplain.drawing.planar import Laid, Planar, Planes, Spots, spots_of
+from videxplain.drawing.shapes import shape, unseen, without_crumbs
+from videxplain.settings import STYLES, Picture
 
 if TYPE_CHECKING:
-    from videxplain.clip import Geometry
     from videxplain.explanations.explanation import Explanation
+
+__all__ = [
+    "STYLES",
+    "Painter",
+    "Timeline",
+    "Untouched",
+    "Footer",
+    "drawing",
+    "footer_for",
+    "footer_width",
+    "picture_of",
+    "render_explanation",
+    "sheet_of",
+]
 
 # viridis at equal steps: readable without colour vision, and growing in lightness
 _ANCHORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -26,111 +40,70 @@ _COLOURS = np.stack(
     [np.interp(np.linspace(0, 4, 256), range(5), [a[channel] for a in _ANCHORS]) for channel in range(3)],
     axis=1,
 ).astype(np.float32)
+_SIGNS = ((230, 159, 0), (86, 180, 233))  # for and against, of Okabe and Ito's colours
 
-# Okabe and Ito's colours, which people with any colour vision tell apart
-_CLASSES = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-
-_GAP = 2  # pixels between the timeline's bars and the curve
-_CURVE = (235, 235, 235)
+_VEIL = 154  # opacity, of 256, of a footer over the picture where nothing is written
 _CRUMB = 5  # pixels of the network's input below which a piece of a supervoxel is not drawn
-_CROSS = np.zeros((3, 3, 3), bool)  # a voxel's neighbours in its own frame
-_CROSS[1] = ndimage.generate_binary_structure(2, 1)
-_DIMMED = {"heat": 0.45, "outline": 1.0, "spotlight": 0.15, "side-by-side": 0.45}
+_DIMMED = {"heat": 0.6, "outline": 1.0, "spotlight": 0.3, "side-by-side": 0.6}
+_LIFT = {"heat": 14, "outline": 0, "spotlight": 8, "side-by-side": 14}  # of 255, so that dark scenes stay legible
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
 _GREY = (0.299, 0.587, 0.114)  # what red, green and blue add to the lightness, as in BT.601
-
-Planes = Sequence[np.ndarray]  # Y (h, w), U and V (h / 2, w / 2) of a picture with even sides, uint8
+_HATCH_KEEP, _HATCH_ADD = 0.6, 51  # a stripe is that part of the value, and so much more, of 255
+_PERIOD = 6  # from stripe to stripe, in widths of a stripe
 
 
 def drawing() -> dict[str, object]:
     """How pictures are drawn, in plain values, so that others can draw the same."""
     return {
         "dimmed": dict(_DIMMED),
+        "lift": dict(_LIFT),
         "tint": dict(_TINT),
+        "hatch": {"keep": _HATCH_KEEP, "add": _HATCH_ADD, "period": _PERIOD},
         "colours": _COLOURS.round().astype(int).tolist(),
-        "classes": [list(colour) for colour in _CLASSES],
+        "signs": [list(colour) for colour in _SIGNS],
+        "classes": [list(colour) for colour in CLASSES],
         "crumb": _CRUMB,
     }
 
 
-def render_explanation(
-    explanation: Explanation, *, top_k: int = 5, style: Style = "heat", legend: bool = True
-) -> npt.NDArray[np.uint8]:
-    """The source frames with the supervoxels of the highest scores lit.
+def picture_of(legend: bool, **options: Any) -> Picture:
+    """Settings of a picture, which without a legend has nothing written or marked on it."""
+    return Picture(**options | ({} if legend else {"footer": "none", "ranks": False, "trail": False}))
+
+
+def render_explanation(explanation: Explanation, picture: Picture = Picture()) -> npt.NDArray[np.uint8]:
+    """The source frames with the supervoxels of the highest scores lit; what the network does not see is hatched.
+
+    Of a question with `against`, supervoxels of the largest scores of either sign are lit, in two colours.
 
     Parameters
     ----------
     explanation
         What to draw, over its own frames.
-    top_k
-        How many supervoxels are lit; those that score nothing are not.
-    style
-        "heat" tints them by score and dims the rest, "outline" only draws their edges, "spotlight" shows them as they
-        are and darkens the rest, "side-by-side" puts the untouched frame to the left of "heat".
-    legend
-        Write the class and its probability, and draw the scale of colours.
+    picture
+        How.
 
     Returns
     -------
-    (T, H, W, 3) uint8; twice as wide for "side-by-side"
+    (T, H, W, 3) uint8; higher for a footer "under" the frame, twice as wide for "side-by-side"
     """
-    paint = Painter(explanation, top_k=top_k, style=style, legend=legend)
+    paint = Painter(explanation, picture)
     return np.stack([paint(frame, t) for t, frame in enumerate(explanation.frames)])
 
 
-class Timeline:
-    """What the network said along a video, as a strip: bars as high as the probability, a colour for each class.
-
-    Parameters
-    ----------
-    size
-        (height, width) of the video's frames.
-    bars
-        Whether there are such bars.
-    curve
-        Whether there is a curve below them of what each frame counts for.
-    """
-
-    def __init__(self, size: tuple[int, int], *, bars: bool = True, curve: bool = False) -> None:
-        height, width = _even(_points(size) // 2), size[1]
-        self._bars = height if bars else 0
-        self._top = self._bars + (_GAP if bars else 0)  # of the curve
-        self.strip = np.zeros((self._top + height if curve else height, width, 3), np.uint8)
-
-    def fits(self, strip: np.ndarray | None) -> bool:
-        """Whether an earlier one's strip, if there was one, can be one of this video."""
-        return strip is None or (strip.shape == self.strip.shape and strip.dtype == np.uint8)
-
-    def restore(self, strip: np.ndarray | None) -> None:
-        """Goes on with an earlier one's strip."""
-        if strip is not None:
-            self.strip = strip.copy()
-
-    def add(self, begin: float, end: float, target: int, probability: float) -> None:
-        """A bar from `begin` to `end`, in shares of the video's length."""
-        height, bars = self._bars, self.strip[: self._bars]
-        columns = self._columns(begin, end)
-        bars[:, columns] = 0
-        bars[height - max(1, round(probability * height)) :, columns] = _CLASSES[target % len(_CLASSES)]
-
-    def add_curve(self, begin: float, end: float, heights: np.ndarray) -> None:
-        """Frames from `begin` to `end`, of these heights in 0..1; of frames that share a column the highest shows."""
-        band = self.strip[self._top :]
-        edges = np.linspace(begin, end, len(heights) + 1)
-        for left, right, height in zip(edges, edges[1:], heights, strict=False):
-            band[round((1 - height) * (len(band) - 1)) :, self._columns(left, right)] = _CURVE
-
-    def _columns(self, begin: float, end: float) -> slice:
-        left, right = (round(min(at, 1.0) * self.strip.shape[1]) for at in (begin, end))
-        return slice(left, max(right, left + 1))
+def sheet_of(explanation: Explanation, picture: Picture) -> npt.NDArray[np.uint8]:
+    """Up to eight frames in rows of four, or the one there is, over one footer."""
+    under = picture.footer == "under"
+    paint = Painter(explanation, replace(picture, footer="none") if under else picture)
+    real = len(explanation.frames) - explanation.held
+    chosen = np.linspace(0, real - 1, min(8, real)).round().astype(int).tolist()
+    columns = min(4, len(chosen))
+    pictures = [paint(explanation.frames[t], t) for t in chosen[: len(chosen) // columns * columns]]
+    rows = [np.concatenate(pictures[n : n + columns], axis=1) for n in range(0, len(pictures), columns)]
+    sheet = np.concatenate(rows)
+    if not under:
+        return sheet
+    return np.concatenate([sheet, Footer(sheet.shape[:2])(explanation, paint.scale)])
 
 
 class Painter:
@@ -141,10 +114,12 @@ class Painter:
 
     Parameters
     ----------
-    explanation, top_k, style, legend
-        As for `render_explanation`.
-    timeline
-        As it is now it stands above the legend.
+    explanation
+        What to draw.
+    picture
+        How to draw it.
+    footer
+        Makes the footer; by default one without a timeline.
     convert
         From RGB (h, w, 3) uint8 with even sides to planes Y, U and V, where such are drawn on.
     """
@@ -152,28 +127,48 @@ class Painter:
     def __init__(
         self,
         explanation: Explanation,
+        picture: Picture = Picture(),
         *,
-        top_k: int = 5,
-        style: str = "heat",
-        legend: bool = True,
-        timeline: Timeline | None = None,
+        footer: Footer | None = None,
         convert: Callable[[np.ndarray], Planes] | None = None,
     ) -> None:
-        if style not in STYLES:
-            raise unknown_name("style", style, STYLES)
-        self.style = style
+        self.style = picture.style
         self._geometry = explanation.geometry
-        top = [k for k in explanation.top_ids(top_k).tolist() if explanation.scores[k] > 0]
-        largest = float(explanation.scores[top[0]]) if top else 1.0
+        self._convert = convert
+        signed = "against" in explanation.settings
+        scores = explanation.scores
+        sizes = np.abs(scores) if signed else scores
+        top = [k for k in np.argsort(-sizes, kind="stable")[: picture.top_k].tolist() if sizes[k] > 0]
+        largest = float(sizes[top[0]]) if top else 1.0
+        steps = [int(scores[k] < 0) if signed else round(255 * float(scores[k]) / largest) for k in top]
+        colours = np.array(_SIGNS, np.uint8) if signed else _COLOURS.round().astype(np.uint8)
+        self._inks = np.concatenate([np.zeros((1, 3), np.uint8), colours[steps]]).astype(np.int32)
+        shares = scores / (float(np.abs(scores).sum()) or 1.0)
+        self.scale = Scale(colours, float(abs(shares[top[0]]))) if top else None
         finer = explanation.scale
-        crumb = _CRUMB * finer**2
-        self._masks = [_without_crumbs(explanation.labels == k, crumb) for k in top]
-        colours = [_COLOURS[round(255 * float(explanation.scores[k]) / largest)].round() for k in top]
-        self._strip = _legend(explanation, self._geometry.source, bool(top), timeline) if legend else None
+        self._masks = [without_crumbs(explanation.labels == k, _CRUMB * finer**2) for k in top]
+        words = [rank_words(n, float(shares[k]), signed=signed) for n, k in enumerate(top, 1)]
+        self._marks = Marks(
+            self._masks,
+            self._geometry,
+            words if picture.ranks else [("", "")] * len(top),
+            trails=picture.trail and len(explanation.labels) > 1,
+        )
+        self._strip, self._under = None, picture.footer == "under"
+        if picture.footer != "none":
+            self._strip = (footer or footer_for(self._geometry.source, picture))(explanation, self.scale)
+        self._prepare(finer)
+
+    def _prepare(self, finer: int) -> None:
+        """Looks up what the loops over pixels need, in whole numbers."""
+        style = self.style
         self._tint = round(256 * _TINT[style])
         self._own = round(128 * _DIMMED[style])
         red, green, blue = (round(128 * _DIMMED[style] * part) for part in _GREY)
         self._grey = (red, green, blue)
+        self._unseen = unseen(self._geometry)
+        self._keep = round(256 * _HATCH_KEEP)
+        self._stripes = _stripes(self._geometry.source)
         # inside a region levels run from 0 to 1 over about `scale` pixels, so this band is `thickness` wide
         scale = max(1.0, 1 / self._geometry.y.scale, 1 / self._geometry.x.scale)
         thickness = max(1.0, min(self._geometry.source) / 240)
@@ -187,183 +182,171 @@ class Painter:
         edge[[0, 255]] = 0  # where the source is small the band would never end
         fill = np.clip(levels * scale + 0.5, 0, 1) * (style != "outline")
         self._edge, self._fill = ((256 * opacity).round().astype(np.int32) for opacity in (edge, fill))
-        self._inks = np.stack([np.zeros(3), *colours]).astype(np.int32)
-        self._convert = convert
 
     def __call__(self, frame: np.ndarray, t: int) -> np.ndarray:
         """The picture over an RGB frame (H, W, 3) uint8, by the labels of index `t`."""
-        if (
-            _DIMMED[self.style] < 1
-        ):  # a little greyer as well, so that the lit parts stand out in dark scenes too
-            picture = np.empty_like(frame)
-            dim(np.ascontiguousarray(frame), self._own, self._grey, picture)
+        below = self._strip if self._under else None
+        height, width = frame.shape[:2]
+        if self.style == "side-by-side":
+            scene = np.empty_like(frame)
+            self._draw(frame, scene, t)
+            scene = np.concatenate([frame, scene], axis=1)
+            return scene if below is None else np.concatenate([scene, below])
+        picture = np.empty((height + (0 if below is None else len(below)), width, 3), np.uint8)
+        if below is not None:
+            picture[height:] = below
+        self._draw(frame, picture[:height], t)
+        return picture
+
+    def _draw(self, frame: np.ndarray, scene: np.ndarray, t: int) -> None:
+        """All but what is beside the frame or below it."""
+        if _DIMMED[self.style] < 1:
+            # a little greyer as well, so that the lit parts stand out in dark scenes too
+            dim(np.ascontiguousarray(frame), self._own, self._grey, _LIFT[self.style], scene)
         else:
-            picture = frame.copy()
+            scene[:] = frame
+        base = np.full(3, 256 * _HATCH_ADD, np.int32)
+        for rows, columns in self._unseen:
+            first = rows.start + columns.start
+            hatch(scene[rows, columns], first, self._stripes[0], self._keep, base)
         for box, inside, k in self._shapes(t):
-            light(picture[box], frame[box], inside, self._inks[k], self._tint, self._fill, self._edge)
-        if self._strip is not None:
-            rows, pixels, opacity = self._strip
-            over(picture[rows], pixels, opacity)
-        return np.concatenate([frame, picture], axis=1) if self.style == "side-by-side" else picture
+            light(scene[box], frame[box], inside, self._inks[k], self._tint, self._fill, self._edge)
+        if self._marks.trail is not None:
+            spots(scene, *spots_of(self._marks.trail))
+        for top, left, mark in self._marks.at(t):
+            height, width = mark.size
+            part = scene[top : top + height, left : left + width]
+            over(part, mark.level[:, :, None].repeat(3, axis=2), mark.opacity)
+        if self._strip is not None and not self._under:
+            rows, pixels, opacity = _laid(self._strip, len(scene))
+            over(scene[rows], pixels, opacity)
 
     def on_planes(self, frame: Planes, picture: Planes, t: int) -> None:
         """Draws into the planes of `picture` what `__call__` would return; the frame has even sides."""
-        inks, strips = self._planar
-        untouched = _DIMMED[self.style] == 1
-        shapes = list(self._shapes(t))
+        planar, trail, below, laid = self._planar
+        shapes, marks = list(self._shapes(t)), self._marks.at(t)
         for n, (own, out) in enumerate(zip(frame, picture, strict=True)):
-            if self.style == "side-by-side":
-                out[:, : own.shape[1]] = own
-                out = out[:, own.shape[1] :]
             step = 2 if n else 1
-            share = 256 if untouched else self._own + (0 if n else sum(self._grey))
-            fade(own, share, int(inks[0, n]), out)
+            height, width = own.shape
+            if below:
+                out[height:] = below[n]
+            if self.style == "side-by-side":
+                out[:height, :width] = own
+                out = out[:, width:]
+            out = out[:height]
+            share = self._own + (0 if n else sum(self._grey)) if _DIMMED[self.style] < 1 else 256
+            fade(own, share, planar.base(n, 256 - share, _LIFT[self.style]), out)
             own, out = own[:, :, None], out[:, :, None]
+            base = np.array([planar.base(n, 256 - self._keep, _HATCH_ADD)], np.int32)
+            for box in self._unseen:
+                rows, columns = (slice(side.start // step, side.stop // step) for side in box)
+                first = rows.start + columns.start
+                hatch(out[rows, columns], first, self._stripes[step - 1], self._keep, base)
             for box, inside, k in shapes:
                 part = tuple(slice(side.start // step, side.stop // step) for side in box)
-                light(out[part], own[part], inside, inks[k, n : n + 1], self._tint, self._fill, self._edge)
-            if strips:
-                rows, pixels, opacity = strips[n]
+                ink = planar.inks[k, n : n + 1]
+                light(out[part], own[part], inside, ink, self._tint, self._fill, self._edge)
+            if trail:
+                spots(out, *trail[step - 1])
+            for top, left, mark in marks:
+                level, opacity = planar.mark(mark, n)
+                top, left = top // step, left // step
+                part = (slice(top, top + len(level)), slice(left, left + level.shape[1]))
+                over(out[part], level[:, :, None], opacity)
+            if laid:
+                rows, pixels, opacity = laid[n]
                 over(out[rows], pixels[:, :, None], opacity)
 
     @cached_property
-    def _planar(self) -> tuple[np.ndarray, list[tuple[slice, np.ndarray, np.ndarray]]]:
-        """Inks (K + 1, 3) and legend as they are drawn on planes."""
+    def _planar(self) -> tuple[Planar, tuple[Spots, Spots] | None, Planes | None, list[Laid] | None]:
+        """Colours and marks, trails, a footer below and one that is laid over the picture, as planes have them."""
         assert self._convert is not None
-        count = len(self._inks)
-        luma, *chroma = self._convert(np.tile(self._inks.astype(np.uint8).repeat(2, axis=0), (2, 1, 1)))
-        inks = np.stack([luma[0, : 2 * count : 2], *(plane[0, :count] for plane in chroma)], axis=1)
+        planar = Planar(self._convert, self._inks)
+        trail = None if self._marks.trail is None else planar.spots(self._marks.trail)
         if self._strip is None:
-            return inks.astype(np.int32), []
-        rows, pixels, opacity = self._strip
-        height, width = opacity.shape
-        halved = opacity.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3), dtype=np.int32) // 4
-        luma, *chroma = self._convert(pixels)
-        half = slice(rows.start // 2, rows.stop // 2)
-        return inks.astype(np.int32), [(rows, luma, opacity), *((half, plane, halved) for plane in chroma)]
+            return planar, trail, None, None
+        if self._under:
+            return planar, trail, planar.footer(self._strip), None
+        return planar, trail, None, planar.laid(*_laid(self._strip, self._geometry.source[0]))
 
     def _shapes(self, t: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray, int]]:
         """What is lit in frame `t`: the box, how far inside the region its pixels are, and the number of the ink."""
         for k, masks in enumerate(self._masks, 1):
-            found = _shape(masks[t], self._geometry, self._blur)
+            found = shape(masks[t], self._geometry, self._blur)
             if found is not None:
                 yield *found, k
 
 
 class Untouched:
-    """Draws frames as they are, where there is nothing to explain; called like a `Painter`."""
+    """Draws frames as they are, where there is nothing to explain; called like a `Painter`.
 
-    def __init__(self, style: str) -> None:
-        self._times = 2 if style == "side-by-side" else 1
+    Parameters
+    ----------
+    picture
+        How others are drawn: these get a footer too where that is under the frame.
+    footer
+        What makes it; its timeline is as it is when the first frame is drawn.
+    convert
+        As for a `Painter`.
+    """
+
+    def __init__(
+        self,
+        picture: Picture,
+        footer: Footer | None = None,
+        convert: Callable[[np.ndarray], Planes] | None = None,
+    ) -> None:
+        self._times = 2 if picture.style == "side-by-side" else 1
+        self._footer = footer if picture.footer == "under" else None
+        self._convert = convert
+
+    @cached_property
+    def _strip(self) -> np.ndarray | None:
+        return None if self._footer is None else self._footer(None, None)
+
+    @cached_property
+    def _below(self) -> Planes | None:
+        return None if self._strip is None or self._convert is None else self._convert(self._strip)
 
     def __call__(self, frame: np.ndarray, t: int) -> np.ndarray:
-        return np.concatenate([frame] * self._times, axis=1)
+        picture = np.concatenate([frame] * self._times, axis=1)
+        return picture if self._strip is None else np.concatenate([picture, self._strip])
 
     def on_planes(self, frame: Planes, picture: Planes, t: int) -> None:
-        for own, out in zip(frame, picture, strict=True):
-            out[:] = np.tile(own, self._times)
+        for n, (own, out) in enumerate(zip(frame, picture, strict=True)):
+            out[: len(own)] = np.tile(own, self._times)
+            if self._below is not None:
+                out[len(own) :] = self._below[n]
 
 
-def _without_crumbs(region: np.ndarray, crumb: int) -> np.ndarray:
-    """A region (T, h, w) bool as 0 and 255, without pieces of fewer than `crumb` pixels in a frame.
-
-    What holds together in time can be dust in one frame; where there is nothing else, it stays.
-    """
-    ever = np.asarray(region.any(axis=0))
-    rows, columns = np.nonzero(ever.any(axis=1))[0], np.nonzero(ever.any(axis=0))[0]
-    box = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    pieces, count = ndimage.label(region[box], _CROSS)
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    shown = np.zeros(count + 1, np.uint8)
-    first = 1
-    for last in pieces.max(axis=(1, 2)).tolist():  # pieces are numbered from frame to frame
-        if last:
-            own = sizes[first : last + 1]
-            shown[first : last + 1][own >= min(crumb, int(own.max()))] = 255
-            first = last + 1
-    masks = np.zeros(region.shape, np.uint8)
-    masks[box] = shown[pieces]
-    return masks
+def footer_for(source: tuple[int, int], picture: Picture, timeline: Timeline | None = None) -> Footer:
+    """What makes the footers of pictures over frames of that size."""
+    low = picture.footer != "under"
+    return Footer(source, width=footer_width(source, picture), timeline=timeline, low=low)
 
 
-def _shape(
-    mask: np.ndarray, geometry: Geometry, blur: float
-) -> tuple[tuple[slice, slice], np.ndarray] | None:
-    """Where a mask on the labels' grid lies in the source: a box, and in it how far inside each pixel is, of 255.
-
-    `blur` is how far, in cells, the mask is smoothed.
-    """
-    axes = (geometry.y, geometry.x)
-    margin = 1 + math.ceil(blur)  # in which the edge fades
-    slices, ends, seen = [], [], []
-    for n, (axis, size) in enumerate(zip(axes, geometry.source, strict=True)):
-        cells = np.nonzero(mask.any(axis=1 - n))[0]
-        if not len(cells):
-            return None
-        first, last = max(int(cells[0]) - margin, 0), min(int(cells[-1]) + 1 + margin, mask.shape[n])
-        start = max(math.floor((first - axis.offset) / axis.scale), 0) // 2 * 2
-        stop = min(_even(math.ceil((last - axis.offset) / axis.scale)), size)
-        if stop <= start:
-            return None
-        slices.append(slice(start, stop))
-        ends.append([axis.scale * place + axis.offset for place in (start, stop)])
-        middles = axis.scale * (np.arange(start, stop) + 0.5) + axis.offset
-        seen.append((middles >= 0) & (middles <= mask.shape[n]))
-    (top, bottom), (left, right) = ends
-    rows, columns = slices
-    # even rows and columns may reach beyond what the network sees, by less than two pixels
-    pad = math.ceil(2 * max(axis.scale for axis in axes))
-    image = Image.fromarray(np.pad(mask, pad, mode="edge"))
-    if blur:
-        image = image.filter(ImageFilter.BoxBlur(blur))
-    limits = (image.width, image.height) * 2
-    box = (left, top, right, bottom)
-    x0, y0, x1, y1 = (min(max(end + pad, 0.0), float(limit)) for end, limit in zip(box, limits, strict=True))
-    shape = (columns.stop - columns.start, rows.stop - rows.start)
-    inside = image.resize(shape, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
-    return (rows, columns), np.asarray(inside) * np.outer(*seen)
+def footer_width(source: tuple[int, int], picture: Picture) -> int:
+    """How wide footers are: as the picture if they are under it, else as the frame that they are drawn over."""
+    return source[1] * (2 if picture.footer == "under" and picture.style == "side-by-side" else 1)
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def rank_words(rank: int, share: float, *, signed: bool) -> tuple[str, str]:
+    """What is written on a region: its rank with its share, or the rank alone."""
+    said = share_words(abs(share))
+    sign = ("−" if share < 0 else "+") if signed else ""
+    return f"{rank}  {sign}{said}", str(rank)
 
 
-def _even(length: int) -> int:
-    """The next even number: colour has half the resolution where frames are drawn on as planes."""
-    return length + length % 2
-
-
-def _points(size: tuple[int, int]) -> int:
-    """Size of letters for a picture (height, width)."""
-    return max(9, round(min(size) / 18))
-
-
-def _legend(
-    explanation: Explanation, size: tuple[int, int], scored: bool, timeline: Timeline | None
-) -> tuple[slice, np.ndarray, np.ndarray]:
-    """A strip for the foot of the frame: which rows, its colours (h, W, 3), its opacity (h, W), of 256."""
-    height, width = size
-    points = _points(size)
-    strip = min(height, _even(round(points * 1.7)))
-    image = Image.new("RGB", (width, strip), (0, 0, 0))
-    draw = ImageDraw.Draw(image)
-    bar = width // 5 if scored else 0
-    words = explanation.headline()
-    room = width - bar - 3 * points // 2
-    while len(words) > 4 and draw.textlength(words, font=_font(points)) > room:
-        points -= 1
-        if points < 9:
-            points = 9
-            words = f"{words[:-2].rstrip('…')}…"
-    middle = strip // 2
-    draw.text((points // 2, middle), words, fill=(255, 255, 255), font=_font(points), anchor="lm")
-    pixels = np.asarray(image).copy()
-    if bar:
-        left, right = width - bar - points // 2, width - points // 2
-        ramp = _COLOURS[np.linspace(0, 255, right - left).astype(int)].astype(np.uint8)
-        pixels[middle - points // 4 : middle + points // 4 + 1, left:right] = ramp
-    if timeline is not None:
-        pixels = np.concatenate([timeline.strip, pixels])[-height:]
-    opacity = np.where(pixels.max(axis=2) > 40, 256, 154).astype(np.int32)
+def _laid(strip: np.ndarray, height: int) -> Laid:
+    """A strip for the foot of a picture of that height: which rows, its pixels, and their opacity."""
+    pixels = strip[-height:]
+    opacity = np.where(pixels.max(axis=2) > 40, 256, _VEIL).astype(np.int32)
     return slice(height - len(pixels), height), pixels, opacity
+
+
+def _stripes(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """How much is hatched by row + column: of a pixel, and of two times two by their place among such, of 256."""
+    width = 2 * max(1, round(min(size) / 480))
+    single = (np.arange(_PERIOD * width) < width).astype(np.int32)
+    four = np.roll(single, -2) + 2 * np.roll(single, -1) + single
+    return 256 * single, 64 * four[::2]

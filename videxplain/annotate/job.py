@@ -23,7 +23,7 @@ from videxplain.explanations.explain import Request
 from videxplain.explanations.inputs import OF_REGIONS, refuse_cutting
 from videxplain.files import file_state, sha256_of
 from videxplain.regions import BACKGROUND, Regions
-from videxplain.render import Timeline
+from videxplain.render import Footer, Timeline, footer_for, footer_width
 from videxplain.segmentation import check_segmentation, used_options
 from videxplain.settings import Encoding, Picture, Question, Segmentation, VideoSource, Windows
 from videxplain.video import TrackFormat
@@ -131,7 +131,22 @@ class Job:
         """Of the explained video."""
         like_input = TrackFormat.like(self.video, with_codec(self.encoding, self.output))
         wider = 2 if self.picture.style == "side-by-side" else 1
-        return replace(like_input, width=like_input.width * wider)
+        below = self.footer(self.timeline()).height if self.picture.footer == "under" else 0
+        return replace(like_input, width=like_input.width * wider, height=like_input.height + below)
+
+    def timeline(self) -> Timeline | None:
+        """An empty one, where the video tells how long it is and there is anything to be drawn on it."""
+        bars = self.picture.timeline and self.model.answers.task != "regression"  # which are probabilities
+        if not (bars or self.picture.when) or not self.video.expected_frames or self.picture.footer == "none":
+            return None
+        size = (self.video.height, self.video.width)
+        width = footer_width(size, self.picture)
+        names = self.model.class_names
+        return Timeline(size, width=width, bars=bars, curve=self.picture.when, class_names=names)
+
+    def footer(self, timeline: Timeline | None) -> Footer:
+        """What makes the footers of the pictures."""
+        return footer_for((self.video.height, self.video.width), self.picture, timeline)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -177,17 +192,14 @@ class History:
         self.unseen: set[str] = set()  # regions that some window has and the network does not see
         self.supervoxels = Supervoxels(job.segmentation, device=job.model.device)
         self.blender = Blender(job.windows.stride)
-        size, has_classes = (job.video.height, job.video.width), job.model.answers.task != "regression"
-        bars = job.picture.timeline and has_classes  # which are probabilities
-        self.has_timeline = bars or job.picture.when
-        self.timeline = Timeline(size, bars=bars or not job.picture.when, curve=job.picture.when)
+        self.timeline = job.timeline()
         self.classes = Classes(job.model.num_classes)
         self.moments = Moments(job.model.num_classes)
 
     def drawn(self) -> State:
         """The part of what was drawn so far; supervoxels are ahead of it, and have a state of their own."""
         return {
-            "timeline": self.timeline.strip.copy(),
+            **({} if self.timeline is None else self.timeline.state()),
             "classes": self.classes.state(),
             "moments": self.moments.state(),
             **self.blender.state(),
@@ -198,7 +210,7 @@ class History:
         return (
             Supervoxels.fits(state, self._size)
             and Blender.fits(state, self._size)
-            and self.timeline.fits(state.get("timeline"))
+            and (self.timeline is None or self.timeline.fits(state))
             and self.classes.fits(state.get("classes"))
             and self.moments.fits(state.get("moments"))
         )
@@ -207,7 +219,8 @@ class History:
         """Goes on where another one was."""
         self.supervoxels.restore(state)
         self.blender.restore(state)
-        self.timeline.restore(state.get("timeline"))
+        if self.timeline is not None:
+            self.timeline.restore(state)
         self.classes.restore(state.get("classes"))
         self.moments.restore(state.get("moments"))
 

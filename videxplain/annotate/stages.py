@@ -190,13 +190,13 @@ def render(
     """
     track, picture, stride = job.track, job.picture, job.windows.stride
     is_value = job.model.answers.task == "regression"
-    length = job.video.expected_frames if history.has_timeline else None
-    timeline = history.timeline if length else None
-    untouched = Untouched(picture.style)
+    length, timeline = job.video.expected_frames, history.timeline
+    footer = None if picture.footer == "none" else job.footer(timeline)
     for group in groups:
         clips = iter(group.clips)
         for window, explanation in zip(group.windows, group.explanations, strict=True):
             if explanation is None:
+                untouched = Untouched(picture, footer, track.planes)
                 for frame in window.written:
                     yield _drawn(frame, untouched, 0, track, pool), frame.time, frame.duration
                 continue
@@ -207,18 +207,16 @@ def render(
                 float(first.time), float(last.time + (last.duration or 0)), target, probability
             )
             place = (first.index / length, (last.index + 1) / length) if length else None
-            if place and picture.timeline and not is_value:
-                history.timeline.add(*place, target, probability)
+            if place and timeline is not None and picture.timeline and not is_value:
+                timeline.add(*place, target, probability)
             if picture.when:
                 shown = (window.first + np.arange(len(window.written))) // stride
                 heights = curve(explanation, is_value=is_value)[shown]
                 history.moments.add_curve(_edges(window.written), heights, target)
-                if place:
-                    history.timeline.add_curve(*place, heights)
+                if place and timeline is not None:
+                    timeline.add_curve(*place, heights)
             blended = history.blender(next(clips).start, explanation)
-            painter = Painter(
-                blended, top_k=picture.top_k, style=picture.style, timeline=timeline, convert=track.planes
-            )
+            painter = Painter(blended, picture, footer=footer, convert=track.planes)
             for offset, frame in enumerate(window.written, window.first):
                 yield _drawn(frame, painter, offset // stride, track, pool), frame.time, frame.duration
         if group.last:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     single = args.input.suffix.lower() in IMAGE_SUFFIXES and frames_in(str(args.input)) == 1
     cut_by = "quickshift" if single and not args.scale else "slic"
     method, question, segmentation = explanation_settings(args, cut_by)
-    (picture,) = short_form({"style": args.style, "top_k": args.top_k}, Picture())
+    (picture,) = short_form({name: getattr(args, name, None) for name in Picture.options()}, Picture())
     if args.regions is not None:
         refuse_cutting(args)
     from videxplain.video import check_source
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from videxplain.explanations.explain import explain
     from videxplain.files import whole_file
     from videxplain.regions import Regions
+    from videxplain.render import sheet_of
 
     regions = None if args.regions is None else Regions.read(args.regions, of=str(args.input))
     cutting = segmentation if regions is None else None
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     clip = read_input(args, model)
     explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions)
     with whole_file(args.output) as scratch:
-        Image.fromarray(explanation.sheet(top_k=picture.top_k, style=picture.style)).save(scratch, "PNG")
+        Image.fromarray(sheet_of(explanation, picture)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
     kind = "region" if explanation.regions else "supervoxel"

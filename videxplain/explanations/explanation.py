@@ -26,7 +26,7 @@ from videxplain.explanations.stored import (
     replace_folder,
 )
 from videxplain.reading import check_format, fraction, read_arrays, read_json
-from videxplain.settings import Style
+from videxplain.settings import FooterPlace, Style
 
 if TYPE_CHECKING:
     import pandas
@@ -211,11 +211,23 @@ class Explanation:
         """Labels at the source's size, -1 where the network does not see: (T, H, W) int32."""
         return self.geometry.restore(self.labels, fill=-1)
 
-    def render(self, *, top_k: int = 5, style: Style = "heat", legend: bool = True) -> npt.NDArray[np.uint8]:
-        """The source frames with the explanation drawn over them: (T, H, W, 3) uint8; see `videxplain.render`."""
-        from videxplain.render import render_explanation
+    def render(
+        self,
+        *,
+        top_k: int = 5,
+        style: Style = "heat",
+        legend: bool = True,
+        footer: FooterPlace = "under",
+        ranks: bool = True,
+        trail: bool = True,
+    ) -> npt.NDArray[np.uint8]:
+        """The source frames with the explanation drawn over them: (T, H, W, 3) uint8; see `videxplain.render`.
 
-        return render_explanation(self, top_k=top_k, style=style, legend=legend)
+        They are higher than the frames by a footer "under" them, which `legend=False` leaves out.
+        """
+        from videxplain.render import picture_of, render_explanation
+
+        return render_explanation(self, picture_of(legend, top_k=top_k, style=style, footer=footer, ranks=ranks, trail=trail))
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each region, best first, as a pandas table.
@@ -336,26 +348,31 @@ class Explanation:
         except (OSError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
             raise VidexplainError(f"{folder} holds no explanation that can be read: {error}") from error
 
-    def sheet(self, *, top_k: int = 5, style: Style = "heat", legend: bool = True) -> npt.NDArray[np.uint8]:
+    def sheet(
+        self,
+        *,
+        top_k: int = 5,
+        style: Style = "heat",
+        legend: bool = True,
+        footer: FooterPlace = "under",
+        ranks: bool = True,
+        trail: bool = True,
+    ) -> npt.NDArray[np.uint8]:
         """One picture of the explanation: an image itself, or up to eight frames of a clip, in rows of four.
 
         Parameters
         ----------
-        top_k, style, legend
-            As for `render`.
+        top_k, style, legend, footer, ranks, trail
+            As for `render`; a footer "under" the frames is one for all.
 
         Returns
         -------
         (H, W, 3) uint8
-            An image's own size, or that of a clip's frames times rows and columns.
+            An image's own size, or that of a clip's frames times rows and columns, and the footer.
         """
-        frames = self.render(top_k=top_k, style=style, legend=legend)
-        real = len(frames) - self.held
-        chosen = frames[np.linspace(0, real - 1, min(8, real)).round().astype(int)]
-        columns = min(4, len(chosen))
-        chosen = chosen[: len(chosen) // columns * columns]
-        rows = chosen.reshape(-1, columns, *chosen.shape[1:])
-        return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+        from videxplain.render import picture_of, sheet_of
+
+        return sheet_of(self, picture_of(legend, top_k=top_k, style=style, footer=footer, ranks=ranks, trail=trail))
 
     def _repr_png_(self) -> bytes:
         """The sheet, for notebooks."""

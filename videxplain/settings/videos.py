@@ -13,6 +13,8 @@ from videxplain.settings.base import Settings, option
 Style: TypeAlias = Literal["heat", "outline", "spotlight", "side-by-side"]
 """How supervoxels are drawn; see `videxplain.render.render_explanation`."""
 STYLES: tuple[Style, ...] = typing.get_args(Style)
+FooterPlace: TypeAlias = Literal["under", "over", "none"]
+"""Where a picture's footer goes."""
 EngineName: TypeAlias = Literal["local", "ray"]
 """Where work is done: in this process, or by the workers of a Ray cluster."""
 ENGINES: tuple[EngineName, ...] = typing.get_args(EngineName)
@@ -51,8 +53,15 @@ class Picture(Settings):
         they are and darkens the rest, "side-by-side" puts the untouched frame to the left of "heat".
     top_k
         How many supervoxels are lit; those that score nothing are not.
+    footer
+        Where the class, its probability, the next classes and the scale of colours are written: "under" the frame,
+        which makes the picture higher, "over" its foot, or nowhere ("none").
+    ranks
+        Write rank and share on the supervoxels, where they are large enough.
+    trail
+        Draw how the centres of supervoxels move during the window, with a dot where they are now.
     timeline
-        Draw the classes of the windows so far along the foot of a video, where its container tells how long it is.
+        Draw the classes of the windows so far in a video's footer, where its container tells how long it is.
     when
         Draw below it what each frame counts for, and mark the peaks as chapters of the video and in a WebVTT file.
     """
@@ -60,6 +69,9 @@ class Picture(Settings):
     kind: ClassVar[str] = "the picture"
     style: Style = option("heat", "how to draw: heat, outline, spotlight or side-by-side")
     top_k: int = option(5, "how many supervoxels to light", least=1)
+    footer: FooterPlace = option("under", "where class and scale are written: under the frame, over its foot, or none")
+    ranks: bool = option(True, "ranks and shares on the supervoxels")
+    trail: bool = option(True, "how the centres of supervoxels move")
     timeline: bool = option(True, "the strip of the classes so far")
     when: bool = option(False, "a curve of what each frame counts for; its peaks become chapters")
 

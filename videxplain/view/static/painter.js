@@ -15,7 +15,9 @@ uniform usampler2D ranks;    // for each id: its rank if it is drawn, else 0; an
 uniform vec2 canvas, size;   // of what is drawn, and of the source's frames
 uniform ivec2 grid;
 uniform vec2 scale, offset;  // grid = scale * source + offset
-uniform float dimmed, grey, tint, opacity, split, edgeScale, fillScale;
+uniform float dimmed, grey, lift, tint, opacity, split, edgeScale, fillScale;
+uniform vec3 hatching;       // what a stripe keeps and adds, and its width
+uniform float period;        // from stripe to stripe, in widths of a stripe
 uniform bool filled, overFrame;
 uniform uint locked;
 out vec4 colour;
@@ -62,7 +64,7 @@ void main() {
   }
   // the picture is own * frame + level * its lightness + over
   float own = dimmed, level = grey;
-  vec3 over = vec3(0);
+  vec3 over = vec3(lift);
   bool seen = all(greaterThan(at, vec2(-0.5))) && all(lessThan(at, vec2(grid) - 0.5));
   if (seen) {
     measure(at);
@@ -104,7 +106,12 @@ void main() {
   } else {
     own = mix(1.0, own, opacity);
     level *= opacity;
-    if (mod(pixel.x + pixel.y, 12.0) < 2.0) { own *= 0.6; level *= 0.6; over += 0.2; }
+    over *= opacity;
+    if (mod(floor(pixel.x) + floor(pixel.y), hatching.z * period) < hatching.z) {
+      own *= hatching.x;
+      level *= hatching.x;
+      over = over * hatching.x + hatching.y;
+    }
   }
   if (overFrame) {
     float lightness = dot(before, vec3(0.299, 0.587, 0.114));
@@ -113,8 +120,6 @@ void main() {
     colour = vec4(over, 1.0 - own - level);
   }
 }`;
-
-const SIGNS = [[230, 159, 0], [86, 180, 233]]; // for and against, of Okabe and Ito's colours
 
 export class Painter {
   constructor(canvas, summary) {
@@ -157,14 +162,14 @@ export class Painter {
     const rows = Math.max(1, Math.ceil(count / 256));
     const inks = new Uint8Array(rows * 256 * 4);
     const ranks = new Uint16Array(rows * 256 * 2);
-    const { colours } = this.summary.drawing;
+    const { colours, signs } = this.summary.drawing;
     const shown = (look.signed ? layer.bySize : layer.order)
       .slice(0, look.topK)
       .filter((id) => (look.signed ? layer.scores[id] !== 0 : layer.scores[id] > 0));
     const largest = look.largest || Math.max(...shown.map((id) => Math.abs(layer.scores[id])), 1e-30);
     shown.forEach((id, place) => {
       const part = Math.min(1, Math.abs(layer.scores[id]) / largest);
-      const ink = look.signed ? SIGNS[layer.scores[id] > 0 ? 0 : 1] : colours[Math.round(255 * part)];
+      const ink = look.signed ? signs[layer.scores[id] > 0 ? 0 : 1] : colours[Math.round(255 * part)];
       inks.set([...ink, 255], 4 * id);
       ranks[2 * id] = place + 1;
     });
@@ -199,6 +204,10 @@ export class Painter {
     const thickness = Math.max(1, Math.min(...size) / 240);
     gl.uniform1f(this.at("dimmed"), dimmed * (1 - greyer));
     gl.uniform1f(this.at("grey"), dimmed * greyer);
+    gl.uniform1f(this.at("lift"), (drawing.lift[style] ?? 0) / 255);
+    const stripe = 2 * Math.max(1, Math.round(Math.min(...size) / 480));
+    gl.uniform3f(this.at("hatching"), drawing.hatch.keep, drawing.hatch.add / 255, stripe);
+    gl.uniform1f(this.at("period"), drawing.hatch.period);
     gl.uniform1f(this.at("tint"), drawing.tint[style] ?? 0);
     gl.uniform1i(this.at("filled"), style !== "outline");
     gl.uniform1f(this.at("fillScale"), finest);
