@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STYLES",
+    "Footer",
     "Painter",
     "Timeline",
     "Untouched",
-    "Footer",
     "drawing",
     "footer_for",
     "footer_width",
@@ -45,7 +45,12 @@ _SIGNS = ((230, 159, 0), (86, 180, 233))  # for and against, of Okabe and Ito's 
 _VEIL = 154  # opacity, of 256, of a footer over the picture where nothing is written
 _CRUMB = 5  # pixels of the network's input below which a piece of a supervoxel is not drawn
 _DIMMED = {"heat": 0.6, "outline": 1.0, "spotlight": 0.3, "side-by-side": 0.6}
-_LIFT = {"heat": 14, "outline": 0, "spotlight": 8, "side-by-side": 14}  # of 255, so that dark scenes stay legible
+_LIFT = {
+    "heat": 14,
+    "outline": 0,
+    "spotlight": 8,
+    "side-by-side": 14,
+}  # of 255, so that dark scenes stay legible
 _TINT = {"heat": 0.4, "outline": 0.0, "spotlight": 0.0, "side-by-side": 0.4}
 _GREY = (0.299, 0.587, 0.114)  # what red, green and blue add to the lightness, as in BT.601
 _HATCH_KEEP, _HATCH_ADD = 0.6, 51  # a stripe is that part of the value, and so much more, of 255
@@ -71,7 +76,7 @@ def picture_of(legend: bool, **options: Any) -> Picture:
     return Picture(**options | ({} if legend else {"footer": "none", "ranks": False, "trail": False}))
 
 
-def render_explanation(explanation: Explanation, picture: Picture = Picture()) -> npt.NDArray[np.uint8]:
+def render_explanation(explanation: Explanation, picture: Picture) -> npt.NDArray[np.uint8]:
     """The source frames with the supervoxels of the highest scores lit; what the network does not see is hatched.
 
     Of a question with `against`, supervoxels of the largest scores of either sign are lit, in two colours.
@@ -127,7 +132,7 @@ class Painter:
     def __init__(
         self,
         explanation: Explanation,
-        picture: Picture = Picture(),
+        picture: Picture,
         *,
         footer: Footer | None = None,
         convert: Callable[[np.ndarray], Planes] | None = None,
@@ -333,7 +338,7 @@ def footer_width(source: tuple[int, int], picture: Picture) -> int:
 def rank_words(rank: int, share: float, *, signed: bool) -> tuple[str, str]:
     """What is written on a region: its rank with its share, or the rank alone."""
     said = share_words(abs(share))
-    sign = ("−" if share < 0 else "+") if signed else ""
+    sign = ("-" if share < 0 else "+") if signed else ""
     return f"{rank}  {sign}{said}", str(rank)
 
 

@@ -97,9 +97,9 @@ def test_the_curve_is_drawn_below_the_timeline(explained: Any) -> None:
     _, out, saved = explained
     with vx.open_video(out) as video:
         last = list(video.frames())[-1].image.astype(int)
-    band = 6  # half of a letter's height, twice: bars and curve, two rows apart
-    strip = 22  # of words, below both
-    drawn = (last[HEIGHT - strip - band : HEIGHT - strip] > 150).all(axis=2).sum(axis=0)
+    band = 14  # as high as a letter, twice: bars below the frame, and the curve two rows below them
+    top = HEIGHT + band + 2
+    drawn = (last[top : top + band] > 150).all(axis=2).sum(axis=0)
     columns = np.arange(4, 316)
     expected = 1 + heights(saved)[columns * FRAMES // 320] * (band - 1)
     assert np.abs(drawn[columns] - expected).mean() < 1

@@ -71,7 +71,7 @@ def test_volumes_of_12_bits(path: str, folder: Path) -> None:
     np.testing.assert_array_equal(found.labels, right.labels)
     assert found.settings["frames_sha256"] == right.settings["frames_sha256"]
     with Image.open("out.png") as picture:
-        assert picture.size == (4 * 24, 2 * 20)
+        assert picture.width == 4 * 24 and picture.height > 2 * 20, "frames over a footer"
 
 
 def test_several_inputs_are_told_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,7 +183,7 @@ def test_explain_gives_what_python_gives(kind: str, here: Path) -> None:
     np.testing.assert_array_equal(saved.scores, right.scores)
     assert saved.scores.any() and saved.headline() == right.headline()
     with Image.open("out.png") as picture:
-        assert picture.size == (4 * 48, 2 * 48)
+        assert picture.width == 4 * 48 and picture.height > 2 * 48, "frames over a footer"
 
 
 def test_signs_are_printed_where_they_tell_for_which_class(

@@ -72,9 +72,8 @@ def open_at(tab, address: str, time: float, **look: object) -> None:
 
 
 def differences(tab, explanation: vx.Explanation, t: int, style: str) -> np.ndarray:
-    """Of the pixels that the network saw; elsewhere the page hatches."""
     expected = explanation.render(style=style, legend=False)[t].astype(int)
-    return np.abs(picture(tab) - expected).max(axis=-1)[explanation.source_labels()[t] >= 0]
+    return np.abs(picture(tab) - expected).max(axis=-1)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +90,17 @@ def test_a_clip_is_drawn_as_render_draws_it(tab, clip_page, explained_clip, styl
         open_at(tab, clip_page, float(explanation.times[t]), style=style, layer=layer)
         off = differences(tab, explanation, t, style)
         assert np.quantile(off, 0.999) <= TOLERANCE["clip"] and off.mean() < 1
+
+
+def test_for_and_against_are_drawn_as_render_draws_them(tab, network, explained_clip, tmp_path):
+    explanation = vx.explain(
+        network, explained_clip[0].frames, "grad-cam", n_segments=40, against="#2", score="log-odds"
+    )
+    assert explanation.scores.min() < 0 < explanation.scores.max()
+    (path,) = vx.export_page(explanation, tmp_path / "signed.html")
+    open_at(tab, path.as_uri(), 0.0, signed=1)
+    off = differences(tab, explanation, 0, "heat")
+    assert np.quantile(off, 0.999) <= TOLERANCE["clip"] and off.mean() < 1
 
 
 def test_a_photograph(tab, tmp_path):

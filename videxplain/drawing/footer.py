@@ -31,7 +31,7 @@ _MOST_CLASSES = 3
 _GAP = 2  # pixels between the timeline's bars and the curve
 _CURVE = (235, 235, 235)
 _GROUND, _WHITE, _PALE, _GUESS = (0, 0, 0), (255, 255, 255), (175, 175, 175), (240, 190, 90)
-_NARROW = 44  # letters' heights in the width, below which the other classes get a row of their own
+_NARROW = 38  # letters' heights in the width, below which the other classes get a row of their own
 
 State = dict[str, np.ndarray]
 
@@ -126,7 +126,9 @@ class Timeline:
             if words and width_of(words, points) + 6 <= right - left:
                 bar = self.strip[self._bars // 2, left]
                 light = float(bar @ (0.299, 0.587, 0.114)) > 110
-                write(draw, (int(left) + 3, self._bars // 2), words, points, fill=_GROUND if light else _WHITE)
+                write(
+                    draw, (int(left) + 3, self._bars // 2), words, points, fill=_GROUND if light else _WHITE
+                )
         return np.asarray(image)
 
 
@@ -184,7 +186,9 @@ class Footer:
 
     def __call__(self, explanation: Explanation | None, scale: Scale | None) -> npt.NDArray[np.uint8]:
         """(height, width, 3): of an explanation with its scale, or of frames that have none."""
-        strip = np.zeros((0, self._width, 3), np.uint8) if self._timeline is None else self._timeline.picture()
+        strip = (
+            np.zeros((0, self._width, 3), np.uint8) if self._timeline is None else self._timeline.picture()
+        )
         image = Image.new("RGB", (self._width, self.height - len(strip)), _GROUND)
         draw = ImageDraw.Draw(image)
         points, pad = self._points, max(3, self._points // 2)

@@ -17,7 +17,7 @@ def font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def points_for(size: tuple[int, int]) -> int:
     """Size of letters for a picture (height, width)."""
-    return max(LEAST, round(min(size) / 26))
+    return max(LEAST, round(min(size) / 22))
 
 
 def width_of(words: str, points: int) -> int:

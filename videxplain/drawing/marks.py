@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from videxplain.drawing.letters import even, font, points_for
+from videxplain.drawing.letters import LEAST, even, font
 
 if TYPE_CHECKING:
     from videxplain.clip import Geometry
 
 _SMOOTH = 5  # frames over which a centre is averaged: outlines tremble
 _LEAST_WAY = 0.05  # of the frame's shorter side, that a centre has to go to have a trail
+_MOST_TRAILS = 3  # more of them cannot be told apart
+_LONGEST_STEP = 2.5  # of a way, in mean steps, and
+_LONGEST_WAY = 2.5  # in extents: else the outline jumps, and nothing moves
 _FINE = 3  # lines are drawn so many times as large, and made smaller: Pillow's have hard edges
 
 
@@ -75,14 +78,14 @@ class Marks:
         self._masks, self._geometry = masks, geometry
         cell = 1 / (geometry.y.scale * geometry.x.scale)  # pixels of the source
         self._centres = [_centres(mask, geometry) for mask in masks]
-        points = points_for(self._size)
+        points = max(LEAST, round(min(self._size) / 26))
         self._texts = []
         for mask, pair in zip(masks, words, strict=True):
             area = cell * float(np.median(present)) if len(present := _areas(mask)) else 0.0
             texts = [_text(each, points) for each in pair if each]
             self._texts.append([text for text in texts if math.prod(text.size) <= 1.1 * area])
         ways = [_way(centres, self._size) for centres in self._centres] if trails else []
-        self._moving = [k for k, way in enumerate(ways) if len(way)]
+        self._moving = [k for k, way in enumerate(ways) if len(way)][:_MOST_TRAILS]
         self._trail = _trail([ways[k] for k in self._moving], self._size) if self._moving else None
         self._dot = _dot(_thickness(self._size))
 
@@ -169,11 +172,15 @@ def _centres(mask: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.
 
 
 def _way(centres: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """The places of a centre that moves, (n, 2); none where it stays."""
+    """The places of a centre that moves, (n, 2); none where it stays, or jumps as outlines change."""
     way = centres[np.isfinite(centres).all(axis=1)]
-    if len(way) < 3 or np.linalg.norm(np.ptp(way, axis=0)) < _LEAST_WAY * min(size):
+    if len(way) < 3:
         return way[:0]
-    return way
+    steps = np.linalg.norm(np.diff(way, axis=0), axis=1)
+    extent = float(np.linalg.norm(np.ptp(way, axis=0)))
+    moves = extent >= _LEAST_WAY * min(size)
+    steady = steps.max() <= _LONGEST_STEP * steps.mean() and steps.sum() <= _LONGEST_WAY * extent
+    return way if moves and steady else way[:0]
 
 
 def _thickness(size: tuple[int, int]) -> float:
@@ -221,7 +228,9 @@ def _dot(thickness: float) -> Mark:
     middle = _FINE * side / 2
     for image, radius in ((rim, 3.2 * thickness), (disc, 2.2 * thickness)):
         reach = _FINE * radius
-        ImageDraw.Draw(image).ellipse((middle - reach, middle - reach, middle + reach, middle + reach), fill=255)
+        ImageDraw.Draw(image).ellipse(
+            (middle - reach, middle - reach, middle + reach, middle + reach), fill=255
+        )
     return _mark(rim, disc, (side, side))
 
 
@@ -241,7 +250,9 @@ def _mark(rim: Image.Image, bright: Image.Image, shape: tuple[int, int], strengt
     """A mark of what is black or white, and what is white, both of 255; the rim is so strong."""
     size = (shape[1], shape[0])
     dark, white = (
-        np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BOX)).astype(np.float64)
+        np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BOX)).astype(
+            np.float64
+        )
         for image in (rim, bright)
     )
     opacity = np.maximum(strength * dark, white)

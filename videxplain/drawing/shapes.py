@@ -22,9 +22,7 @@ def unseen(geometry: Geometry) -> list[tuple[slice, slice]]:
     """The boxes of the source that the network does not see, which do not overlap."""
     (top, bottom), (left, right) = (
         _seen(axis, size, cells)
-        for axis, size, cells in zip(
-            (geometry.y, geometry.x), geometry.source, geometry.network, strict=True
-        )
+        for axis, size, cells in zip((geometry.y, geometry.x), geometry.source, geometry.network, strict=True)
     )
     height, width = geometry.source
     boxes = [
@@ -39,7 +37,7 @@ def unseen(geometry: Geometry) -> list[tuple[slice, slice]]:
 def _seen(axis: Any, size: int, cells: int) -> tuple[int, int]:
     """The first pixel along an axis whose middle the network sees, and the one behind the last."""
     middles = axis.scale * (np.arange(size) + 0.5) + axis.offset
-    places = np.nonzero((middles >= 0) & (middles <= cells))[0]
+    places = np.nonzero((middles >= 0) & (middles < cells))[0]
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
 
 
@@ -65,9 +63,7 @@ def without_crumbs(region: np.ndarray, crumb: int) -> np.ndarray:
     return masks
 
 
-def shape(
-    mask: np.ndarray, geometry: Geometry, blur: float
-) -> tuple[tuple[slice, slice], np.ndarray] | None:
+def shape(mask: np.ndarray, geometry: Geometry, blur: float) -> tuple[tuple[slice, slice], np.ndarray] | None:
     """Where a mask on the labels' grid lies in the source: a box, and in it how far inside each pixel is, of 255.
 
     `blur` is how far, in cells, the mask is smoothed.

@@ -227,7 +227,9 @@ class Explanation:
         """
         from videxplain.render import picture_of, render_explanation
 
-        return render_explanation(self, picture_of(legend, top_k=top_k, style=style, footer=footer, ranks=ranks, trail=trail))
+        return render_explanation(
+            self, picture_of(legend, top_k=top_k, style=style, footer=footer, ranks=ranks, trail=trail)
+        )
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each region, best first, as a pandas table.
@@ -372,7 +374,9 @@ class Explanation:
         """
         from videxplain.render import picture_of, sheet_of
 
-        return sheet_of(self, picture_of(legend, top_k=top_k, style=style, footer=footer, ranks=ranks, trail=trail))
+        return sheet_of(
+            self, picture_of(legend, top_k=top_k, style=style, footer=footer, ranks=ranks, trail=trail)
+        )
 
     def _repr_png_(self) -> bytes:
         """The sheet, for notebooks."""

@@ -69,7 +69,9 @@ class Picture(Settings):
     kind: ClassVar[str] = "the picture"
     style: Style = option("heat", "how to draw: heat, outline, spotlight or side-by-side")
     top_k: int = option(5, "how many supervoxels to light", least=1)
-    footer: FooterPlace = option("under", "where class and scale are written: under the frame, over its foot, or none")
+    footer: FooterPlace = option(
+        "under", "where class and scale are written: under the frame, over its foot, or none"
+    )
     ranks: bool = option(True, "ranks and shares on the supervoxels")
     trail: bool = option(True, "how the centres of supervoxels move")
     timeline: bool = option(True, "the strip of the classes so far")
