@@ -138,7 +138,8 @@ def test_a_footer_under_the_frames_makes_them_higher(
 ) -> None:
     """Windows with a gap between them: frames that nothing is said of are of the same size."""
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
-    oracle.run("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25", "-frames:v", 20, *X264_444, source)
+    picture = f"color=red:size={size}:rate=25,format=yuv444p"
+    oracle.run("-f", "lavfi", "-i", picture, "-frames:v", 20, *X264_444, source)
     annotate(model, source, out, n_segments=12, hop=18, footer=footer, style=style)
     width, height = map(int, size.split("x"))
     with vx.open_video(out) as video:

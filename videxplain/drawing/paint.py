@@ -109,11 +109,10 @@ def hatch(picture: np.ndarray, first: int, weights: np.ndarray, keep: int, base:
         Hatched is `keep` / 256 of the value, and base / 256 of each channel (C,) int32.
     """
     period = len(weights)
-    for phase in range(period):
-        weight = weights[phase]
-        if weight == 0:
-            continue
-        for y in range(picture.shape[0]):
+    phases = np.nonzero(weights)[0]
+    for y in range(picture.shape[0]):
+        for phase in phases:
+            weight = weights[phase]
             for x in range((phase - first - y) % period, picture.shape[1], period):
                 for channel in range(picture.shape[2]):
                     value = np.int32(picture[y, x, channel])
