@@ -98,7 +98,7 @@ def test_for_and_against_are_drawn_as_render_draws_them(tab, network, explained_
     )
     assert explanation.scores.min() < 0 < explanation.scores.max()
     (path,) = vx.export_page(explanation, tmp_path / "signed.html")
-    open_at(tab, path.as_uri(), 0.0, signed=1)
+    open_at(tab, path.as_uri(), 0.0)
     off = differences(tab, explanation, 0, "heat")
     assert np.quantile(off, 0.999) <= TOLERANCE["clip"] and off.mean() < 1
 

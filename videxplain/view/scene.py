@@ -451,6 +451,7 @@ def _common(geometry: Geometry, settings: Mapping[str, Any], method: str) -> dic
         "y": list(geometry.y),
         "x": list(geometry.x),
         "scale": settings.get("scale", 1),
+        "signed": "against" in settings,
         "drawing": drawing(),
     }
 

@@ -36,7 +36,7 @@ class Page {
     this.windows = new Windows(source);
     this.film = summary.kind === "clip" ? new ClipFilm(source, summary) : new VideoFilm(source, summary);
     this.look = {
-      style: "heat", topK: 5, opacity: 1, split: 0, signed: false, by: "window",
+      style: "heat", topK: 5, opacity: 1, split: 0, signed: Boolean(summary.signed), by: "window",
       largest: null, chosen: new Set(), locked: null,
     };
     this.window = -1; // the one that is drawn
@@ -71,6 +71,7 @@ class Page {
       (value) => this.set({ opacity: value }));
     const signed = choice("scores", [["size", "for the class"], ["sign", "for and against"]],
       (value) => this.set({ signed: value === "sign" }));
+    signed.select.value = this.look.signed ? "sign" : "size";
     const by = choice("colours scaled by", [["window", "window"], ["video", "everything seen"]],
       (value) => this.set({ by: value }));
     this.layerChoice = choice("explanation", [], (value) => { this.layerIndex = Number(value); this.redraw(true); });
