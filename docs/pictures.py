@@ -33,9 +33,7 @@ def explained(folder: Path, seed: int = 6, **options: object) -> list[np.ndarray
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         frames = explained(Path(name))
-        demo = np.concatenate(
-            [np.concatenate(frames[row : row + 4], axis=1) for row in range(0, MOTIONS, 4)]
-        )
+        demo = np.concatenate([np.concatenate(frames[row : row + 4], axis=1) for row in range(0, MOTIONS, 4)])
         Image.fromarray(demo).save(FOLDER / "demo.jpg", quality=88)
         styles = [explained(Path(name), style=style)[0] for style in ("heat", "outline", "spotlight")]
     Image.fromarray(np.concatenate(styles, axis=1)).save(FOLDER / "styles.jpg", quality=88)

@@ -58,7 +58,7 @@ def test_python_and_the_command_find_what_a_package_adds(installed: Path, tmp_pa
     listed = run(installed, "-m", "videxplain", "methods")
     assert "mean brightness of a supervoxel to some power" in listed and "power=1.0" in listed
     assert "tiny" in run(installed, "-m", "videxplain", "models")
-    help = run(installed, "-m", "videxplain", "explain", "--help")
+    help = run(installed, "-m", "videxplain", "explain", "--help-all")
     assert "--power X" in help and "stripes" in help
     evaluated = run(
         installed,

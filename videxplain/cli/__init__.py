@@ -33,6 +33,50 @@ COMMANDS = {
     "info": "versions, the backend that serves each operation and why, devices, ffmpeg, weights",
 }
 """What each does; its arguments and its work are in the module of its name."""
+EXAMPLES = {
+    "demo": ["demo", "demo -o shown.mp4 --seconds 20 --seed 3"],
+    "annotate": [
+        "annotate in.mp4 -o out.mp4 --model r2plus1d_18",
+        "annotate in.mp4 -o out.mp4 --model r2plus1d_18 --save data --style side-by-side",
+        "annotate videos -o explained --model my_package:my_network --weights my.pt",
+    ],
+    "explain": [
+        "explain cat.jpg -o cat.png --model efficientnet-lite0",
+        "explain in.mp4 -o in.png --model r2plus1d_18 --at 3.5 --stride 2 --save data",
+        "explain cat.jpg -o why.png --model efficientnet-lite0 --against '#2' --method grad-cam",
+    ],
+    "when": ["when in.mp4 -o when.png --model r2plus1d_18", "when in.mp4 --json --parts 8"],
+    "evidence": ["evidence in.mp4 -o evidence.png --model r2plus1d_18"],
+    "motion": ["motion in.mp4 -o motion.png --model r2plus1d_18"],
+    "compare": [
+        "compare in.mp4 -o both.png --method guided,grad-cam",
+        "compare in.mp4 -o both.png --target left,right",
+    ],
+    "view": ["view data", "view data --export page.html"],
+    "evaluate": ["evaluate removal --model r2plus1d_18 --data clips --out results"],
+    "check": ["check --model r2plus1d_18", "check in.mp4 --model my_package:my_network --json"],
+    "models": ["models", "models --json", "models --layers r2plus1d_18"],
+    "methods": ["methods", "methods --json"],
+    "info": ["info"],
+}
+"""Command lines that short help shows."""
+COMMON = frozenset(
+    {
+        "output",
+        "model",
+        "weights",
+        "method",
+        "target",
+        "style",
+        "save",
+        "json",
+        "export",
+        "layers",
+        "seconds",
+        "at",
+    }
+)
+"""Options that short help explains."""
 
 
 def entry() -> None:
@@ -97,8 +141,39 @@ class _Parser(argparse.ArgumentParser):
         super()._print_message(shown(message, lines=True), file)
 
 
+class _ShortHelp(argparse.Action):
+    """Prints what most people need, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        assert isinstance(parser, _Command)
+        parser._print_message(parser.format_short_help(), sys.stdout)
+        parser.exit()
+
+
 class _Command(_Parser):
     """Asks its module for its arguments when it is the one that was called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"add_help": False})
+        self.add_argument("-h", "--help", nargs=0, action=_ShortHelp, help="show the usual options, and end")
+        self.add_argument("--help-all", action="help", help="show all options, and end")
+
+    def format_short_help(self) -> str:
+        """The description, examples, and the arguments that are needed most."""
+        actions = [action for action in self._actions if not action.option_strings or action.dest in COMMON]
+        places = [action for action in actions if not action.option_strings]
+        formatter = self._get_formatter()
+        formatter.add_usage(None, places, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        formatter.start_section("arguments")
+        formatter.add_arguments(actions)
+        formatter.end_section()
+        examples = EXAMPLES.get(self.prog.split()[-1], [])
+        lines = ["\nexamples:", *(f"  videxplain {example}" for example in examples)] if examples else []
+        usage, rest = formatter.format_help().rstrip().split("\n\n", 1)
+        return "\n".join(
+            [f"{usage} [options]\n\n{rest}", *lines, "", f"All options: {self.prog} --help-all", ""]
+        )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         module = import_module(f"videxplain.cli.{self.prog.split()[-1]}")
@@ -112,7 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="videxplain", description="Shows which parts of a video made a classifier decide as it did."
     )
-    parser.add_argument("--version", action="version", version=f"videxplain {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"videxplain {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Command)
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from math import copysign
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videxplain.cli.arguments import (
     add_explanation,
@@ -18,10 +20,15 @@ from videxplain.cli.arguments import (
     read_input,
     refuse_cutting,
 )
+from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
+from videxplain.explanations.as_json import to_json
 from videxplain.files import IMAGE_SUFFIXES
 from videxplain.settings import Picture, short_form
 from videxplain.terminal import say, shown
+
+if TYPE_CHECKING:
+    from videxplain.explanations.explanation import Explanation
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -41,6 +48,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also tell what the explanation rests on, by some 30 forward passes",
     )
+    command.add_argument("--json", action="store_true", help="print JSON instead of sentences")
     command.add_argument(
         "--regions",
         type=Path,
@@ -53,8 +61,27 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_picture(command, "timeline", "when")
 
 
+def _as_json(args: argparse.Namespace, explanation: Explanation, top_k: int) -> str:
+    """What the sentences tell, and the settings, as one JSON object."""
+    return to_json(
+        {
+            "output": str(args.output),
+            "target": explanation.target_name,
+            "probability": explanation.probability,
+            "predictions": explanation.predictions,
+            "method": explanation.method,
+            "settings": explanation.settings,
+            "held": explanation.held,
+            "supervoxels": explanation.num_segments,
+            "top": [asdict(supervoxel) for supervoxel in explanation.top(top_k)],
+        }
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     check_files(args)
+    if args.json and args.trust:
+        raise VidexplainError("--json does not tell what --trust finds; leave one out")
     from videxplain.video.images import frames_in
 
     # of several pages all may be taken for a clip
@@ -84,6 +111,9 @@ def run(args: argparse.Namespace) -> None:
         Image.fromarray(sheet_of(explanation, picture)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
+    if args.json:
+        say(_as_json(args, explanation, picture.top_k))
+        return
     kind = "region" if explanation.regions else "supervoxel"
     say(f"{shown(args.output)}: {shown(explanation.headline(1))}, {explanation.num_segments} {kind}s")
     if became := explanation.settings.get("became"):

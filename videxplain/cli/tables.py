@@ -14,6 +14,8 @@ def print_table(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(list(rows), indent=1))
         return
+    if not rows:
+        return
     heads = list(rows[0])
     cells = [heads, *([_words(row[head]) for head in heads] for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(heads))]
