@@ -26,8 +26,8 @@ class Small(torch.nn.Module):
         self.slopes = slopes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.set_grad_enabled(self.slopes and torch.is_grad_enabled()):
-            return self.head(self.features(x).mean(dim=(2, 3)))
+        answer = self.head(self.features(x).mean(dim=(2, 3)))
+        return answer if self.slopes else answer.detach()
 
 
 def table(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, dict]:
