@@ -16,13 +16,13 @@ from videxplain.cli import COMMANDS, EXAMPLES, main
 
 
 class Small(torch.nn.Module):
-    """Two classes from a grid of features; `slopes` tells whether gradients can be had."""
+    """Three classes from a grid of features; `slopes` tells whether gradients can be had."""
 
     def __init__(self, slopes: bool = True) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.features = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, stride=4), torch.nn.ReLU())
-        self.head = torch.nn.Linear(4, 2)
+        self.head = torch.nn.Linear(4, 3)
         self.slopes = slopes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

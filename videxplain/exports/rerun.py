@@ -8,7 +8,7 @@ import numpy as np
 
 from videxplain.exports.explained import Explained
 from videxplain.exports.formats import exports_to
-from videxplain.render import Painter
+from videxplain.render import Painter, picture_of
 
 QUALITY = 90
 """Of the frames, which are JPEG."""
@@ -26,7 +26,7 @@ def write(explained: Explained, path: Path, top_k: int) -> None:
     try:
         for window in explained.windows(pictures=True):
             explanation = window.explanation
-            paint = Painter(explanation, top_k=top_k or len(explanation.scores), legend=False)
+            paint = Painter(explanation, picture_of(False, top_k=top_k or len(explanation.scores)))
             class_of = np.append(window.numbers % (_MOST_CLASSES - 1) + 1, 0).astype(np.uint16)
             said = dict(explanation.predictions) | {explanation.target_name: explanation.probability}
             recording.set_time("frame", sequence=window.shown[0].number)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from videxplain.exports.explained import Explained
 from videxplain.exports.formats import exports_to
-from videxplain.render import Painter
+from videxplain.render import Painter, picture_of
 
 
 @exports_to("tensorboard", package="tensorboard", takes_top_k=True)
@@ -24,7 +24,7 @@ def write(explained: Explained, path: Path, top_k: int) -> None:
                 writer.add_scalar(f"{kind}/{name}", value, step, window.begin)  # type: ignore[no-untyped-call]
             middle = window.shown[len(window.shown) // 2].index
             count = top_k or len(explanation.scores)
-            picture = Painter(explanation, top_k=count)(window.picture(middle), middle)
+            picture = Painter(explanation, picture_of(True, top_k=count))(window.picture(middle), middle)
             writer.add_image("explained", picture, step, window.begin, "HWC")  # type: ignore[no-untyped-call]
     finally:
         writer.close()  # type: ignore[no-untyped-call]
