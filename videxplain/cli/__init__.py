@@ -53,6 +53,7 @@ EXAMPLES = {
         "compare in.mp4 -o both.png --target left,right",
     ],
     "view": ["view data", "view data --export page.html"],
+    "export": ["export data --to coco -o coco", "export data --to csv -o regions.csv"],
     "evaluate": ["evaluate removal --model r2plus1d_18 --data clips --out results"],
     "check": ["check --model r2plus1d_18", "check in.mp4 --model my_package:my_network --json"],
     "models": ["models", "models --json", "models --layers r2plus1d_18"],
@@ -74,6 +75,7 @@ COMMON = frozenset(
         "layers",
         "seconds",
         "at",
+        "to",
     }
 )
 """Options that short help explains."""

@@ -77,7 +77,7 @@ def passes(method: type[Method]) -> str:
 
 
 def needs_gradients(method: type[Method]) -> bool:
-    """Whether the network has to be differentiable."""
+    """Whether gradients have to flow in the network; class activation maps look for their layer by them."""
     if issubclass(method, Masking):
         return "passes" in {f.name for f in fields(method)}
-    return bool(method.asks)
+    return bool(method.asks) or method().needs is not None
