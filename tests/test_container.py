@@ -92,7 +92,15 @@ def facts(path: Path) -> dict[str, Any]:
 def test_the_container_keeps_what_it_had(tmp_path: Path, make: Any) -> None:
     source = make(tmp_path)
     out = tmp_path / f"out{source.suffix}"
-    annotate(vx.load_model("c3d-motion"), source, out, segmentation="grid", n_segments=8, preset="ultrafast")
+    annotate(
+        vx.load_model("c3d-motion"),
+        source,
+        out,
+        segmentation="grid",
+        n_segments=8,
+        preset="ultrafast",
+        footer="over",
+    )
     before, after = facts(source), facts(out)
     assert abs(before.pop("duration") - after.pop("duration")) <= Fraction(1, 20)
     assert len(before["times"]) > 3
@@ -111,7 +119,15 @@ def test_a_transport_stream_begins_at_zero_with_its_sound_in_place(tmp_path: Pat
     source, out = tmp_path / "late.ts", tmp_path / "out.mp4"
     late = ("-itsoffset", 0.4, *SOUND, "-c:a", "mp2", "-output_ts_offset", 40000)
     oracle.run(*PICTURE, *late, *X264, source)
-    annotate(vx.load_model("c3d-motion"), source, out, segmentation="grid", n_segments=8, preset="ultrafast")
+    annotate(
+        vx.load_model("c3d-motion"),
+        source,
+        out,
+        segmentation="grid",
+        n_segments=8,
+        preset="ultrafast",
+        footer="over",
+    )
     before, after = [[oracle.decoded(path, kind) for kind in ("v:0", "a:0")] for path in (source, out)]
     assert after[0][0][0] == 0 and before[0][0][0] > 40000
     for own, other in zip(before, after, strict=True):

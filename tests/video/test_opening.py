@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def explained(source: Any, output: Any, **options: Any) -> vx.annotate.Summary:
-    own = {"segmentation": "grid", "n_segments": 8, "preset": "ultrafast"}
+    own = {"segmentation": "grid", "n_segments": 8, "preset": "ultrafast", "footer": "over"}
     return annotate(vx.load_model("c3d-motion"), source, output, **own | options)
 
 

@@ -64,7 +64,7 @@ def annotate(
     model
         The classifier.
     input, output
-        The video, and where the explained one goes; it keeps size, frame times, sound, subtitles and metadata, and
+        The video, and where the explained one goes; it keeps frame times, sound, subtitles and metadata, and
         appears under its name only when it is whole.
     method, target, segmentation
         As for `explain`.
