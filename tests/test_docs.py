@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import videxplain as vx
-from videxplain.cli import COMMANDS, build_parser
+from videxplain.cli import COMMANDS, build_parser, fill
 from videxplain.cli import main as command
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def test_commands_are_spelled_rightly(page):
     """Every `videxplain` command of a page is one that the parser takes."""
     lines = "".join(blocks(page, "sh") + blocks(page, "console")).replace("\\\n", " ").splitlines()
     for line in lines:
-        words = shlex.split(line.removeprefix("$ "), comments=True)
+        words = shlex.split(line.removeprefix("$ ").partition(" > ")[0], comments=True)
         if words[:1] != ["videxplain"] or words[-1].startswith("-h"):
             continue
         try:
@@ -127,3 +127,24 @@ def test_messages_are_explained(arguments, heading, tmp_path, monkeypatch, capsy
     words = [part.strip(" .") for part in heading.split("...")]
     assert all(word in said for word in words if word), said
     assert wanted
+
+
+def test_options_in_sentences_exist():
+    """Every `--option` that a page names is one of some command."""
+    parser = build_parser()
+    fill(parser)
+    commands = next(action.choices for action in parser._actions if action.choices)
+    known = {
+        text for command in commands.values() for action in command._actions for text in action.option_strings
+    }
+    scripts = (
+        "anytime.md",
+        "performance.md",
+        "experiments.md",
+        "extending.md",
+    )  # name those of others as well
+    for page in PAGES:
+        if page in scripts or page.startswith("studies/"):
+            continue
+        for named in re.findall(r"`(--[a-z][a-z-]*)", (DOCS / page).read_text("utf-8")):
+            assert named in known, f"{page}: {named}"

@@ -20,40 +20,45 @@ _PACKAGES = (
 )
 
 
-def report() -> str:
-    """Versions, backends with their reasons, devices, the ffmpeg in use and the bundled weights, as text."""
+def details() -> dict[str, dict[str, str]]:
+    """Versions, backends with their reasons, devices, ffmpeg and the bundled weights, by section and name."""
     import torch
 
     from videxplain import ops
     from videxplain.models.zoo import BUNDLED_WEIGHTS
     from videxplain.video import ffmpeg_executable
 
-    lines = [
-        f"videxplain {videxplain.__version__}, Python {platform.python_version()}, {platform.platform()}",
-        "",
-        "packages",
-    ]
-    lines += [f"  {name:16s} {_version(name)}" for name in _PACKAGES]
-    lines += ["", "operations"]
-    lines += [f"  {op:18s} {backend:8s} {reason}" for op, (backend, reason) in ops.backends().items()]
-    lines += [
-        "",
-        "devices",
-        f"  cpu      {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
-    ]
-    if torch.cuda.is_available():
-        for i in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(i)
-            lines.append(f"  cuda:{i}   {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-    else:
+    devices = {"cpu": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"}
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(i)
+        devices[f"cuda:{i}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    if len(devices) == 1:
         built = "no GPU is visible" if torch.version.cuda else "this torch is built without CUDA"
-        lines.append(f"  cuda     none: {built}")
-    lines += ["", "ffmpeg", f"  {ffmpeg_executable()}", "", "bundled weights"]
-    lines += [
-        f"  {path.name:26s} {path.stat().st_size / 2**20:.1f} MiB"
-        for path in sorted(BUNDLED_WEIGHTS.parent.glob("*.safetensors"))
-    ]
-    return "\n".join(lines)
+        devices["cuda"] = f"none: {built}"
+    return {
+        "system": {
+            "videxplain": videxplain.__version__,
+            "Python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "operations": {op: f"{backend:8s} {reason}" for op, (backend, reason) in ops.backends().items()},
+        "devices": devices,
+        "ffmpeg": {"program": str(ffmpeg_executable())},
+        "bundled weights": {
+            path.name: f"{path.stat().st_size / 2**20:.1f} MiB"
+            for path in sorted(BUNDLED_WEIGHTS.parent.glob("*.safetensors"))
+        },
+    }
+
+
+def report() -> str:
+    """The details as text, a line each."""
+    lines = []
+    for section, values in details().items():
+        width = max(map(len, values), default=0) + 2
+        lines += [section, *(f"  {name:{width}s}{value}" for name, value in values.items()), ""]
+    return "\n".join(lines[:-1])
 
 
 def _version(package: str) -> str:

@@ -30,6 +30,7 @@ COMMANDS = {
     "check": "look whether a network is explained rightly: a verdict a question",
     "models": "list the networks that can be explained",
     "methods": "list the scoring methods and their options",
+    "completion": "print a script that lets a shell complete commands and options",
     "info": "versions, the backend that serves each operation and why, devices, ffmpeg, weights",
 }
 """What each does; its arguments and its work are in the module of its name."""
@@ -58,7 +59,8 @@ EXAMPLES = {
     "check": ["check --model r2plus1d_18", "check in.mp4 --model my_package:my_network --json"],
     "models": ["models", "models --json", "models --layers r2plus1d_18"],
     "methods": ["methods", "methods --json"],
-    "info": ["info"],
+    "completion": ["completion bash > ~/.local/share/bash-completion/completions/videxplain"],
+    "info": ["info", "info --json"],
 }
 """Command lines that short help shows."""
 COMMON = frozenset(
@@ -177,12 +179,23 @@ class _Command(_Parser):
             [f"{usage} [options]\n\n{rest}", *lines, "", f"All options: {self.prog} --help-all", ""]
         )
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def fill(self) -> None:
+        """Adds the command's arguments, once."""
         module = import_module(f"videxplain.cli.{self.prog.split()[-1]}")
         if self.get_default("run") is None:
             module.add_arguments(self)
             self.set_defaults(run=module.run)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.fill()
         return super().parse_known_args(args, namespace)
+
+
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of all commands, which otherwise wait until one is called."""
+    for action in parser._actions:
+        for command in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            command.fill()
 
 
 def build_parser() -> argparse.ArgumentParser:
