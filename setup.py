@@ -5,6 +5,7 @@ Without a compiler, or without torch to compile against, the package installs wi
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -38,6 +39,17 @@ def torch_folder() -> Path | None:
     return None
 
 
+def sources(torch: Path) -> str:
+    """A checksum of all that the library is made of: our files, torch and the compilers."""
+    digest = hashlib.sha256()
+    for file in sorted([HERE / "CMakeLists.txt", *(HERE / "csrc").rglob("*.*")]):
+        digest.update(f"{file.relative_to(HERE)}\n".encode() + file.read_bytes())
+    compilers = [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "CUDACXX", "CUDAFLAGS")]
+    version = (torch / "version.py").read_text() if (torch / "version.py").exists() else ""
+    digest.update(repr([str(torch), version, *compilers, shutil.which("nvcc")]).encode())
+    return digest.hexdigest()
+
+
 def build_library(target: Path, work: Path) -> str | None:
     """Builds the library into `target`; returns why that could not be done, or None."""
     torch = torch_folder()
@@ -48,6 +60,9 @@ def build_library(target: Path, work: Path) -> str | None:
         return "there was no CMake when videxplain was installed"
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")):
         return "there was no C++ compiler when videxplain was installed"
+    stamp, made_of = work / "made_of.txt", sources(torch)
+    if (target / LIBRARY).exists() and stamp.exists() and stamp.read_text() == made_of:
+        return None  # built before of the very same
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configure = [cmake, "-S", str(HERE), "-B", str(work), f"-DTORCH_ROOT={torch}", *generator]
     attempts = [
@@ -65,6 +80,8 @@ def build_library(target: Path, work: Path) -> str | None:
             target.mkdir(parents=True, exist_ok=True)
             built = next(work.rglob(LIBRARY))  # some generators have a folder for each configuration
             shutil.copy2(built, target / LIBRARY)
+            os.utime(target / LIBRARY)
+            stamp.write_text(made_of)
             return None
     last = (done.stderr.strip() or done.stdout.strip()).splitlines()
     return f"the compiler failed when videxplain was installed: {next((x for x in last if 'rror' in x), last[-1])}"
