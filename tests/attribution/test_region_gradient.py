@@ -411,7 +411,7 @@ def test_leaders_of_a_clip_with_fewer_supervoxels_than_others() -> None:
     assert scores[:4].abs().min() > 0 and scores[4:].abs().max() == 0
 
 
-@pytest.mark.parametrize("leaders", [0, pytest.param(K, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("leaders", [0, pytest.param(K, marks=pytest.mark.large)])
 def test_stated_error_falls_with_the_root_of_the_passes_on_a_network(leaders: int) -> None:
     clip = pixels()
     stated, true = [], []

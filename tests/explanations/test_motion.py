@@ -30,7 +30,7 @@ def test_twin_clips_tell_nothing_of_one_by_the_other() -> None:
 def test_the_share_of_motion_of_twin_tasks(task: train_twins.Task) -> None:
     model = train_twins.train(task, steps=150)
     assert train_twins.accuracy(model, task, 50) > 0.95
-    clips = [generate_twin(seed, frames=train_twins.FRAMES, size=train_twins.SIZE) for seed in range(20)]
+    clips = [generate_twin(seed, frames=train_twins.FRAMES, size=train_twins.SIZE) for seed in range(10)]
     answers = [vx.motion(model, clip.frames, n_segments=20) for clip in clips]
     share = np.mean([answer.share for answer in answers])
     assert share >= 0.9 if task == "motion" else share <= 0.1

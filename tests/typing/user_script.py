@@ -31,7 +31,7 @@ def explain_everything(
     batch = vx.explain_batch(model, [frames, frames], "grad-cam", ["yes", 1], reduction="mean", signed=True)
     assert_type(batch, list[vx.Explanation])
     several = vx.compare(model, frames, ["guided", vx.Rise(samples=8)], ["yes", None], seed=3)
-    assert_type(several, dict[tuple[str, str], vx.Explanation])
+    assert_type(several, vx.Comparison)
     for (method, class_name), one in several.items():
         assert_type((method, class_name), tuple[str, str])
         assert_type(one.top(5)[0].share, float)
