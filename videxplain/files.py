@@ -68,9 +68,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         scratch = Path(name)
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o666 & ~umask)
+        _chmod_as_usual(scratch, 0o666)
         with undone_by(scratch.unlink):
             yield scratch
             os.replace(scratch, path)
@@ -98,9 +96,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 f"{path} is there already; give the name of a new folder, or of an empty one"
             )
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o777 & ~umask)
+        _chmod_as_usual(scratch, 0o777)
         with undone_by(partial(shutil.rmtree, scratch, ignore_errors=True)):
             yield scratch
             os.replace(scratch, path)
@@ -109,3 +105,10 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _chmod_as_usual(scratch: Path, mode: int) -> None:
+    """Gives a scratch file or folder, which only its owner may read, the permissions of others made now."""
+    umask = os.umask(0)
+    os.umask(umask)
+    scratch.chmod(mode & ~umask)

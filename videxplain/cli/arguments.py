@@ -232,6 +232,13 @@ def add_span(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_explained_video(command: argparse.ArgumentParser) -> None:
+    """Where the video of saved explanations is."""
+    command.add_argument(
+        "--video", type=Path, help="the explained video, where it is not where it was when it was explained"
+    )
+
+
 def check_picture(path: Path, instead: str = "") -> None:
     """Refuses a name that no PNG can have, with what to do `instead`, and one in a folder that is not there."""
     if path.suffix.lower() != ".png":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from videxplain.cli.arguments import add_explained_video
 from videxplain.terminal import say, shown
 
 
@@ -24,9 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help="coco, fiftyone, napari or tensorboard (folders), csv (.csv), cvat (.xml), rerun (.rrd) or webvtt (.vtt)",
     )
-    command.add_argument(
-        "--video", type=Path, help="the explained video, where it is not where it was when it was explained"
-    )
+    add_explained_video(command)
     command.add_argument(
         "--top-k",
         type=int,

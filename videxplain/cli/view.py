@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from videxplain.cli.arguments import add_model, check_files, positive
+from videxplain.cli.arguments import add_explained_video, add_model, check_files, positive
 from videxplain.errors import VidexplainError
 from videxplain.terminal import say, shown
 
@@ -18,9 +18,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="what `explain --save DIR` or `annotate --save DIR` wrote; several where they are of one clip",
     )
-    command.add_argument(
-        "--video", type=Path, help="the explained video, where it is not where it was when it was explained"
-    )
+    add_explained_video(command)
     command.add_argument(
         "--export",
         type=Path,

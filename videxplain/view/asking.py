@@ -131,9 +131,8 @@ class Asker:
         return masked.probabilities(rows)
 
     def _layer(self, window: int, layer: int) -> Layer:
-        windows = len(self.scene.summary()["windows"])
-        if not 0 <= window < windows:
-            raise VidexplainError(f"there is no window {window}; there are 0 to {windows - 1}")
+        if not 0 <= window < len(self.scene):
+            raise VidexplainError(f"there is no window {window}; there are 0 to {len(self.scene) - 1}")
         layers = self.scene.layers(window)
         if not 0 <= layer < len(layers):
             raise VidexplainError(f"there is no explanation {layer} in this window")

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -112,7 +113,9 @@ def packed_labels(labels: npt.NDArray[np.int32], level: int = 6) -> bytes:
 
 
 class Scene(Protocol):
-    """What the page shows, whether it is a clip or a video."""
+    """What the page shows, whether it is a clip or a video: so many windows."""
+
+    def __len__(self) -> int: ...
 
     def summary(self) -> dict[str, Any]:
         """What the page reads first: sizes, times, windows with their classes, how to draw."""
@@ -161,6 +164,9 @@ class ClipScene:
                 )
         self.explanations = list(explanations)
 
+    def __len__(self) -> int:
+        return 1
+
     def provenance(self) -> Mapping[str, Any]:
         return self.explanations[0].settings
 
@@ -189,7 +195,6 @@ class ClipScene:
             "source_name": _file_name(first.settings.get("clip")) or "clip",
             "size": list(first.frames.shape[1:3]),
             "frames": self._real,
-            "lossless": self._lossless,
             "step": step,
             "windows": [window],
             "layers": [_title(one.method, one.target_name) for one in self.explanations],
@@ -277,6 +282,9 @@ class VideoScene:
                 f"had {saved.geometry.source[1]}x{saved.geometry.source[0]}; give the video that was explained"
             )
         self._window = lru_cache(maxsize=_WINDOWS_KEPT)(self._read)
+
+    def __len__(self) -> int:
+        return len(self.saved)
 
     def provenance(self) -> Mapping[str, Any]:
         settings: Mapping[str, Any] = self.saved.manifest.get("settings", {})
@@ -380,8 +388,6 @@ class VideoScene:
         window = self.windows[index]
         real = window.times[: len(window.times) - window.held]
         frames = self.video.pictures_at(real)
-        from fractions import Fraction
-
         clip = Clip(frames, tuple(Fraction(time) for time in real), start=window.start)
         return clip.hold(window.held)
 

@@ -76,10 +76,6 @@ export class Cache {
     for (const old of [...this.kept.keys()].slice(0, Math.max(0, this.kept.size - this.size))) this.kept.delete(old);
     return kept;
   }
-
-  drop(key) {
-    this.kept.delete(key);
-  }
 }
 
 /** Windows with their layers and label maps, of which only the last few are in memory. */
@@ -96,10 +92,6 @@ export class Windows {
 
   layers(index) {
     return this.cache.get(index, index);
-  }
-
-  drop(index) {
-    this.cache.drop(index);
   }
 }
 
