@@ -226,7 +226,7 @@ class Explained:
                 explanation = _explanation(layer, span, one.geometry, one.settings, one.frames[: len(shown)])
             else:
                 shown = self._shown_of(index)
-                place = {"start": self.scene.windows[index].start, "stride": self._run[0]}
+                place = {"start": self.scene.windows[index].start, "stride": self.scene.run[0]}
                 frames = next(pictures_of) if pictures_of is not None else _NO_FRAMES
                 settings = {**self.scene.provenance(), **place}
                 explanation = _explanation(layer, span, self.scene.geometry, settings, frames)
@@ -238,7 +238,7 @@ class Explained:
     def _pictures(self) -> Iterator[npt.NDArray[np.uint8]]:
         """Of each window of a video, the frames that the network saw; the video is decoded once."""
         assert isinstance(self.scene, VideoScene)
-        stride, video = self._run[0], self.scene.video
+        stride, video = self.scene.run[0], self.scene.video
         coming, kept = video.frames(), deque[Frame]()
         for window in self.scene.windows:
             real = len(window.times) - window.held
@@ -256,31 +256,19 @@ class Explained:
             seen = [frame for frame in kept if (frame.index - window.start) % stride == 0]
             yield np.stack([frame.rgb() for frame in seen[:real]])
 
-    @cached_property
-    def _run(self) -> tuple[int, int, int]:
-        """Of a video: frames from one that the network saw to the next, in a window, and from a window to the next."""
-        assert isinstance(self.scene, VideoScene)
-        run = self.scene.saved.manifest.get("run", {})
-        stride = int(run.get("stride") or 1)
-        span = len(self.scene.windows[0].times) * stride
-        return stride, span, int(run.get("hop") or span)
-
     def _drawn(self, index: int) -> range:
         """The frames of a video that are this window's: as `annotate` draws them."""
         assert isinstance(self.scene, VideoScene)
-        windows, (stride, span, hop) = self.scene.windows, self._run
+        windows, (stride, span, hop) = self.scene.windows, self.scene.run
         window = windows[index]
-        first = window.start
-        if index:
-            first = max(first, windows[index - 1].start + hop)
         real = len(window.times) - window.held
         end = window.start + (span if index == len(windows) - 1 else min(hop, span))
         frames = self.summary["frames"] or window.start + real * stride
-        return range(first, min(end, int(frames)))
+        return range(self.scene.first_drawn(index), min(end, int(frames)))
 
     def _shown_of(self, index: int) -> list[Shown]:
         assert isinstance(self.scene, VideoScene)
-        window, stride = self.scene.windows[index], self._run[0]
+        window, stride = self.scene.windows[index], self.scene.run[0]
         real = window.times[: len(window.times) - window.held]
         frames = []
         for number in self._drawn(index):

@@ -178,17 +178,7 @@ class ClipScene:
         first = self.explanations[0]
         times = [float(time) for time in first.times[: self._real]]
         step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-        window = {
-            "begin": times[0],
-            "end": times[-1] + step,
-            "times": times,
-            "target": first.target,
-            "target_name": first.target_name,
-            "probability": first.probability,
-            "headline": first.headline(),
-            "predictions": [[name, p] for name, p in first.predictions],
-            "held": first.held,
-        }
+        window = _window(first, times[0], times[-1] + step, times, first.headline())
         return {
             **_common(first.geometry, first.settings, first.method),
             "kind": "clip",
@@ -314,36 +304,33 @@ class VideoScene:
             "layers": [method],
         }
 
+    @cached_property
+    def run(self) -> tuple[int, int, int]:
+        """Frames from one that the network saw to the next, in a window, and from a window to the next."""
+        run = self.saved.manifest.get("run", {})
+        stride = int(run.get("stride") or 1)
+        span = len(self.windows[0].times) * stride
+        return stride, span, int(run.get("hop") or span)
+
+    def first_drawn(self, index: int) -> int:
+        """The first frame that `annotate` draws by this window: the last one may reach back over others' frames."""
+        start = self.windows[index].start
+        return max(start, self.windows[index - 1].start + self.run[2]) if index else start
+
     def _spans(self) -> Iterator[dict[str, Any]]:
         """Each window with the stretch of time over which its explanation is drawn."""
-        run = self.saved.manifest.get("run", {})
-        settings = self.saved.manifest.get("settings", {})
-        stride, step = int(run.get("stride") or 1), 1 / float(self.video.rate)
-        span = len(self.windows[0].times) * stride
-        hop = int(run.get("hop") or span)
-        drawn = 0  # frames of the video before this one are drawn by earlier windows
-        for window, after in zip(self.windows, [*self.windows[1:], None], strict=True):
+        settings = self.provenance()
+        (stride, span, hop), step = self.run, 1 / float(self.video.rate)
+        for index, window in enumerate(self.windows):
             real = window.times[: len(window.times) - window.held]
-            first = max(0, drawn - window.start)  # the last window may reach back
-            drawn = window.start + hop
+            begin = _time(real, self.first_drawn(index) - window.start, stride, step)
             end = real[-1] + stride * step
-            if after is not None and hop <= span:
-                end = (
-                    after.times[0]
-                    if after.start >= drawn
-                    else _time(real, drawn - window.start, stride, step)
-                )
-            yield {
-                "begin": _time(real, first, stride, step),
-                "end": end,
-                "times": list(real),
-                "target": window.target,
-                "target_name": window.target_name,
-                "probability": window.probability,
-                "headline": headline(window.target_name, window.probability, settings),
-                "predictions": [[name, p] for name, p in window.predictions],
-                "held": window.held,
-            }
+            if index + 1 < len(self.windows) and hop <= span:
+                after = self.windows[index + 1]
+                reaches_back = after.start < window.start + hop
+                end = _time(real, hop, stride, step) if reaches_back else after.times[0]
+            title = headline(window.target_name, window.probability, settings)
+            yield _window(window, begin, end, real, title)
 
     def layers(self, index: int) -> list[Layer]:
         return self._window(index)
@@ -459,6 +446,23 @@ def _common(geometry: Geometry, settings: Mapping[str, Any], method: str) -> dic
         "scale": settings.get("scale", 1),
         "signed": "against" in settings,
         "drawing": drawing(),
+    }
+
+
+def _window(
+    told: Explanation | SavedWindow, begin: float, end: float, times: Sequence[float], title: str
+) -> dict[str, Any]:
+    """A window for the page, which is drawn from `begin` to `end`."""
+    return {
+        "begin": begin,
+        "end": end,
+        "times": list(times),
+        "target": told.target,
+        "target_name": told.target_name,
+        "probability": told.probability,
+        "headline": title,
+        "predictions": [[name, p] for name, p in told.predictions],
+        "held": told.held,
     }
 
 
