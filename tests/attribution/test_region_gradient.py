@@ -266,11 +266,10 @@ def test_leaders_are_measured_free_of_the_chords_bias() -> None:
     """
     clip = pixels()
     exact = banzhaf(clip, "tempered")
-    off = {n: last(clip, 4096, refine_top=n).scores - exact for n in (0, 3, K)}
+    off = {n: last(clip, 2048, refine_top=n).scores - exact for n in (0, 3)}
     best = exact.topk(2).indices
     assert off[0][best].abs().max() > 0.1 * exact.abs().max(), "there is a bias to be free of"
     assert off[3][best].abs().max() < 0.02 * exact.abs().max()
-    assert off[K].abs().max() < 0.02 * exact.abs().max()
     last_one = exact.argmin()
     torch.testing.assert_close(off[3][last_one], off[0][last_one])
 

@@ -1,10 +1,11 @@
 // The CPU kernels without torch, for sanitizers: random volumes, arrays of exactly their size, one thread and three.
-// Ends with 1 where the threads' number changes a result.
+// The argument is the number of volumes. Ends with 1 where the threads' number changes a result.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -105,8 +106,9 @@ Results run(unsigned seed, const ParallelFor& parallel) {
 
 }  // namespace
 
-int main() {
+int main(int, char** arguments) {
   std::printf("%s\n", kernels().instruction_set);
-  for (unsigned seed = 0; seed < 300; ++seed)
+  const unsigned volumes = std::stoul(arguments[1]);
+  for (unsigned seed = 0; seed < volumes; ++seed)
     if (!(run(seed, kAlone) == run(seed, kThree))) return std::printf("threads matter: seed %u\n", seed), 1;
 }

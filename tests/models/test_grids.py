@@ -24,11 +24,15 @@ FAMILIES = {
     "swin3d_t": ("norm", (4, 3, 2)),
 }
 QUICK = ("resnet18", "mobilenet_v2", "swin3d_t")
+LARGE = ("mvit_v1_b",)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
-)
+def marked(name: str) -> object:
+    marks = () if name in QUICK else pytest.mark.large if name in LARGE else pytest.mark.slow
+    return pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", map(marked, FAMILIES))
 def test_cam_layer_is_found_in_every_family(name: str) -> None:
     model = load_model(name, weights="random")
     if name == "swin3d_t":  # these take any size, and at their own they take long
