@@ -107,7 +107,8 @@ def scored(item: Item, args: argparse.Namespace) -> Iterator[Scores]:
         except vx.VidexplainError:  # a method that this network cannot serve
             continue
         yield name, 0 if name == "random" else 3, found.scores, found.seconds
-    clip = item.masked(batch_size=8)
+    clip = item.masked()
+    clip.batch_size = 8
     for name, output in itertools.product(args.levels, args.outputs):
         options = ESTIMATORS[name] | ({"score": output} if output else {})
         row = f"{name}/{output}" if output else name

@@ -223,7 +223,7 @@ def masked_clips(query: Query, method: Masking) -> Iterator[MaskedClip]:
     for b, (x, labels, aim) in enumerate(zip(query.x, query.labels, query.aims(), strict=True)):
         fill = query.fill(b) if method.fill == "auto" else method.fill
         query.record(method, b, fill=fill)
-        yield MaskedClip(
+        clip = MaskedClip(
             query.model,
             x,
             labels,
@@ -233,6 +233,9 @@ def masked_clips(query: Query, method: Masking) -> Iterator[MaskedClip]:
             batch_size=method.batch_size,
             seed=method.seed,
         )
+        yield clip
+        if method.fill != "auto":
+            query.check_fill(b, clip, fill)
 
 
 def _padded(rows: torch.Tensor, num_segments: int) -> torch.Tensor:

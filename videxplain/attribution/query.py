@@ -12,7 +12,7 @@ import torch
 from videxplain.errors import VidexplainError
 from videxplain.ops import segment_reduce
 from videxplain.passes.aim import Aim
-from videxplain.passes.fill_choice import choose_fill
+from videxplain.passes.fill_choice import ENOUGH, choose_fill
 from videxplain.passes.forward_pass import ForwardPass
 from videxplain.passes.needs import Needs
 from videxplain.settings import Fill, Question, Score
@@ -20,6 +20,7 @@ from videxplain.settings import Fill, Question, Score
 if TYPE_CHECKING:
     from videxplain.attribution.methods import Method
     from videxplain.models import Classifier
+    from videxplain.passes.masked_clip import MaskedClip
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,16 @@ class Query:
                 self.model.findings(self.x).tell(sentence)
             self._fills[b] = choice.fill
         return self._fills[b]
+
+    def check_fill(self, b: int, clip: MaskedClip, fill: Fill) -> None:
+        """Tells where a fill that the user named asked the network little, by the passes that were made anyway."""
+        moved = clip.moved(float(self.decision.probabilities[b, clip.target]))
+        if moved is not None and moved < ENOUGH:
+            self.model.findings(self.x).tell(
+                f"fill {fill!r} hardly asks {self.model.name!r} anything: with half of the supervoxels hidden its "
+                f"answer moved by {moved:.1g} of itself, so that scores hold much chance; leave fill out, and one is "
+                "chosen."
+            )
 
     def record(self, method: Method, b: int, **used: Any) -> None:
         """Notes what a method took where its options leave it open, for what is recorded of sample `b`."""

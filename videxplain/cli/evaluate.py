@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from videxplain.evaluation.datasets import open_dataset
     from videxplain.evaluation.report import write_report
     from videxplain.evaluation.runner import evaluate
-    from videxplain.evaluation.summary import caveats, to_text
+    from videxplain.evaluation.summary import caveats, measure_agreement, to_text
 
     dataset = open_dataset(args.data, count=args.count)
     shard = _whole_numbers(args.shard, "/", "--shard")
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> None:
         f"{results.items} of {results.wanted} items, fill {settings.fill}{compared}\n"
     )
     say(to_text(results))
-    for caveat in caveats(results):
-        say(caveat)
+    for sentence in (*caveats(results), *measure_agreement(results)):
+        say(sentence)
     for name, reason in results.skipped[:10]:
         say(f"skipped {shown(name)}: {reason}")
     for method, reason in results.notes.items():

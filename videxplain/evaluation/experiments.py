@@ -6,7 +6,7 @@ What takes long to import is imported when an experiment runs, so that names and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from videxplain.errors import VidexplainError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from videxplain.evaluation.item import Item
+    from videxplain.settings import Fill
 
 Row = dict[str, Any]
 
@@ -48,6 +49,7 @@ class Experiment:
     by_layer : whether rows differ by "layer" too.
     needs_mask : whether items without a true mask are skipped.
     by_method : whether its rows are the methods asked for; else it has rows of its own.
+    fine_tunes : whether it judges on a network that was fine-tuned on items which it does not judge.
     """
 
     summary: str
@@ -56,6 +58,7 @@ class Experiment:
     by_layer: bool = False
     needs_mask: bool = False
     by_method: bool = True
+    fine_tunes: bool = False
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
@@ -170,6 +173,105 @@ EXPERIMENTS.register("curves")(
             "deletion": Measure("deletion", percent=False, higher_is_better=False),
         },
         _curves,
+    )
+)
+
+
+FILLS: tuple[Fill, ...] = ("grey", "mean", "blur", "noise", "still")
+"""What `fills` hides supervoxels by; of networks of single frames without the last."""
+
+
+def _fills(item: Item) -> Iterator[Row]:
+    """Insertion minus deletion under each fill, and how far these are apart."""
+    from statistics import pstdev
+
+    from videxplain.evaluation.measures import area_under_curve, best_first
+
+    moves = item.x.shape[2] > 1 and not item.model.is_image_model
+    clips = {fill: item.masked(fill) for fill in FILLS if moves or fill != "still"}
+    steps = item.settings.steps
+    for method, scores, seconds in _each(item):
+        order = best_first(scores)
+        gains: dict[str, float] = {
+            fill: area_under_curve(clip, order, insertion=True, steps=steps)
+            - area_under_curve(clip, order, insertion=False, steps=steps)
+            for fill, clip in clips.items()
+        }
+        still = gains.get("still", float("nan"))
+        yield {
+            "method": method,
+            **gains,
+            "still": still,
+            "spread": pstdev(gains.values()),
+            "seconds": seconds,
+        }
+
+
+EXPERIMENTS.register("fills")(
+    Experiment(
+        "insertion minus deletion under several fills, and how far these disagree",
+        {
+            **{fill: Measure(fill, percent=False) for fill in FILLS},
+            "spread": Measure("deviation", percent=False, higher_is_better=None),
+        },
+        _fills,
+    )
+)
+
+
+def _fidelity(item: Item) -> Iterator[Row]:
+    import numpy as np
+
+    from videxplain.evaluation.fidelity import f_fidelity
+
+    clip = item.masked(model=item.fine_tuned)
+    for method, scores, seconds in _each(item):
+        draw = np.random.default_rng(item.seed("fidelity"))
+        yield {"method": method, **f_fidelity(clip, scores, draw), "seconds": seconds}
+
+
+EXPERIMENTS.register("fidelity")(
+    Experiment(
+        "F-Fidelity: what removal from the explanation does beside any other, fine-tuned to it (Zheng et al. 2024)",
+        {
+            "fidelity": Measure("F-Fidelity", percent=False),
+            "plus": Measure("FFid+", percent=False),
+            "minus": Measure("FFid-", percent=False, higher_is_better=False),
+        },
+        _fidelity,
+        fine_tunes=True,
+    )
+)
+
+NOISE = 2 / 255
+"""Deviation of the noise that `stability` adds to a clip, of the full range of its values."""
+
+
+def _stability(item: Item) -> Iterator[Row]:
+    """Which of the first five a method finds again: with another seed, with noise, and one frame later."""
+    import numpy as np
+
+    from videxplain.evaluation.measures import shared_first
+    from videxplain.evaluation.rows import Row
+
+    later = np.minimum(np.arange(len(item.labels)) + 1, len(item.labels) - 1)
+    changed = {"noise": (item.noisy(NOISE), item.labels)}
+    if len(later) > 1:
+        changed["later"] = replace(item.clip, frames=item.clip.frames[later]), item.labels[later]
+    for method, scores, seconds in _each(item):
+        again = item.scored(method, draw=1).scores if "seed" in Row.parse(method).method.options() else scores
+        shares = {"later": float("nan"), "seed": shared_first(scores, again)}
+        for name, (clip, labels) in changed.items():
+            other = item.explained(method, clip=clip, labels=labels)
+            shares[name] = shared_first(scores, np.asarray(other.scores))
+        yield {"method": method, **shares, "seconds": seconds}
+
+
+EXPERIMENTS.register("stability")(
+    Experiment(
+        "share of the first five found again: with another seed, with noise in the clip, and one frame later",
+        {"seed": Measure("other seed"), "noise": Measure("noise"), "later": Measure("one frame later")},
+        _stability,
     )
 )
 

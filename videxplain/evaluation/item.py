@@ -15,6 +15,7 @@ import torch
 from videxplain.attribution.methods import Lime
 from videxplain.attribution.perturbation import lime_coefficients
 from videxplain.attribution.query import Query
+from videxplain.clip import Clip
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Sample, class_index
 from videxplain.evaluation.rows import EvaluationSettings, Row
@@ -57,6 +58,7 @@ class Item:
     correct : whether it is the sample's label; None where that is unknown.
     segmentation_seconds : what the supervoxels took.
     notes : why a method was left out, by method.
+    fine_tuned : the network that experiments of `fine_tunes` judge on; otherwise the model.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class Item:
         settings: EvaluationSettings,
         num_segments: int,
         cache: ReferenceCache | None = None,
+        fine_tuned: Classifier | None = None,
     ) -> None:
         self.model, self.sample, self.name, self.settings = model, sample, name, settings
-        self.cache = cache
+        self.cache, self.fine_tuned = cache, fine_tuned or model
         clip = sample.clip
         if not model.is_image_model:
             clip = clip.hold(max(0, model.clip_length - len(clip)))
@@ -126,15 +129,25 @@ class Item:
         labels = torch.from_numpy(self.labels)[None].to(self.x.device)
         return Query(self.model, self.x, labels, self.num_segments, Question(target=self.target))
 
-    def masked(self, *, batch_size: int | None = None) -> MaskedClip:
+    def noisy(self, deviation: float) -> Clip:
+        """The clip with noise of this deviation, in units of the range of its values."""
+        frames: np.ndarray = self.clip.frames
+        whole = frames.dtype.kind == "u"
+        low, high = (0, np.iinfo(frames.dtype).max) if whole else (frames.min(), frames.max())
+        noise = np.random.default_rng(self.seed("noise")).normal(0, deviation * (high - low), frames.shape)
+        changed = np.clip(frames + noise, low, high)
+        changed = (np.rint(changed) if whole else changed).astype(frames.dtype)
+        return replace(self.clip, frames=changed)
+
+    def masked(self, fill: Fill | None = None, model: Classifier | None = None) -> MaskedClip:
+        """The clip with supervoxels to be hidden, by the item's fill and for its model if not told otherwise."""
         return MaskedClip(
-            self.model,
+            model or self.model,
             self.x[0],
             torch.from_numpy(self.labels).to(self.x.device),
             self.num_segments,
             self.target,
-            fill=self.fill,
-            batch_size=batch_size,
+            fill=fill or self.fill,
             seed=self.seed("fill"),
         )
 
@@ -148,15 +161,17 @@ class Item:
         if self._shares_samples(parsed) and not alone:
             return self._lime(parsed, draw)
         start = time.perf_counter()
-        explanation = self.explained(row)
+        explanation = self.explained(row, draw=draw)
         seconds = time.perf_counter() - start
         return Scored(np.asarray(explanation.scores, dtype=np.float64), seconds)
 
-    def explained(self, row: str) -> Explanation:
-        """A row's explanation of this item, from a seed of its own."""
+    def explained(
+        self, row: str, *, draw: int = 0, clip: Clip | None = None, labels: np.ndarray | None = None
+    ) -> Explanation:
+        """A row's explanation of this item, from a seed of its own; or of a changed clip, with its supervoxels."""
         parsed = Row.parse(row)
         shared: dict[str, Any] = {
-            "seed": self.seed(parsed.method.name),
+            "seed": self.seed(parsed.method.name + (f"-{draw}" if draw else "")),
             "fill": self.fill,
             "guide_smooth": self.settings.guide_smooth,
         }
@@ -164,7 +179,8 @@ class Item:
         known = [name for name in parsed.method.options() if name in shared and name not in idle]
         (method,) = short_form({name: shared[name] for name in known}, parsed.method)
         question = replace(parsed.question, target=self.target)
-        return explain(self.model, self.clip, method, question, labels=self.labels)
+        labels = self.labels if labels is None else labels
+        return explain(self.model, clip or self.clip, method, question, labels=labels)
 
     def _shares_samples(self, row: Row) -> bool:
         """Whether a row is LIME whose masks and fill are those of the item."""

@@ -118,6 +118,12 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(a @ b / scale) if scale > 0 else 0.0
 
 
+def shared_first(first: np.ndarray, second: np.ndarray, k: int = 5) -> float:
+    """Share of the `k` highest of one that are among the `k` highest of the other."""
+    k = min(k, len(first))
+    return len(np.intersect1d(best_first(first)[:k], best_first(second)[:k])) / k
+
+
 def agreement(scores: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Whether the top supervoxel is among the reference's top 1 and top 5 (section 4.2), and the rank correlation."""
     top = best_first(scores)[0]

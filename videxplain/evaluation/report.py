@@ -19,7 +19,7 @@ from videxplain.evaluation.item import Item
 from videxplain.evaluation.paper import network_of, published
 from videxplain.evaluation.plots import plots
 from videxplain.evaluation.runner import Results
-from videxplain.evaluation.summary import Line, caveats, show, summarise, to_csv
+from videxplain.evaluation.summary import Line, caveats, measure_agreement, show, summarise, to_csv
 from videxplain.explanations.explanation import Explanation
 from videxplain.files import whole_file
 from videxplain.models import Classifier
@@ -83,6 +83,7 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
             yield f"<h2>{segments} supervoxels</h2>"
         yield from _table(results, [line for line in lines if line.segments == segments], model)
     yield from (f"<p><strong>{html.escape(caveat)}</strong></p>" for caveat in caveats(results))
+    yield from (f"<p>{html.escape(sentence)}</p>" for sentence in measure_agreement(results))
     shown = [row for row in settings.rows if row in CAVEATS and results.experiment != "sanity"]
     yield from (
         f"<p>{html.escape(row)}: {html.escape(CAVEATS[row].removeprefix('note: '))}.</p>" for row in shown

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from videxplain import __version__
@@ -14,13 +17,16 @@ from videxplain.cluster import by_actors
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import Dataset
 from videxplain.evaluation.experiments import EXPERIMENTS
+from videxplain.evaluation.fidelity import fine_tuned, training_items
 from videxplain.evaluation.item import Item, ReferenceCache
 from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.store import Store
+from videxplain.files import whole_file
 from videxplain.models import Classifier
 from videxplain.settings import Execution, Run, as_settings
 from videxplain.terminal import shown
 
+_WEIGHTS = "fine-tuned.pt"
 _COMMON = ("seconds", "probability", "correct")
 
 
@@ -59,6 +65,7 @@ class Worker:
         settings: EvaluationSettings,
         folder: Path,
         cache: Path | None = None,
+        judged: int | None = None,
     ) -> None:
         self.experiment = EXPERIMENTS[experiment]
         self.model, self.dataset, self.settings = model, dataset, settings
@@ -73,6 +80,10 @@ class Worker:
             "settings": asdict(settings),
             "version": __version__,
         }
+        self.training: range | None = None
+        if self.experiment.fine_tunes:
+            self.training = training_items(len(dataset), len(dataset) if judged is None else judged)
+            identity["fine-tuned on"] = [self.training[0], self.training[-1]]
         self.store = Store(folder, identity, (*self.experiment.measures, *_COMMON))
 
     def work(self, index: int) -> str | None:
@@ -88,10 +99,34 @@ class Worker:
         self.store.write(index, rows)
         return None
 
+    @cached_property
+    def fine_tuned(self) -> Classifier | None:
+        """The network that is judged on, where that is another one: made once, and kept beside the results."""
+        if self.training is None:
+            return None
+        path = self.store.folder / _WEIGHTS
+        if path.exists():
+            tuned = copy.copy(self.model)
+            tuned.net = copy.deepcopy(self.model.net)
+            tuned.net.load_state_dict(torch.load(path, map_location=self.model.device, weights_only=True))
+            return tuned
+
+        def load(index: int) -> Item:
+            options = {"clip_length": self.model.clip_length, "stride": self.settings.stride}
+            sample = self.dataset.load(index, **options)
+            return Item(
+                self.model, sample, self.dataset.name(index), self.settings, self.settings.segments[0]
+            )
+
+        tuned = fine_tuned(self.model, self.training, load, seed=self.settings.seed)
+        with whole_file(path) as scratch:
+            torch.save(tuned.net.state_dict(), scratch)
+        return tuned
+
     def _rows(self, index: int, name: str) -> Iterator[dict[str, Any]]:
         sample = self.dataset.load(index, clip_length=self.model.clip_length, stride=self.settings.stride)
         for segments in self.settings.segments:
-            item = Item(self.model, sample, name, self.settings, segments, self.cache)
+            item = Item(self.model, sample, name, self.settings, segments, self.cache, self.fine_tuned)
             if self.experiment.needs_mask and (item.mask is None or not item.mask.any()):
                 raise VidexplainError("it has no mask to compare with.")
             common = {
@@ -138,11 +173,14 @@ def evaluate(
     """
     settings = as_settings(settings, EvaluationSettings, "settings")
     run, execution = as_settings(run, Run, "run"), as_settings(execution, Execution, "execution")
-    worker = Worker(experiment, model, dataset, settings, folder, run.cache or folder / "references")
     indices = range(min(len(dataset), run.limit) if run.limit else len(dataset))
+    cache = run.cache or folder / "references"
+    worker = Worker(experiment, model, dataset, settings, folder, cache, len(indices))
     part, parts = run.shard
     shard = indices[part - 1 :: parts]
     todo = [index for index in shard if not worker.store.has(index)]
+    if todo:
+        _ = worker.fine_tuned  # made before items are shared out
     bar = tqdm(total=len(shard), unit="item", desc=experiment, disable=not execution.progress)
     bar.update(bar.total - len(todo))
     if execution.engine == "ray":  # into a folder that all machines share

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.runner import Results
@@ -39,8 +41,11 @@ class Line:
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
-    """Mean of `values` and the percentile interval of 2,000 seeded resamples."""
+    """Mean of `values` and the percentile interval of 2,000 seeded resamples; those that are NaN are left out."""
     numbers = np.asarray(values, dtype=np.float64)
+    numbers = numbers[~np.isnan(numbers)]
+    if not len(numbers):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
     rng = np.random.default_rng(seed)
     means = numbers[rng.integers(len(numbers), size=(RESAMPLES, len(numbers)))].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
@@ -93,6 +98,35 @@ def caveats(results: Results) -> list[str]:
                 f"{method} fails: with a random {own[0].layer} its scores hardly change (rank correlation "
                 f"{show(head, percent=False)}), so they say little of what sets this class apart from others."
             )
+    return sentences
+
+
+def measure_agreement(results: Results) -> list[str]:
+    """How far the measures agree on which method is better: Kendall's tau of each pair, over the methods' means.
+
+    A sentence each, none of fewer than three methods: no measure of faithfulness stands alone (Klein et al. 2024).
+    """
+    experiment = EXPERIMENTS[results.experiment]
+    ranked = {
+        name: measure for name, measure in experiment.measures.items() if measure.higher_is_better is not None
+    }
+    if experiment.by_layer or not experiment.by_method:
+        return []
+    sentences = []
+    for segments in results.settings.segments:
+        lines = [line for line in summarise(results) if line.segments == segments]
+        if len(lines) < 3:
+            continue
+        means = {
+            name: [line.values[name].mean * (1 if measure.higher_is_better else -1) for line in lines]
+            for name, measure in ranked.items()
+        }
+        of = f" with {segments} supervoxels" if len(results.settings.segments) > 1 else ""
+        for (one, first), (other, second) in itertools.combinations(means.items(), 2):
+            tau = kendalltau(first, second).statistic
+            if np.isfinite(tau):
+                titles = f"{ranked[one].title} and {ranked[other].title}"
+                sentences.append(f"{titles} rank the methods{of} with Kendall's tau {tau:+.2f}.")
     return sentences
 
 

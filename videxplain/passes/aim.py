@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
@@ -65,3 +65,7 @@ class Aim:
         if score == "tempered":
             log_odds = torch.sigmoid(log_odds / TEMPERATURE)
         return log_odds.mean(dim=1)
+
+    def answer(self, logits: torch.Tensor) -> torch.Tensor:
+        """The target's probability, or a regression's value, whatever it is against: (B, frames, classes) -> (B,)."""
+        return replace(self, against=None).score(logits, "probability")

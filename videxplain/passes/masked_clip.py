@@ -34,6 +34,8 @@ _CONFIRMATIONS, _COMPARED = 3, 8
 answer were right, or as many at the most."""
 _CHEAP, _LOOKED_AT = 0.5, 16
 """Share of a forward pass below which replayed passes pay, as the mean over so many supervoxels."""
+_HALF = (0.25, 0.75)
+"""Shares of supervoxels that a mask shows which hides about half of them."""
 _MISSED = 0.1
 """Share of the changes from mask to mask that slopes of chords may miss; in networks of convolutions, rectifiers and
 max pools it is rounding."""
@@ -82,6 +84,7 @@ class MaskedClip:
         self.labels = labels.long()
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
         self._known_share: float | None = None
+        self._answers: list[torch.Tensor] = []
         self.fill = _channels_last(make_fill(model, x, self.labels, num_segments, fill, seed))
         self.contrast = _channels_last(x - self.fill)
         self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
@@ -100,13 +103,29 @@ class MaskedClip:
 
     def values(self, z: torch.Tensor, *, score: Score, progress: str | None = None) -> torch.Tensor:
         """The target's `score`, as `Aim` has it, for each row of z: (m, K) -> (m,) float64."""
-        return torch.cat([self.aim.score(logits, score) for logits in self._logits(z, progress)])
+        scores, rows = [], z
+        for logits in self._logits(z, progress):
+            self._remember(rows[: len(logits)], logits)
+            rows = rows[len(logits) :]
+            scores.append(self.aim.score(logits, score))
+        return torch.cat(scores)
 
     def probabilities(self, z: torch.Tensor, *, progress: str | None = None) -> torch.Tensor:
         """All classes' probabilities for each row of z: (m, K) -> (m, classes) float64."""
         return torch.cat(
             [self.model.answers.probabilities(logits).mean(dim=1) for logits in self._logits(z, progress)]
         )
+
+    def _remember(self, z: torch.Tensor, logits: torch.Tensor) -> None:
+        """Answers to masks that hide about half, as those that `choose_fill` looks at."""
+        shown = z[:, : self.segments_here].mean(dim=1)
+        half = (shown > _HALF[0]) & (shown < _HALF[1])
+        self._answers.append(self.aim.answer(logits.detach()[half].double()))
+
+    def moved(self, answer: float) -> float | None:
+        """How far masks that hid about half of it moved the clip's `answer`, in the mean, in units of it."""
+        answers = torch.cat(self._answers) if self._answers else torch.empty(0)
+        return float((answers - answer).abs().mean()) / max(abs(answer), 1e-30) if len(answers) else None
 
     def batches(
         self, rows: torch.Tensor, run: Callable[[torch.Tensor], Result], clips: int = 1
@@ -251,6 +270,7 @@ class MaskedClip:
                 with Secants(len(x), ring) if ring > 1 else nullcontext(), recording or nullcontext():
                     logits = self.model.frame_logits(recording.follow(x) if recording else x).double()
                 scores = self.aim.score(logits, score)
+            self._remember(rings.flatten(0, 1), logits)
             if recording is not None:
                 recording.logits = logits.detach()
             (by_logits,) = derivatives(self.model, scores.sum(), [logits])
