@@ -29,8 +29,8 @@ import videxplain as vx
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import Item
 from videxplain.evaluation.measures import localization, overlap
-from videxplain.evaluation.randomized import randomized
 from videxplain.evaluation.rows import EvaluationSettings
+from videxplain.models.randomized import randomized
 from videxplain.passes.aim import Aim
 from videxplain.passes.fill_choice import choose_fill
 from videxplain.passes.masked_clip import MaskedClip

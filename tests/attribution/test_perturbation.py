@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from types import SimpleNamespace
 from typing import get_args
 
@@ -249,3 +250,17 @@ def test_seed_decides(model: vx.Classifier, x: torch.Tensor) -> None:
         return scores_of(Lime(samples=30, seed=seed), model, x, blocks()[None])
 
     assert torch.equal(scores(1), scores(1)) and not torch.equal(scores(1), scores(2))
+
+
+@pytest.mark.parametrize("method", ["lime", "region-gradient"])
+def test_a_named_fill_that_asks_nothing_is_told(method: str, model: vx.Classifier) -> None:
+    """Blocks of one colour are their own mean."""
+    colours = np.random.default_rng(0).integers(0, 256, (1, 3, 4, 3)).astype(np.uint8)
+    frames = colours.repeat(3, 0).repeat(4, 1).repeat(4, 2)
+    effort = {"samples": 12} if method == "lime" else {"passes": 2}
+    labels = (np.arange(12)[:, None] // 4 * 4 + np.arange(16) // 4).astype(np.int32)[None].repeat(3, 0)
+    with pytest.warns(vx.VidexplainWarning, match="fill 'mean' hardly asks 'bright' anything: .* moved by "):
+        vx.explain(model, frames, method, 0, labels=labels, fill="mean", **effort)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", vx.VidexplainWarning)
+        vx.explain(model, frames, method, 0, labels=labels, fill="black", **effort)

@@ -22,13 +22,13 @@ from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.item import Item
-from videxplain.evaluation.randomized import randomized
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
 from videxplain.explanations.explain import explain
 from videxplain.models import Classifier
+from videxplain.models.randomized import randomized
 from videxplain.settings import Execution, Run
 
 
@@ -358,7 +358,7 @@ sys.path.insert(0, {tests!r})
 from conftest import LENGTH, SIZE, Blobs, Quadrants
 import torch
 from videxplain.evaluation.rows import EvaluationSettings
-from videxplain.evaluation.randomized import randomized
+from videxplain.models.randomized import randomized
 from videxplain.evaluation.report import write_report
 from videxplain.evaluation.runner import evaluate
 from videxplain.models import Classifier

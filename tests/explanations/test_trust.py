@@ -96,6 +96,45 @@ def test_what_another_draw_would_change_is_told() -> None:
     assert sure.verdict == "firm" and sure.repeatability > 0.99
 
 
+def test_scores_that_ignore_the_weights_fail_the_sanity_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random ones agree with themselves; hiding each supervoxel tells one network from another. Measured once each."""
+    torch.manual_seed(0)
+    layers = nn.Conv3d(3, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool3d((1, 4, 4)), nn.Flatten()
+    model = vx.Classifier(nn.Sequential(*layers, nn.Linear(128, 4)), clip_length=8, size=(32, 32))
+    cards = {}
+    for method in ("random", "occlusion"):
+        made = vx.explain(model, FRAMES, method, 1, labels=LABELS)
+        assert vx.trust(model, FRAMES, made).sanity is None
+        cards[method] = vx.trust(model, FRAMES, made, sanity=True)
+    assert (
+        cards["random"].sanity == pytest.approx((1, 1)) and cards["random"].verdict == "do not rely on this"
+    )
+    assert "sanity check" in cards["random"].reasons[-1] and "sanity        +1.00" in str(cards["random"])
+    assert max(map(abs, cards["occlusion"].sanity)) < 0.8 and "sanity check" not in str(
+        cards["occlusion"].reasons
+    )
+    monkeypatch.setattr("videxplain.explanations.trust.randomized", None)
+    assert vx.trust(model, FRAMES, made, sanity=True).sanity == cards["occlusion"].sanity
+
+
+def test_what_is_known_takes_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier()
+    sure = explained(model, CUBES, standard_error=np.full(16, 0.01, np.float32), probability=0.9)
+    monkeypatch.setattr(Corner, "forward", None)
+    assert sure.trust().verdict == "indicative" and "not measured" in sure.trust().reasons[-1]
+    assert (
+        sure.trust().passes == 0 and sure.trust().effect is None and "effect" not in str(sure.trust()).split()
+    )
+    chance = explained_again(sure, standard_error=np.full(16, 5000, np.float32))
+    assert chance.trust().verdict == "do not rely on this" and chance.trust().repeatability < 0.5
+
+
+def explained_again(explanation: vx.Explanation, **parts: Any) -> vx.Explanation:
+    from dataclasses import replace
+
+    return replace(explanation, **parts)
+
+
 def test_an_objective_has_to_be_given_again() -> None:
     def objective(logits: torch.Tensor) -> torch.Tensor:
         return logits[:, 0]

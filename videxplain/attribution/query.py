@@ -284,7 +284,12 @@ class Query:
         return self._fills[b]
 
     def check_fill(self, b: int, clip: MaskedClip, fill: Fill) -> None:
-        """Tells where a fill that the user named asked the network little, by the passes that were made anyway."""
+        """Tells where a fill that the user named asked the network little, by the passes that were made anyway.
+
+        Not where the log-odds or the logit were asked for, which move where a probability does not.
+        """
+        if self.question.score in ("log-odds", "logit"):
+            return
         moved = clip.moved(float(self.decision.probabilities[b, clip.target]))
         if moved is not None and moved < ENOUGH:
             self.model.findings(self.x).tell(

@@ -48,6 +48,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also tell what the explanation rests on, by some 30 forward passes",
     )
+    command.add_argument(
+        "--sanity",
+        action="store_true",
+        help="with --trust: also explain the network with random weights, which has to change the scores",
+    )
     command.add_argument("--json", action="store_true", help="print JSON instead of sentences")
     command.add_argument(
         "--regions",
@@ -80,6 +85,8 @@ def _as_json(args: argparse.Namespace, explanation: Explanation, top_k: int) -> 
 
 def run(args: argparse.Namespace) -> None:
     check_files(args)
+    if args.sanity and not args.trust:
+        raise VidexplainError("--sanity is part of what --trust tells; give both")
     if args.json and args.trust:
         raise VidexplainError("--json does not tell what --trust finds; leave one out")
     from videxplain.video.images import frames_in
@@ -133,6 +140,8 @@ def run(args: argparse.Namespace) -> None:
     if args.trust:
         from videxplain.explanations.trust import trust
 
-        say(str(trust(model, clip, explanation, question)))
+        say(str(trust(model, clip, explanation, question, sanity=args.sanity)))
+    else:
+        say(f"trust {explanation.trust().verdict} (no pass was made for that; --trust measures)")
     if (named := str(became or explanation.method)) in CAVEATS:
         say(CAVEATS[named])

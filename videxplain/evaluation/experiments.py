@@ -318,8 +318,8 @@ def _sanity(item: Item) -> Iterator[Row]:
     import numpy as np
 
     from videxplain.evaluation.measures import rank_correlation
-    from videxplain.evaluation.randomized import randomized
     from videxplain.evaluation.rows import Row
+    from videxplain.models.randomized import randomized
 
     size = np.bincount(item.labels.ravel())
     before = {

@@ -13,10 +13,9 @@ from scipy.stats import kendalltau
 
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.runner import Results
+from videxplain.explanations.trust import ALL_UNCHANGED, HEAD_UNCHANGED
 
 RESAMPLES = 2000
-HEAD_UNCHANGED, ALL_UNCHANGED = 0.9, 0.5
-"""Rank correlations above which a method fails the sanity check: with the last layer random, with all of them."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
+    from videxplain.explanations.trust import Trust
+
 FORMAT_VERSION = 1
 
 
@@ -188,6 +190,12 @@ class Explanation:
     def voxel_scores(self) -> npt.NDArray[np.float32]:
         """Each voxel's supervoxel score, on the labels' grid: (T, h, w) float32."""
         return self.scores[self.labels]
+
+    def trust(self) -> Trust:
+        """What the explanation rests on, as far as it tells without another pass; `vx.trust` measures the rest."""
+        from videxplain.explanations.trust import known
+
+        return known(self)
 
     def when(self) -> npt.NDArray[np.float64]:
         """Each frame's share of the scores: (T,) float64, which sum to theirs.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+import warnings
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import spearmanr
 
-from videxplain.errors import VidexplainError
+from videxplain.attribution.methods import METHODS, Method
+from videxplain.errors import VidexplainError, VidexplainWarning
+from videxplain.explanations.explain import explain
 from videxplain.explanations.inputs import ClipLike, prepare
+from videxplain.models.randomized import layers_with_weights, randomized
 from videxplain.passes.aim import Aim
 from videxplain.passes.fill_choice import choose_fill
 from videxplain.passes.masked_clip import MaskedClip
@@ -33,6 +39,8 @@ BELOW: dict[str, tuple[float, float]] = {
     "probability": (0.0, 0.5),
 }
 """Below the first number an explanation is not to be relied on, below the second it is indicative."""
+HEAD_UNCHANGED, ALL_UNCHANGED = 0.9, 0.5
+"""Rank correlations above which a method fails the sanity check: with the last layer random, with all of them."""
 UNSEEN = 0.4
 """Share of the picture above which what the network does not see is told as a reason."""
 
@@ -49,10 +57,10 @@ class Trust:
         A sentence for each number that keeps the verdict from being firm, and for what else the reader should know.
     effect
         What hiding the first five supervoxels together changes, e, beside the mean of what hiding as many others does,
-        r: ``(e - r) / (|e| + |r|)``, in [-1, 1]; 0 is chance.
+        r: ``(e - r) / (|e| + |r|)``, in [-1, 1]; 0 is chance. None where it was not measured.
     agreement
         Pearson's correlation of scores with what hiding each supervoxel alone changes, of the first five and twelve
-        others, as Sensitivity-n has it (Ancona et al. 2018) for n = 1.
+        others, as Sensitivity-n has it (Ancona et al. 2018) for n = 1. None where it was not measured.
     repeatability
         Expected share of the first five that another draw of the method's masks would find; None of methods that draw
         nothing, or that do not tell their error.
@@ -61,20 +69,24 @@ class Trust:
     unseen
         Share of the source's pixels that the network does not see.
     fill
-        What hid supervoxels here (`choose_fill`), whatever the method itself took.
+        What hid supervoxels here (`choose_fill`), whatever the method itself took; None where none were hidden.
     passes
-        Forward passes that this took.
+        Forward passes that this took, those for `sanity` left out.
+    sanity
+        Rank correlations of the scores per voxel with those that the same method gives for the network with its last
+        layer random, and with all of them (Adebayo et al. 2018); None where that was not asked for.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    effect: float
-    agreement: float
+    effect: float | None
+    agreement: float | None
     repeatability: float | None
     probability: float
     unseen: float
-    fill: str
+    fill: str | None
     passes: int
+    sanity: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -82,17 +94,24 @@ class Trust:
 
     def __str__(self) -> str:
         again = "not known" if self.repeatability is None else f"{self.repeatability:.0%} of the first five"
-        return "\n".join(
-            [
-                f"verdict       {self.verdict}",
+        lines = [f"verdict       {self.verdict}"]
+        if self.effect is not None and self.agreement is not None:
+            lines += [
                 f"effect        {self.effect:+.2f}, of the first five beside five others (fill {self.fill})",
                 f"agreement     {self.agreement:+.2f}, of scores with what hiding each alone changes",
-                f"repeatability {again}",
-                f"confidence    {self.probability:.1%}",
-                f"not seen      {self.unseen:.0%} of the picture",
-                *(f"- {reason}" for reason in self.reasons),
             ]
-        )
+        if self.sanity is not None:
+            head, whole = self.sanity
+            lines.append(
+                f"sanity        {head:+.2f} with the last layer random, {whole:+.2f} with all (rank correlation)"
+            )
+        lines += [
+            f"repeatability {again}",
+            f"confidence    {self.probability:.1%}",
+            f"not seen      {self.unseen:.0%} of the picture",
+            *(f"- {reason}" for reason in self.reasons),
+        ]
+        return "\n".join(lines)
 
 
 def trust(
@@ -102,6 +121,7 @@ def trust(
     question: Question | None = None,
     *,
     seed: int = 0,
+    sanity: bool = False,
 ) -> Trust:
     """Asks the network whether an explanation's first supervoxels matter, by about thirty forward passes.
 
@@ -118,7 +138,10 @@ def trust(
     question
         What was asked, where it had an `objective`; otherwise the explanation tells.
     seed
-        Of the supervoxels that are compared with.
+        Of the supervoxels that are compared with, and of random weights.
+    sanity
+        Also make the explanation for the network with its last layer random, and with all of them. It is a property of
+        the method and the network, and so it is measured once for both, on the first clip.
 
     Returns
     -------
@@ -154,10 +177,9 @@ def trust(
 
     repeated = repeatability(explanation.scores, explanation.standard_error)
     probability = 1.0 if aim.task == "regression" else explanation.probability
-    unseen = float((explanation.source_labels()[0] < 0).mean())
-    verdict, reasons = _verdict(effect, agreement, repeated, probability)
-    if unseen > UNSEEN:
-        reasons.append(f"The network does not see {unseen:.0%} of the picture.")
+    insane = _sanity(model, clip, explanation, question, seed) if sanity else None
+    verdict, reasons = _verdict(effect, agreement, repeated, probability, insane)
+    unseen = _unseen(explanation, reasons)
     if not choice.is_enough:
         reasons.append(
             f"No fill moves the answer much when half of the supervoxels are hidden (the most: "
@@ -173,7 +195,70 @@ def trust(
         unseen,
         choice.fill,
         choice.passes + len(masks),
+        insane,
     )
+
+
+def known(explanation: Explanation) -> Trust:
+    """What an explanation rests on as far as it tells itself, without another pass of the network.
+
+    Without a look at what hiding its first supervoxels does the verdict is never firm.
+
+    Returns
+    -------
+    Trust
+        With no `effect`, `agreement`, `sanity` and `fill`.
+    """
+    is_value = explanation.settings.get("task") == "regression"
+    probability = 1.0 if is_value else explanation.probability
+    repeated = repeatability(explanation.scores, explanation.standard_error)
+    verdict, reasons = _verdict(None, None, repeated, probability)
+    unseen = _unseen(explanation, reasons)
+    if verdict == "firm":
+        verdict = "indicative"
+        reasons.append("What hiding the first supervoxels does was not measured (vx.trust does).")
+    return Trust(verdict, tuple(reasons), None, None, repeated, probability, unseen, None, 0)
+
+
+def _unseen(explanation: Explanation, reasons: list[str]) -> float:
+    """Share of the source that the network does not see, which is a reason where it is large."""
+    unseen = float((explanation.source_labels()[0] < 0).mean())
+    if unseen > UNSEEN:
+        reasons.append(f"The network does not see {unseen:.0%} of the picture.")
+    return unseen
+
+
+_SANITY: dict[tuple[str, Method, int], tuple[float, float]] = {}
+"""What was measured, by network, method and seed."""
+
+
+def _sanity(
+    model: Classifier, clip: ClipLike, explanation: Explanation, question: Question, seed: int
+) -> tuple[float, float]:
+    """Rank correlations of an explanation with those of the network with its last layer random, and with all."""
+    method = _method(explanation)
+    key = model.fingerprint(), method, seed
+    if key not in _SANITY:
+        size = np.bincount(explanation.labels.ravel(), minlength=explanation.num_segments).clip(min=1)
+        question = replace(question, target=explanation.target)
+        found: list[float] = []
+        last = len(layers_with_weights(model.net))
+        for place, (_, changed) in enumerate(randomized(model, seed), 1):
+            if place in (1, last):
+                with warnings.catch_warnings():  # of a network that is made to fail
+                    warnings.simplefilter("ignore", VidexplainWarning)
+                    other = explain(changed, clip, method, question, labels=explanation.labels)
+                found.append(float(spearmanr(explanation.scores / size, other.scores / size).statistic))
+        head, whole = (value if math.isfinite(value) else 0.0 for value in (found[0], found[-1]))
+        _SANITY[key] = head, whole
+    return _SANITY[key]
+
+
+def _method(explanation: Explanation) -> Method:
+    """The method that made an explanation, with its options."""
+    settings = explanation.settings
+    kind = METHODS[str(settings.get("became", explanation.method))]
+    return kind(**{name: settings[name] for name in kind.options() if name in settings})
 
 
 def repeatability(
@@ -217,17 +302,22 @@ def _correlation(scores: npt.NDArray[Any], changes: npt.NDArray[Any]) -> float:
 
 
 def _verdict(
-    effect: float, agreement: float, repeated: float | None, probability: float
+    effect: float | None,
+    agreement: float | None,
+    repeated: float | None,
+    probability: float,
+    sanity: tuple[float, float] | None = None,
 ) -> tuple[Verdict, list[str]]:
     """The worst that any number says, and why."""
     said = {
         "effect": (
             effect,
-            f"Hiding the first five changes the answer little more than hiding others ({effect:+.2f}; 1 is the most).",
+            f"Hiding the first five changes the answer little more than hiding others ({effect or 0:+.2f}; 1 is the "
+            "most).",
         ),
         "agreement": (
             agreement,
-            f"Scores agree little with what hiding each supervoxel changes (correlation {agreement:+.2f}).",
+            f"Scores agree little with what hiding each supervoxel changes (correlation {agreement or 0:+.2f}).",
         ),
         "repeatability": (
             repeated,
@@ -243,6 +333,12 @@ def _verdict(
         if grade < 2:
             reasons.append(sentence)
         worst = min(worst, grade)
+    if sanity is not None and (sanity[0] > HEAD_UNCHANGED or sanity[1] > ALL_UNCHANGED):
+        worst = 0
+        layers = "its last layer" if sanity[0] > HEAD_UNCHANGED else "all of its layers"
+        reasons.append(
+            f"The method fails the sanity check on this network: with {layers} random, scores hardly change."
+        )
     verdicts: tuple[Verdict, ...] = ("do not rely on this", "indicative", "firm")
     return verdicts[worst], reasons
 

@@ -21,14 +21,18 @@ def randomized(model: Classifier, seed: int = 0) -> Iterator[tuple[str, Classifi
     copied = copy.copy(model)
     copied.net = copy.deepcopy(model.net)
     generator = torch.Generator().manual_seed(seed)
-    layers = [
-        (name, module)
-        for name, module in copied.net.named_modules()
-        if any(p.ndim > 1 for p in module.parameters(recurse=False))
-    ]
-    for name, module in reversed(layers):
+    for name, module in reversed(layers_with_weights(copied.net)):
         _redraw(module, generator)
         yield name, copied
+
+
+def layers_with_weights(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Layers that hold weights, biases aside, with their names, from the first to the last."""
+    return [
+        (name, module)
+        for name, module in net.named_modules()
+        if any(p.ndim > 1 for p in module.parameters(recurse=False))
+    ]
 
 
 @torch.no_grad()
