@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from videxplain.explanations.explain import explain, explain_batch
     from videxplain.explanations.explanation import Explanation, Supervoxel
     from videxplain.explanations.motion import Motion, motion
-    from videxplain.explanations.trust import Trust, trust
+    from videxplain.explanations.trust import trust
+    from videxplain.explanations.verdict import Trust
     from videxplain.explanations.when import WhenCurve, when
     from videxplain.exports.export import export
     from videxplain.models import Classifier, load_model
@@ -146,7 +147,8 @@ _MODULES = {
         "Motion",
         "motion",
     ),
-    "videxplain.explanations.trust": ("Trust", "trust"),
+    "videxplain.explanations.trust": ("trust",),
+    "videxplain.explanations.verdict": ("Trust",),
     "videxplain.explanations.when": (
         "WhenCurve",
         "when",

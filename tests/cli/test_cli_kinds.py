@@ -193,7 +193,11 @@ def test_signs_are_printed_where_they_tell_for_which_class(
     assert (
         main(["explain", source, "-o", "out.png", "--save", "saved", *flags("softmax", method, asked)]) == 0
     )
-    printed = [line.split("share")[1].split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    printed = [
+        line.split("share")[1].split()[0]
+        for line in capsys.readouterr().out.splitlines()
+        if " share " in line
+    ]
     best = sorted(vx.Explanation.load("saved").scores, reverse=True)[:5]
     assert [share[0] for share in printed] == ["+" if score > 0 else "-" for score in best]
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import videxplain as vx
 from videxplain.attribution.perturbation import lime_regression
-from videxplain.explanations.trust import repeatability
+from videxplain.explanations.verdict import repeatability
 
 LABELS = (np.arange(32)[:, None] // 8 * 4 + np.arange(32) // 8).astype(np.int32)[None].repeat(8, axis=0)
 """Sixteen columns of a clip."""

@@ -12,7 +12,7 @@ import torch
 from videxplain.errors import VidexplainError
 from videxplain.ops import segment_reduce
 from videxplain.passes.aim import Aim
-from videxplain.passes.fill_choice import ENOUGH, choose_fill
+from videxplain.passes.fill_choice import LITTLE, choose_fill
 from videxplain.passes.forward_pass import ForwardPass
 from videxplain.passes.needs import Needs
 from videxplain.settings import Fill, Question, Score
@@ -291,7 +291,7 @@ class Query:
         if self.question.score in ("log-odds", "logit"):
             return
         moved = clip.moved(float(self.decision.probabilities[b, clip.target]))
-        if moved is not None and moved < ENOUGH:
+        if moved is not None and moved < LITTLE:
             self.model.findings(self.x).tell(
                 f"fill {fill!r} hardly asks {self.model.name!r} anything: with half of the supervoxels hidden its "
                 f"answer moved by {moved:.1g} of itself, so that scores hold much chance; leave fill out, and one is "

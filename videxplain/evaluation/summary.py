@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.runner import Results
-from videxplain.explanations.trust import ALL_UNCHANGED, HEAD_UNCHANGED
+from videxplain.explanations.verdict import ALL_UNCHANGED, HEAD_UNCHANGED
 
 RESAMPLES = 2000
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
-    from videxplain.explanations.trust import Trust
+    from videxplain.explanations.verdict import Trust
 
 FORMAT_VERSION = 1
 
@@ -193,7 +193,7 @@ class Explanation:
 
     def trust(self) -> Trust:
         """What the explanation rests on, as far as it tells without another pass; `vx.trust` measures the rest."""
-        from videxplain.explanations.trust import known
+        from videxplain.explanations.verdict import known
 
         return known(self)
 

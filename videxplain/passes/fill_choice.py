@@ -28,6 +28,8 @@ CANDIDATES: dict[bool, tuple[Fill, ...]] = {
 """Of networks that see frames on their own and of those that see clips, in the order in which they are preferred."""
 ENOUGH = 0.02
 """Share of the answer that masks have to move in the mean, for the first candidate to be taken at once."""
+LITTLE = 0.005
+"""Share of the answer below which a fill that the user named is said to ask nothing."""
 NEARLY = 0.5
 """Another one is taken if it moves the log-odds, or a regression's value, so many times as far as the farthest."""
 
