@@ -1,4 +1,4 @@
-r"""How close to LIME-1000 each method comes, and at what cost: the study of docs/anytime.md.
+r"""How close to LIME-1000 each method comes, and at what cost: the study of docs/studies/anytime.md.
 
     python benchmarks/anytime_study.py run RESULTS.jsonl --clips 100 --segments 100 300 --lime-draws 4 --removal grey
     python benchmarks/anytime_study.py run RESULTS.jsonl --model efficientnet-lite0 --data photographs --segments 60 \

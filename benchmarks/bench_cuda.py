@@ -3,7 +3,7 @@
     pytest benchmarks/bench_cuda.py --benchmark-group-by=param:clips,param:op --benchmark-columns=min,median,iqr
 
 Skips without a GPU. Every measurement ends with a synchronisation and is of 20 calls, so that launches overlap as they
-do in use. docs/performance.md says which floor to hold the figures against.
+do in use. docs/studies/gpu.md says which floor to hold the figures against.
 """
 
 from __future__ import annotations

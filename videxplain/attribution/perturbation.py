@@ -36,7 +36,7 @@ def lime(query: Query, method: Lime) -> torch.Tensor:
 
     The same estimator as `lime.lime_image` with its defaults: uniform binary masks, the first one all ones; cosine
     distance to it; an exponential kernel; ridge regression with an intercept. Of the log-odds it needs fewer samples
-    (docs/anytime.md): they are more nearly a sum over supervoxels than the probability, which saturates.
+    (docs/studies/anytime.md): they are more nearly a sum over supervoxels than the probability, which saturates.
     """
     score = query.score_of(method)
     rows = []

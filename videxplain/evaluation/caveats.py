@@ -1,4 +1,4 @@
-"""What the sanity check (docs/experiments.md) says against methods, for those who read their pictures."""
+"""What the sanity check (docs/studies/experiments.md) says against methods, for those who read their pictures."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class NetworkSettings(Settings):
         (t, h, w) or `TokenGrid`, for layers that put out tokens.
     precision
         "float32", or "bfloat16" for autocast to it: faster on GPUs and on CPUs with AVX-512-BF16 or AMX, and less
-        exact (docs/performance.md). Weights stay as they are.
+        exact (docs/studies/speed.md). Weights stay as they are.
     name
         Shown in listings and results; the name of the network's class by default.
 
