@@ -128,7 +128,7 @@ def test_what_cannot_be_is_refused_before_the_work(
     regions, out = vx.Regions.from_masks(numbers()), tmp_path / "out.mp4"
     with pytest.raises(vx.VidexplainError, match="n_segments means nothing"):
         annotate(model, source, out, regions=regions, n_segments=9)
-    with pytest.raises(vx.VidexplainError, match="regions of a video are one"):
+    with pytest.raises(vx.VidexplainError, match="a video has one set of regions"):
         annotate(model, source, out, regions=[regions, regions])
     with pytest.raises(
         vx.VidexplainError, match="the regions are of frames of 63x48 pixels, and the video's"

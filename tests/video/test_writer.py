@@ -308,8 +308,8 @@ def test_an_encoder_that_needs_a_device_is_named(tmp_path: Path) -> None:
 def test_settings_of_an_encoder_are_used_or_refused(tmp_path: Path) -> None:
     for options, words in {
         ("libx264", "preset", "nonsense"): "'libx264' does not work here with these settings",
-        ("mpeg4", "crf", 5.0): "crf is known here for",
-        ("mpeg4", "preset", "fast"): "preset is known here for",
+        ("mpeg4", "crf", 5.0): "crf works here for",
+        ("mpeg4", "preset", "fast"): "preset works here for",
     }.items():
         codec, name, value = options
         with pytest.raises(VidexplainError, match=words):

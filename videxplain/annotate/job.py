@@ -242,7 +242,7 @@ def requested(
     cut = request.segmentation
     if request.regions is not None:
         if len(request.regions) != 1:
-            raise VidexplainError("regions of a video are one; annotate() takes no list of several")
+            raise VidexplainError("a video has one set of regions; annotate() takes no list of several")
         refuse_cutting(cut, request.stated, "regions")
     regions = request.regions[0] if request.regions else None
     if cut.name == "auto":

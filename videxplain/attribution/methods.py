@@ -209,7 +209,7 @@ def method_of(method: str | Method) -> Method:
     if isinstance(method, type) and issubclass(method, Method):
         return method()
     if isinstance(method, list | tuple):
-        raise VidexplainError("method is one; compare() takes several, methods=[...].")
+        raise VidexplainError("method has to be one method; compare() takes several, methods=[...].")
     raise VidexplainError(f"a method is a name or a method such as Lime(samples=500), not {method!r}")
 
 

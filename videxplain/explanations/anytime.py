@@ -90,7 +90,7 @@ def explain_anytime(
     method = RegionGradient(passes=64) if method is None else method
     if not isinstance(method, RegionGradient):
         raise VidexplainError(
-            f"explain_anytime() is of region-gradient, RegionGradient(...), not of {method!r}"
+            f"explain_anytime() works with region-gradient (RegionGradient(...)) only, not with {method!r}"
         )
     request = Request.of([method], target, segmentation, False, dict(options))
     (picked,) = request.methods

@@ -65,7 +65,7 @@ def compare(
         if isinstance(several, str | int) or not several:
             raise VidexplainError(f"{name} has to be a list of one or more; explain() takes one.")
     if "target" in options:
-        raise VidexplainError("target is one class; compare() takes several, targets=[...].")
+        raise VidexplainError("target has to be one class; compare() takes several, targets=[...].")
     request = Request.of(methods, targets[0], segmentation, keep_maps, dict(options))
     results = Comparison()
     given = None if labels is None else [labels]

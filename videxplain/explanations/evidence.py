@@ -243,7 +243,7 @@ def evidence(
         As `explain`; for a class that does not come first, and fills that hide nothing.
     """
     if options.get("fill") is not None:
-        raise VidexplainError("fill is one; evidence() takes several, fills=[...]")
+        raise VidexplainError("fill has to be one fill; evidence() takes several, fills=[...]")
     picked = DEFAULT if method is None else method_of(method)
     request = Request.of([picked], target, segmentation, False, dict(options))
     (picked,) = request.methods

@@ -89,7 +89,7 @@ def explain(
     ('left', 3)
     """
     if isinstance(clip, list | tuple):
-        raise VidexplainError("clip is one; explain_batch() takes a list of them.")
+        raise VidexplainError("explain() takes one clip; explain_batch() takes a list of clips.")
     request = Request.of([method], target, segmentation, keep_maps, dict(options))
     return request.explanations(model, [clip], None if labels is None else [labels])[0][0]
 

@@ -411,7 +411,7 @@ def load_model(
     if isinstance(class_names, str | os.PathLike):
         class_names = _read_class_names(Path(class_names))
     if num_classes is not None and num_classes < 1:
-        raise VidexplainError(f"a model of {num_classes} classes cannot be.")
+        raise VidexplainError(f"a model has at least 1 class, not {num_classes}.")
     request = Request(
         name,
         None if weights is None else os.fspath(weights),

@@ -193,7 +193,7 @@ class NetworkSettings(Settings):
         if (is_of(length, int) and length < 1) or (  # type: ignore[operator]
             isinstance(size, tuple | list) and not (is_of(size, tuple[int, int]) and min(size) >= 1)
         ):
-            raise VidexplainError(f"a network input of {length} frames of {size} cannot be.")
+            raise VidexplainError(f"a network cannot take an input of {length} frames of {size}.")
         super().__post_init__()
         mean, std = self.normalisation()
         if len(mean) != self.channels or len(std) != self.channels or min(std) <= 0:

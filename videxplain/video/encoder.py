@@ -120,7 +120,7 @@ class TrackFormat:
         ):
             if value is not None and self.codec not in codecs:
                 raise VidexplainError(
-                    f"{name} is known here for {', '.join(codecs)} only, not for {self.codec!r}."
+                    f"{name} works here for {', '.join(codecs)} only, not for {self.codec!r}."
                 )
         finest = _FINEST_OF.get(self.codec, _FINEST)
         ticks = self.time_base.denominator if self.time_base > 0 else finest

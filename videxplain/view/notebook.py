@@ -102,7 +102,7 @@ def _answer(asker: Asker | None, content: Any) -> dict[str, Any]:
     """What the network says to a question of the page, or why it says nothing."""
     try:
         if asker is None or not isinstance(content, dict):
-            raise VidexplainError("this page has no network behind it")
+            raise VidexplainError("this page has no network to ask; give widget(..., model=...)")
         return {"answer": asker.answer(str(content.get("kind")), content.get("question"))}
     except VidexplainError as error:
         return {"error": str(error)}
