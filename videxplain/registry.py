@@ -71,7 +71,7 @@ class Registry(Generic[Item]):
         if name not in self:
             if name in self._broken:
                 raise VidexplainError(
-                    f"the {self.kind} {name!r} could not be loaded ({self._broken[name]}); repair the package that brings it"
+                    f"the {self.kind} {name!r} could not be loaded ({self._broken[name]}); repair its package"
                 )
             raise unknown_name(self.kind, name, self._items)
         return self._items[name]
