@@ -58,7 +58,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--regions",
         type=Path,
         metavar="PATH",
-        help="explain objects instead of supervoxels: numbers in .npy or .npz, a folder of PNGs, COCO (.json), MOTS "
+        help="explain objects instead of supervoxels: numbers in .npy or .npz, a folder of PNGs, a video without loss (FFV1), COCO (.json), MOTS "
         "(.txt) or CVAT for video (.xml)",
     )
     add_model(command)
