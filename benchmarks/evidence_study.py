@@ -1,11 +1,12 @@
-"""How small the sets of `vx.evidence` are, and what they cost, beside those of greedy search.
+r"""How small the sets of `vx.evidence` are, and what they cost, beside those of greedy search.
 
     python benchmarks/evidence_study.py FOLDER --rows c3d-motion-80:50 c3d-motion-200:50
-    python benchmarks/evidence_study.py FOLDER --rows efficientnet-lite0-80:50 efficientnet-lite0-200:50 --photographs PHOTOGRAPHS
+    python benchmarks/evidence_study.py FOLDER --rows efficientnet-lite0-80:50 efficientnet-lite0-200:50 \
+        --photographs PHOTOGRAPHS
     python benchmarks/evidence_study.py FOLDER --table
 
-Appends a line of JSON per item to FOLDER/ROW.jsonl, and goes on where it stopped; items of the rows take turns. A row is
-a network and how many supervoxels are asked of SLIC. Clips are generated from seed 8000 on, photographs come sorted by
+Appends a line of JSON per item to FOLDER/ROW.jsonl, and goes on where it stopped; items of the rows take turns. A row
+is a network and how many supervoxels are asked of SLIC. Clips are generated from seed 8000 on, photographs come sorted by
 name.
 
 Greedy search measures all candidates in each step: it shows the supervoxel that brings the class furthest ahead, until
@@ -153,10 +154,13 @@ def table(args: argparse.Namespace) -> None:
         costs.append(
             f"| {path.stem} | {np.mean([i['passes'] for i in items]):.0f} | "
             f"{np.mean([i['greedy_passes'] for i in items]):.0f} | {total:.3f} | "
-            f"{ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) | {sum(s <= 0.1 for s in shares)} of {len(shares)} | "
+            f"{ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) | "
+            f"{sum(s <= 0.1 for s in shares)} of {len(shares)} | "
             f"{np.mean([i['seconds'] for i in items]):.1f} | {np.mean([i['greedy_seconds'] for i in items]):.1f} |"
         )
-    print("\n| | passes | greedy's | of all together | share, mean of items | a tenth or less | s | greedy's s |")
+    print(
+        "\n| | passes | greedy's | of all together | share, mean of items | a tenth or less | s | greedy's s |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(costs))
 
@@ -166,7 +170,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--rows", nargs="+", metavar="NETWORK-SUPERVOXELS:ITEMS", default=["c3d-motion-80:50"])
+    parser.add_argument(
+        "--rows", nargs="+", metavar="NETWORK-SUPERVOXELS:ITEMS", default=["c3d-motion-80:50"]
+    )
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--fill", default="grey")
     parser.add_argument("--table", action="store_true", help="print what is there")

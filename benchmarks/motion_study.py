@@ -2,9 +2,9 @@
 
     python benchmarks/motion_study.py FILMS --items 20
 
-A clip is 40 frames of two films, one after the other, and the question is the answer at their joint; joints that the network
-does not see are left out. Prints a line an item, and for each change the mean of the index with its 95% interval by bootstrap. That of a
-bundled network: `videxplain evaluate motion --model c3d-motion`.
+A clip is 40 frames of two films, one after the other, and the question is the answer at their joint; joints that the
+network does not see are left out. Prints a line an item, and for each change the mean of the index with its 95% interval
+by bootstrap. That of a bundled network: `videxplain evaluate motion --model c3d-motion`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main() -> None:
     for change in changes:
         index_of = bootstrap([value for value in found[change] if np.isfinite(value)])
         print(
-            f"{change}: static bias {index_of.mean:.2f} ({index_of.low:.2f} to {index_of.high:.2f}), the answer stays in "
-            f"{np.mean(stays[change]):.0%} of {len(stays[change])}"
+            f"{change}: static bias {index_of.mean:.2f} ({index_of.low:.2f} to {index_of.high:.2f}), "
+            f"the answer stays in {np.mean(stays[change]):.0%} of {len(stays[change])}"
         )
 
 

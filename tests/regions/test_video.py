@@ -1,4 +1,4 @@
-"""Mask videos: numbers written by FFmpeg's encoders come back as they were, in any order; what may change them is refused."""
+"""Mask videos: numbers that FFmpeg's encoders wrote come back in any order; what may change them is refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ for _t in range(12):
 LARGE = np.where(NUMBERS == 7, 30_000, NUMBERS)
 
 
-def write(
-    path: Path, frames: np.ndarray, codec: str = "ffv1", form: str = "gray", **options: str
-) -> Path:
+def write(path: Path, frames: np.ndarray, codec: str = "ffv1", form: str = "gray", **options: str) -> Path:
     """Frames of grey, or of any format that FFmpeg converts them to."""
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, 25, options)
@@ -36,7 +34,13 @@ def write(
     ("name", "numbers", "codec", "form", "options"),
     [
         ("a.mkv", NUMBERS.astype(np.uint8), "ffv1", "gray", {}),
-        ("b.mkv", NUMBERS.astype(np.uint8), "ffv1", "gray", {"context": "1", "g": "5"}),  # not all are key frames
+        (
+            "b.mkv",
+            NUMBERS.astype(np.uint8),
+            "ffv1",
+            "gray",
+            {"context": "1", "g": "5"},
+        ),  # not all are key frames
         ("c.mkv", LARGE, "ffv1", "gray16le", {}),
         ("d.mov", LARGE, "png", "gray16be", {}),
         ("e.mp4", NUMBERS.astype(np.uint8), "png", "gray", {}),
@@ -78,7 +82,7 @@ def test_videos_that_are_damaged_or_changed_get_a_sentence(tmp_path: Path) -> No
     path = write(tmp_path / "a.mkv", NUMBERS.astype(np.uint8))
     regions = vx.Regions.open(path)
     write(path, NUMBERS[:4].astype(np.uint8))
-    with pytest.raises(vx.VidexplainError, match="frame 9 in .* cannot be read"):
+    with pytest.raises(vx.VidexplainError, match=r"frame 9 in .* cannot be read"):
         _ = regions.labels[np.array([9])]
     (tmp_path / "text.mkv").write_text("no video")
     with pytest.raises(vx.VidexplainError, match="not a video"):

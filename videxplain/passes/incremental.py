@@ -117,7 +117,7 @@ class Recording(TorchFunctionMode):
         return work * self._clips / max(1, sum(self._multiplications.values()))
 
     def overhead(self, rows: int) -> float:
-        """What it takes to follow all layers in a `replay`, as a share of the time of forward passes of so many rows."""
+        """The time in which a `replay` follows all layers, as a share of that of forward passes of so many rows."""
         whole = rows * sum(self._multiplications.values()) / max(1, self._clips)
         return _FOLLOWING * len(self._calls) / max(1, whole)
 

@@ -36,8 +36,8 @@ _CHEAP, _LOOKED_AT = 0.5, 16
 """Share of a forward pass's multiplications below which what a supervoxel does is told by a small part of it, as the
 mean over so many supervoxels."""
 _QUICK = 0.6
-"""Share of a forward pass's time, as far as it can be foreseen, below which replayed passes are quicker than whole ones:
-narrow boxes are multiplied more slowly."""
+"""Share of a forward pass's time, as far as it can be foreseen, below which replayed passes are quicker than whole
+ones: narrow boxes are multiplied more slowly."""
 _HALF = (0.25, 0.75)
 """Shares of supervoxels that a mask shows which hides about half of them."""
 _MISSED = 0.1
@@ -262,7 +262,9 @@ class MaskedClip:
 
         By `rescore`, or by whole passes where these are quicker, or it cannot be trusted.
         """
-        quick = self.is_quick(recording, z.shape[1]) or not self._is_proven  # whether it is right tells `is_cheap`
+        quick = (
+            self.is_quick(recording, z.shape[1]) or not self._is_proven
+        )  # whether it is right tells `is_cheap`
         if self.x.device.type != "cpu" or not (quick and self.is_cheap(recording)):
             recording.replayed += z.shape[:2].numel()
             return self.values(z.flatten(0, 1), score=score, progress=progress).view(z.shape[:2])

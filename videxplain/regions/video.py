@@ -130,7 +130,9 @@ def read_mask_video(path: str | os.PathLike[str]) -> Numbers:
     frames: list[Numbers] = []
     for frame in MaskVideo(path):
         if frames and frame.shape != frames[0].shape:
-            raise VidexplainError(f"frame {len(frames)} in {os.fspath(path)!r} is of another size than the first.")
+            raise VidexplainError(
+                f"frame {len(frames)} in {os.fspath(path)!r} is of another size than the first."
+            )
         frames.append(frame)
         check_extent(len(frames), frame.shape)
     if not frames:
