@@ -6,8 +6,8 @@ r"""How small the sets of `vx.evidence` are, and what they cost, beside those of
     python benchmarks/evidence_study.py FOLDER --table
 
 Appends a line of JSON per item to FOLDER/ROW.jsonl, and goes on where it stopped; items of the rows take turns. A row
-is a network and how many supervoxels are asked of SLIC. Clips are generated from seed 8000 on, photographs come sorted by
-name.
+is a network and how many supervoxels are asked of SLIC. Clips are generated from seed 8000 on, photographs come sorted
+by name.
 
 Greedy search measures all candidates in each step: it shows the supervoxel that brings the class furthest ahead, until
 the class comes first ("keeps"), or hides the one that sets it back most, until it does not ("destroys"). It stops

@@ -3,8 +3,8 @@
     python benchmarks/motion_study.py FILMS --items 20
 
 A clip is 40 frames of two films, one after the other, and the question is the answer at their joint; joints that the
-network does not see are left out. Prints a line an item, and for each change the mean of the index with its 95% interval
-by bootstrap. That of a bundled network: `videxplain evaluate motion --model c3d-motion`.
+network does not see are left out. Prints a line an item, and for each change the mean of the index with its interval of
+95% by bootstrap. That of a bundled network: `videxplain evaluate motion --model c3d-motion`.
 """
 
 from __future__ import annotations
