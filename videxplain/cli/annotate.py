@@ -49,8 +49,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--regions",
         type=Path,
         metavar="PATH",
-        help="explain objects instead of supervoxels: numbers in .npy, a folder of PNGs, COCO (.json), MOTS (.txt) or "
-        "CVAT for video (.xml)",
+        help="explain objects instead of supervoxels: numbers in .npy, a folder of PNGs, a video without "
+        "loss (FFV1), COCO (.json), MOTS (.txt) or CVAT for video (.xml)",
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument(

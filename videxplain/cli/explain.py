@@ -58,8 +58,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--regions",
         type=Path,
         metavar="PATH",
-        help="explain objects instead of supervoxels: numbers in .npy or .npz, a folder of PNGs, COCO (.json), MOTS "
-        "(.txt) or CVAT for video (.xml)",
+        help="explain objects instead of supervoxels: numbers in .npy or .npz, a folder of PNGs, a video "
+        "without loss (FFV1), COCO (.json), MOTS (.txt) or CVAT for video (.xml)",
     )
     add_model(command)
     add_explanation(command, "auto")

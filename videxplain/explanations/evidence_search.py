@@ -49,7 +49,8 @@ class Lead(Aim):
 class Panel:
     """What a network says of a clip when supervoxels are hidden under each of several fills.
 
-    A set that differs from one that was recorded in a small box takes a pass that computes this box only.
+    A set that differs from one that was recorded in a small box takes a pass that computes this box only, where that is
+    quicker.
 
     Parameters
     ----------
@@ -73,6 +74,7 @@ class Panel:
         self.limits = dict.fromkeys(clips, (0.0, 1.0))
         self._known: dict[tuple[str, Chosen], float] = {}
         self._recorded: dict[str, tuple[set[int], Recording]] = {}
+        self._records = True  # passes, from which others are replayed where that is quicker
         if all(clip.aim.task == "regression" for clip in clips.values()):
             for fill in clips:
                 whole, hidden = self.lead(fill, range(self.regions)), self.lead(fill, ())
@@ -103,14 +105,17 @@ class Panel:
         if fill in self._recorded:
             before, recording = self._recorded[fill]
             changed = sorted(before ^ shown)
-            if changed and clip.share_of(recording, changed) < _SMALL:
+            if changed and clip.is_quick(recording, 1, changed):
                 done = recording.replayed
                 value = clip.rescore(recording, [0], mask, changed, score=self.score)
                 self.passes += recording.replayed - done
                 return float(value)
-        value, recording = clip.record(mask, score=self.score)
-        self._recorded[fill] = shown, recording
         self.passes += 1
+        if not self._records:
+            return float(clip.values(mask, score=self.score))
+        value, recording = clip.record(mask, score=self.score)
+        self._records = clip.repays(recording)
+        self._recorded[fill] = shown, recording
         return float(value)
 
     def slopes(self, fill: str, shown: Collection[int]) -> torch.Tensor:
@@ -254,5 +259,3 @@ _WEAKEST = 3
 """So many members, those that are missed least, are exchanged in pairs."""
 _FEW = 120
 """So many sets of one size are all tried."""
-_SMALL = 0.7
-"""Share of a forward pass below which computing a box alone spares something."""

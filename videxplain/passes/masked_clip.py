@@ -33,7 +33,11 @@ _CONFIRMATIONS, _COMPARED = 3, 8
 """Replayed passes of a network that are compared with whole ones, by one clip of each: until so many that changed the
 answer were right, or as many at the most."""
 _CHEAP, _LOOKED_AT = 0.5, 16
-"""Share of a forward pass below which replayed passes pay, as the mean over so many supervoxels."""
+"""Share of a forward pass's multiplications below which what a supervoxel does is told by a small part of it, as the
+mean over so many supervoxels."""
+_QUICK = 0.6
+"""Share of a forward pass's time, as far as it can be foreseen, below which replayed passes are quicker than whole
+ones: narrow boxes are multiplied more slowly."""
 _HALF = (0.25, 0.75)
 """Shares of supervoxels that a mask shows which hides about half of them."""
 _MISSED = 0.1
@@ -181,11 +185,25 @@ class MaskedClip:
             self._known_share = sum(map(recording.share, some)) / len(some)
         return self._known_share
 
-    def share_of(self, recording: Recording, changed: Sequence[int]) -> float:
-        """How much of a forward pass `rescore` takes for these supervoxels; 1 where it cannot be trusted."""
-        if self.x.device.type != "cpu" or not (self.findings.replays and recording.is_whole):
-            return 1.0
-        return recording.share(around([self._boxes[k] for k in changed]))
+    def is_quick(self, recording: Recording, rows: int, changed: Sequence[int] = ()) -> bool:
+        """Whether `rescore` is quicker than whole passes of so many rows, and right, where these supervoxels change.
+
+        Where none are named, whether it is in the mean over lone ones. A GPU takes large batches in the time in which
+        the many small layers of a box are sent to it.
+        """
+        if not self._can_replay(recording):
+            return False
+        share = (
+            recording.share(around([self._boxes[k] for k in changed])) if changed else self._share(recording)
+        )
+        return share + recording.overhead(rows) < _QUICK
+
+    def repays(self, recording: Recording) -> bool:
+        """Whether `rescore` of one row spares the time that it takes to record a pass, which is followed as well."""
+        return self._can_replay(recording) and self._share(recording) + 2 * recording.overhead(1) < _QUICK
+
+    def _can_replay(self, recording: Recording) -> bool:
+        return self.x.device.type == "cpu" and self.findings.replays and recording.is_whole
 
     @torch.no_grad()
     def rescore(
@@ -213,7 +231,7 @@ class MaskedClip:
         """Whether a replayed pass gave what a whole one gives; the first few that change anything are compared."""
         if not bool(torch.isfinite(logits).all()):
             return False
-        if self.findings.confirmed_replays >= _CONFIRMATIONS or self.findings.compared_replays >= _COMPARED:
+        if self._is_proven:
             return True
         self.findings.compared_replays += 1
         expected = self.model.frame_logits(self.compose(z[:1]))
@@ -223,6 +241,12 @@ class MaskedClip:
         noise = rounding(self.model) * 0.01 * float(expected.abs().max())
         self.findings.confirmed_replays += change > 10 * noise
         return error <= 0.01 * change + noise
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether as many replayed passes of the network were compared with whole ones as have to be."""
+        findings = self.findings
+        return findings.confirmed_replays >= _CONFIRMATIONS or findings.compared_replays >= _COMPARED
 
     def rescore_each(
         self,
@@ -236,10 +260,12 @@ class MaskedClip:
     ) -> torch.Tensor:
         """Of z (n, m, K), where z[i] differs from the m recorded rows in supervoxels `changed[i]`: (n, m) float64.
 
-        By `rescore`, or by whole passes where that spares nothing or cannot be trusted: a GPU takes large batches in
-        the time in which the many small layers of a box are sent to it.
+        By `rescore`, or by whole passes where these are quicker, or it cannot be trusted.
         """
-        if self.x.device.type != "cpu" or not self.is_cheap(recording):
+        quick = (
+            self.is_quick(recording, z.shape[1]) or not self._is_proven
+        )  # whether it is right tells `is_cheap`
+        if self.x.device.type != "cpu" or not (quick and self.is_cheap(recording)):
             recording.replayed += z.shape[:2].numel()
             return self.values(z.flatten(0, 1), score=score, progress=progress).view(z.shape[:2])
         scores = []

@@ -17,6 +17,7 @@ from videxplain.files import file_state
 from videxplain.reading import array_header
 from videxplain.regions.masks import label_image_paths, read_label_image
 from videxplain.regions.painting import Objects
+from videxplain.regions.video import MaskVideo
 
 Numbers = npt.NDArray[np.integer]
 
@@ -84,13 +85,20 @@ def of_array(path: str) -> tuple[FrameLabels, dict[Any, str]]:
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[number])
 
     (length, *_), _ = array_header(path)
-    return _numbered(length, frame, path)
+    return _numbered(map(frame, range(length)), frame, path)
 
 
 def of_images(folder: str) -> tuple[FrameLabels, dict[Any, str]]:
     """Of a folder of images, one a frame, whose pixels are the objects' numbers."""
     paths = label_image_paths(folder)
-    return _numbered(len(paths), partial(_image, paths), folder)
+    frame = partial(_image, paths)
+    return _numbered(map(frame, range(len(paths))), frame, folder)
+
+
+def of_video(path: str) -> tuple[FrameLabels, dict[Any, str]]:
+    """Of a video without loss, whose pixels are the objects' numbers."""
+    video = MaskVideo(path)
+    return _numbered(video, video.read, path)
 
 
 def _image(paths: list[Path], number: int) -> Numbers:
@@ -99,13 +107,13 @@ def _image(paths: list[Path], number: int) -> Numbers:
 
 
 def _numbered(
-    length: int, frame: Callable[[int], Numbers], source: str
+    frames: Iterable[Numbers], frame: Callable[[int], Numbers], source: str
 ) -> tuple[FrameLabels, dict[Any, str]]:
     """Of frames that hold numbers; all are looked through once."""
     size: tuple[int, ...] | None = None
     found: set[int] = set()
-    for number in range(length):
-        image = frame(number)
+    number = -1
+    for number, image in enumerate(frames):
         size = size or image.shape
         if image.shape != size:
             raise VidexplainError(f"frame {number} in {source!r} is of another size than the first.")
@@ -123,7 +131,7 @@ def _numbered(
         return renumbered(frame(number), numbers)
 
     return (
-        FrameLabels(length, (size[0], size[1]), len(numbers), labels, source),
+        FrameLabels(number + 1, (size[0], size[1]), len(numbers), labels, source),
         {number: str(number) for number in numbers},
     )
 

@@ -1,4 +1,4 @@
-"""Regions from arrays, and from folders of PNGs."""
+"""Regions from arrays, folders of PNGs and videos."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from PIL import Image, ImageSequence
 
 from videxplain.clip import open_image
 from videxplain.errors import VidexplainError, kind_of
-from videxplain.files import IMAGE_SUFFIXES
+from videxplain.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from videxplain.reading import read_arrays, read_single_array
 from videxplain.regions.painting import Objects, check_extent
+from videxplain.regions.video import read_mask_video
 from videxplain.video.images import find_images
 
 _EXACT = frozenset((".png", ".bmp", ".tif", ".tiff", ".pgm"))
@@ -27,7 +28,7 @@ Read = tuple[npt.NDArray[Any], dict[Any, str]]
 def read_masks(source: Any) -> Read:
     """See `Regions.from_masks`."""
     if isinstance(source, str | os.PathLike):
-        source = read_label_images(source) if _is_image(source) else _read_array(os.fspath(source))
+        source = _read_numbers(os.fspath(source))
     if isinstance(source, Mapping):
         return _of_dict(source)
     array = _as_array(source)
@@ -125,12 +126,18 @@ def _hint(array: npt.NDArray[Any]) -> str:
     return "; of SAM's logits take logits > 0" if array.dtype.kind == "f" else ""
 
 
+def _read_numbers(name: str) -> npt.NDArray[Any]:
+    if Path(name).suffix.lower() in VIDEO_SUFFIXES and not os.path.isdir(name):
+        return read_mask_video(name)
+    return read_label_images(name) if _is_image(name) else _read_array(name)
+
+
 def _read_array(name: str) -> npt.NDArray[Any]:
     try:
         if name.lower().endswith(".npy"):
             return read_single_array(name)
         if not name.lower().endswith(".npz"):
-            raise ValueError("masks are read from .npy and .npz files, PNGs and folders of them")
+            raise ValueError("masks are read from .npy and .npz files, PNGs, folders of them, and videos")
         arrays = read_arrays(name, lambda headers: None)
         if "labels" not in arrays and len(arrays) != 1:
             raise ValueError(f"of {', '.join(arrays) or 'no arrays'} none is named 'labels'")

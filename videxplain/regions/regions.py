@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from videxplain.clip import Clip
 from videxplain.errors import VidexplainError, kind_of
-from videxplain.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
+from videxplain.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from videxplain.geometry import Geometry
 from videxplain.regions import coco, cvat, masks, mots
-from videxplain.regions.by_frame import FrameLabels, is_array, of_array, of_images, of_objects
+from videxplain.regions.by_frame import FrameLabels, is_array, of_array, of_images, of_objects, of_video
 from videxplain.regions.painting import Objects, box_mask
 
 BACKGROUND = "background"
@@ -79,7 +79,8 @@ class Regions:
             - a dict by frame of dicts by object of booleans (H, W) or (1, H, W), as SAM 2's video predictor is
               commonly used; frames that are not in it show no object;
             - a path: an .npy or .npz file with one of the first two, a PNG or a folder of PNGs, one a
-              frame, whose pixels (grey of 8 or 16 bits, or indices of a palette) are the objects' numbers.
+              frame, whose pixels (grey of 8 or 16 bits, or indices of a palette) are the objects' numbers, or a video
+              of such frames without loss (FFV1, PNG).
         names
             By object, or one for each in order; its number by default.
         start
@@ -167,7 +168,7 @@ class Regions:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], of: str | None = None) -> Regions:
-        """Regions from a file or folder, by its suffix: .npy, .npz, a folder of PNGs, .json, .txt or .xml.
+        """Regions from a file or folder, by its suffix: .npy, .npz, a folder of PNGs, a video, .json, .txt or .xml.
 
         Parameters
         ----------
@@ -175,7 +176,7 @@ class Regions:
             The image whose regions are wanted, if a COCO file holds many.
         """
         suffix = Path(path).suffix.lower()
-        if os.path.isdir(path) or suffix in ARRAY_SUFFIXES | IMAGE_SUFFIXES:
+        if os.path.isdir(path) or suffix in ARRAY_SUFFIXES | IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             return cls.from_masks(path)
         if suffix == ".json":
             return cls.from_coco(path, coco.image_named(path, of))
@@ -186,16 +187,16 @@ class Regions:
         if not os.path.exists(path):
             raise VidexplainError(f"there is no file {os.fspath(path)!r}; check the path.")
         raise VidexplainError(
-            f"{os.fspath(path)!r} holds no regions by its suffix: .npy, .npz, a folder of PNGs, .json (COCO), .txt "
-            "(MOTS) or .xml (CVAT for video)."
+            f"{os.fspath(path)!r} holds no regions by its suffix: .npy, .npz, a folder of PNGs, a video without "
+            "loss, .json (COCO), .txt (MOTS) or .xml (CVAT for video)."
         )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], of: str | None = None) -> Regions:
         """As `read`, for long videos: labels of frames are read when they are wanted, and memory does not grow.
 
-        So it is of .npy files with integers, folders of PNGs, COCO, MOTS text files and CVAT; others are read whole.
-        Files of numbers are looked through once, for all objects that there are.
+        So it is of .npy files with integers, folders of PNGs, videos, COCO, MOTS text files and CVAT; others are read
+        whole. Files of numbers are looked through once, for all objects that there are.
         """
         name, suffix = os.fspath(path), Path(path).suffix.lower()
         by_frame = partial(of_objects, source=name)
@@ -203,6 +204,8 @@ class Regions:
             return cls._of(of_images(name), None, 0)
         if is_array(path):
             return cls._of(of_array(name), None, 0)
+        if suffix in VIDEO_SUFFIXES:
+            return cls._of(of_video(name), None, 0)
         if suffix == ".json":
             return cls._of(coco.read_coco(path, coco.image_named(path, of), by_frame), None, 0)
         if suffix == ".txt":
