@@ -30,6 +30,10 @@ ENOUGH = 0.02
 """Share of the answer that masks have to move in the mean, for the first candidate to be taken at once."""
 LITTLE = 0.005
 """Share of the answer below which a fill that the user named is said to ask nothing."""
+MOST = 0.5
+OF_OBJECTS: dict[bool, tuple[Fill, ...]] = {False: ("mean", "grey"), True: ("still", "mean", "grey")}
+"""Candidates where one region covers more than `MOST`, as the background of objects does: what is around it is the
+lesser part, and its mean is a plane on which objects stand out by their outlines."""
 NEARLY = 0.5
 """Another one is taken if it moves the log-odds, or a regression's value, so many times as far as the farthest."""
 
@@ -86,7 +90,9 @@ def choose_fill(
     moved: dict[Fill, float] = {}
     steps: dict[Fill, float] = {}
     whole, passes = None, 0
-    for fill in CANDIDATES[x.shape[1] > 1 and not model.is_image_model]:
+    largest = float(labels.flatten().bincount().max()) / labels.numel()
+    candidates = CANDIDATES if largest < MOST else OF_OBJECTS
+    for fill in candidates[x.shape[1] > 1 and not model.is_image_model]:
         clip = MaskedClip(model, x, labels, num_segments, aim, fill=fill, seed=seed)
         asked = masks if whole is None else masks[:2]
         values = clip.values(asked, score="logit" if aim.task == "regression" else "log-odds")
