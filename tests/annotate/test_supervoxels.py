@@ -12,7 +12,8 @@ import pytest
 from skimage.color import rgb2lab
 
 import videxplain as vx
-from videxplain.annotate.supervoxels import Supervoxels, matched, moved_on, overlaps
+from videxplain.annotate.carrying import moved_on
+from videxplain.annotate.supervoxels import Supervoxels, matched, overlaps
 from videxplain.clip import Clip, Geometry
 from videxplain.settings import Segmentation
 
