@@ -1,4 +1,4 @@
-"""What one window's supervoxels leave to the next: where its clusters start, what its voxels prefer, who has whose number."""
+"""What one window's supervoxels leave to the next: where clusters start, what voxels prefer, who has whose number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-RECENT = 4
+RECENT = 2
 """Frames before a window that its regions are continued from."""
 PREFERENCE = 150.0
 """How much farther a region may be, as a squared distance in CIELAB, for a voxel to stay with it.
@@ -68,14 +68,16 @@ class Past:
 
     def centres(self, lab: np.ndarray) -> np.ndarray:
         """(R, 6) float32, where the clusters of the regions start; `lab` (3, t, h, w) is of the frames `seen`."""
-        clusters = self.cluster_of[self.labels[self.seen]]
-        there = clusters >= 0
-        ids = clusters[there]
-        t, y, x = np.nonzero(there)
+        ids = self.cluster_of[self.labels[self.seen]]
+        count = len(self.regions)
+        ids[ids < 0] = count  # those that end, to be left out
+        ids = ids.ravel()
+        t, y, x = np.indices(lab.shape[1:], np.int32)
         t = np.maximum(t + self.seen.start - self.place, 0)
-        values = [*(channel[there] for channel in lab), t, y, x]
-        sums = np.stack([np.bincount(ids, value, minlength=len(self.regions)) for value in values], axis=1)
-        return (sums / np.bincount(ids, minlength=len(self.regions))[:, None]).astype(np.float32)
+        sums = [np.bincount(ids, value.ravel(), minlength=count + 1)[:count] for value in (*lab, t, y, x)]
+        return (np.stack(sums, axis=1) / np.bincount(ids, minlength=count + 1)[:count, None]).astype(
+            np.float32
+        )
 
     def hold(self, labels: np.ndarray, lab: np.ndarray, centres: np.ndarray, weight: np.ndarray) -> None:
         """Voxels of the next window's labels (T, h, w) stay with the regions they had, where these are near enough.
@@ -87,21 +89,25 @@ class Past:
         lab, centres, weight
             (3, T, h, w), (K, 6) and (3,), from which SLIC's distances are.
         """
-        earlier = self.cluster_of[self.labels[-1]]
+        width = labels.shape[2]
+        axes = np.ascontiguousarray(centres.T)  # by coordinate
+        earlier = self.cluster_of[self.labels[-1]].ravel()
         for t in range(min(len(labels), self.shared + FADING)):
             if t < self.shared:
-                earlier = self.cluster_of[self.labels[self.place + t]]
-            fading = max(0, t - self.shared) / FADING
-            y, x = np.nonzero((earlier >= 0) & (earlier != labels[t]))
-            had, has = earlier[y, x], labels[t, y, x]
-            voxels = np.stack([*lab[:, t, y, x], np.full(len(y), t), y, x]).astype(np.float64)
-            farther = _distance(voxels, centres[had], weight) - _distance(voxels, centres[has], weight)
-            stays = farther < PREFERENCE * (1 - fading)
-            labels[t, y[stays], x[stays]] = had[stays]
-            earlier = np.where(labels[t] < len(self.regions), labels[t], -1)
+                earlier = self.cluster_of[self.labels[self.place + t]].ravel()
+            frame = labels[t].reshape(-1)
+            places = np.flatnonzero((earlier >= 0) & (earlier != frame))
+            had, has = earlier[places], frame[places]
+            y, x = np.divmod(places.astype(np.int32), width)
+            colours = (channel[t].ravel()[places] for channel in lab)
+            voxels = [*colours, np.full(len(y), t, np.float32), y.astype(np.float32), x.astype(np.float32)]
+            farther = _distance(voxels, axes, had, weight) - _distance(voxels, axes, has, weight)
+            stays = farther < PREFERENCE * (1 - max(0, t - self.shared) / FADING)
+            frame[places[stays]] = had[stays]
+            earlier = np.where(frame < len(self.regions), frame, -1)
 
     def joined(self, labels: np.ndarray) -> np.ndarray:
-        """The frames before the next window, by cluster, and behind them its own labels; ended regions have other ids."""
+        """The frames before the next window, by cluster, and behind them its own labels; what ended has other ids."""
         before = self.labels[self.before]
         clusters = self.cluster_of[before]
         return np.concatenate([np.where(clusters >= 0, clusters, self.room + before), labels]).astype(
@@ -122,10 +128,18 @@ class Past:
         return [(k, int(to[k])) for k in self.regions.tolist() if back[to[k]] == k and both[k, to[k]]]
 
 
-def _distance(voxels: np.ndarray, centres: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """SLIC's squared distance of voxels (6, N) from a centre each, (N, 6); in one order, for the same bits everywhere."""
-    l, a, b, t, y, x = (voxels - centres.T) ** 2
-    return ((l + a) + b) + ((t * weight[0] + y * weight[1]) + x * weight[2])
+def _distance(
+    voxels: list[np.ndarray], axes: np.ndarray, clusters: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """SLIC's squared distance of each voxel from a cluster's centre, added up in one order: the same bits everywhere.
+
+    `voxels` are the coordinates L, a, b, t, y, x, an array each; `axes` (6, K) those of the centres.
+    """
+    total = np.zeros(len(clusters), np.float32)
+    for value, axis, factor in zip(voxels, axes, (*np.ones(3, np.float32), *weight), strict=True):
+        apart = value - axis[clusters]
+        total += apart * apart * factor
+    return total
 
 
 def moved_on(centres: np.ndarray, place: int, length: int) -> np.ndarray:

@@ -18,8 +18,8 @@ SAME_REGION = 0.3
 """Intersection over union from which a region is the one of the frame before."""
 SCENE_CUT = 0.6
 """Share of a picture's pixels whose colours the next one does not have, from which it is another scene."""
-WARM_ITERATIONS = 5
-"""Of SLIC from the last window's centres: half of a new start's explain as much and move supervoxels less."""
+WARM_ITERATIONS = 4
+"""Of SLIC from the last window's centres: fewer than a new start's explain as much and move supervoxels less."""
 SMALLEST_KEPT = 1 / 4
 """Least size of a supervoxel in a window that begins with the last one's centres, relative to the mean.
 
@@ -32,9 +32,9 @@ _HISTORY = ("centres", "labels", "numbers", "frames", "place")
 class Supervoxels:
     """Segments the windows of one video, in order.
 
-    SLIC goes on with the last window's regions, unless there is a gap or a scene cut in between: a cluster for each starts
-    where it ended, the first voxels stay with it where they can, and what hangs together with it has its number. Other
-    segmentations start afresh; numbers carry over to regions that cover the same place.
+    SLIC goes on with the last window's regions, unless there is a gap or a scene cut in between: a cluster for each
+    starts where it ended, the first voxels stay with it where they can, and what hangs together with it has its
+    number. Other segmentations start afresh; numbers carry over to regions that cover the same place.
 
     Parameters
     ----------
@@ -150,7 +150,8 @@ class Supervoxels:
         grid, compactness, shape = self._grid(clip), self._segmentation.compactness, clip.frames.shape[:3]
         past = Past(self._last["labels"], self._place_in_last(clip), math.prod(grid))
         lab = self._lab(clip.frames)
-        starts = past.centres(self._lab(self._last["frames"][past.seen])[0].cpu().numpy())
+        earlier = self._lab(self._last["frames"][past.before.start :])
+        starts = past.centres(earlier[0, :, past.seen.start - past.before.start :].cpu().numpy())
         fresh = moved_on(self._last["centres"], past.place, len(clip))
         latest = np.argsort(-fresh[:, 3], kind="stable")[: len(fresh) - len(starts)]
         begun = torch.from_numpy(np.concatenate([starts, fresh[np.sort(latest)]]))[None].to(lab.device)
@@ -158,18 +159,18 @@ class Supervoxels:
         labels, centres = found[0].cpu().numpy(), ends[0].cpu().numpy()
         weight, _ = distance_weights(shape, grid, compactness, self._spacing)
         past.hold(labels, lab[0].cpu().numpy(), centres, weight)
-        joined = torch.from_numpy(past.joined(labels))[None].to(lab.device)
-        before = self._lab(self._last["frames"][past.before])
         smallest = max(1, int(SMALLEST_KEPT * math.prod(shape) / math.prod(grid)))
+        before = earlier[:, :, : past.before.stop - past.before.start]
+        joined = torch.from_numpy(past.joined(labels))[None].to(lab.device)
         components = ops.connect_segments(joined, torch.cat([before, lab], dim=2), smallest)[0].cpu().numpy()
-        ids, labels = np.unique(components[-len(labels) :], return_inverse=True)
-        index = {component: k for k, component in enumerate(ids.tolist())}
-        pairs = [(old, index[new]) for old, new in past.heirs(components) if new in index]
-        return labels.reshape(shape).astype(np.int32), centres, pairs
+        here = components[-len(labels) :]
+        present = np.bincount(here.ravel(), minlength=int(components.max()) + 1) > 0
+        ids = np.cumsum(present, dtype=np.int32) - 1  # of the components in this window
+        pairs = [(old, int(ids[new])) for old, new in past.heirs(components) if present[new]]
+        return ids[here], centres, pairs
 
     def _lab(self, frames: np.ndarray) -> torch.Tensor:
-        rgb = to_segment(frames, self._device).permute(0, 4, 1, 2, 3).contiguous()
-        return ops.rgb_to_lab(rgb)
+        return ops.rgb_to_lab(to_segment(frames, self._device).permute(0, 4, 1, 2, 3))
 
     def _covering(self, labels: np.ndarray, clip: Clip) -> list[tuple[int, int]]:
         """Regions of the last window, and those that cover the same place in the first frame."""
