@@ -182,7 +182,7 @@ IMPOSSIBLE: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "centres that are no numbers": ("centres", lambda a: np.full_like(a, np.nan)),
     "labels of another size": ("labels", lambda a: a[:, :7]),
     "few numbers": ("numbers", lambda a: a[:3]),
-    "a picture without colours": ("picture", lambda a: a[..., :1]),
+    "frames without colours": ("frames", lambda a: a[..., :1]),
     "few scores": ("seen0.scores", lambda a: a[:2]),
     "a short timeline": ("timeline", lambda a: a[:1]),
     "another place": ("place", lambda a: a * 0),

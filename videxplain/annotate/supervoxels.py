@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 
 from videxplain import ops
+from videxplain.annotate.carrying import Past, moved_on
 from videxplain.clip import Clip
+from videxplain.ops.reference import distance_weights
 from videxplain.segmentation import grid_for, segment, to_segment
 from videxplain.settings import Segmentation
 
@@ -17,22 +18,23 @@ SAME_REGION = 0.3
 """Intersection over union from which a region is the one of the frame before."""
 SCENE_CUT = 0.6
 """Share of a picture's pixels whose colours the next one does not have, from which it is another scene."""
-WARM_ITERATIONS = 5
-"""Of SLIC from the last window's centres: half of a new start's explain as much and move supervoxels less."""
+WARM_ITERATIONS = 4
+"""Of SLIC from the last window's centres: fewer than a new start's explain as much and move supervoxels less."""
 SMALLEST_KEPT = 1 / 4
 """Least size of a supervoxel in a window that begins with the last one's centres, relative to the mean.
 
 Those that move on grow unlike in size. At a new start's half, too many are merged, and the fewer that are left explain
 less of the colours.
 """
-_HISTORY = ("centres", "labels", "numbers", "picture", "place")
+_HISTORY = ("centres", "labels", "numbers", "frames", "place")
 
 
 class Supervoxels:
     """Segments the windows of one video, in order.
 
-    SLIC starts from the last window's centres, moved on in time, unless there is a gap or a scene cut in between. Other
-    segmentations start afresh; numbers carry over all the same.
+    SLIC goes on with the last window's regions, unless there is a gap or a scene cut in between: a cluster for each
+    starts where it ended, the first voxels stay with it where they can, and what hangs together with it has its
+    number. Other segmentations start afresh; numbers carry over to regions that cover the same place.
 
     Parameters
     ----------
@@ -61,17 +63,24 @@ class Supervoxels:
     def __call__(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """Labels (T, h, w) int32 of a clip of that size, and (K,) int64 numbers that outlast the clip."""
         follows = self._follows(clip)
-        if self._segmentation.name == "slic":
-            labels, centres = self._slic(clip, follows)
-        else:
+        centres = np.zeros((0, 6), np.float32)
+        if self._segmentation.name != "slic":
             labels = segment(clip.frames, self._segmentation, spacing=self._spacing)  # type: ignore[arg-type]
-            centres = np.zeros((0, 6), np.float32)
-        numbers = self._number(labels, self._place_in_last(clip) if follows else None)
+            pairs = self._covering(labels, clip) if follows else []
+        elif follows and self._warm:
+            labels, centres, pairs = self._continued(clip)
+        else:
+            grid = self._grid(clip)
+            frames = to_segment(clip.frames, self._device)
+            found, ends = ops.supervoxels(frames, grid, self._segmentation.compactness, self._spacing)
+            labels, centres = found[0].cpu().numpy(), ends[0].cpu().numpy()
+            pairs = self._covering(labels, clip) if follows else []
+        numbers = self._number(int(labels.max()) + 1, pairs)
         self._last = {
             "centres": centres,
             "labels": labels,
             "numbers": numbers,
-            "picture": clip.frames[-1],
+            "frames": clip.frames,
             "place": np.array([clip.start, clip.stride]),
         }
         return labels, numbers
@@ -92,8 +101,8 @@ class Supervoxels:
             return True
         if len(last) < len(_HISTORY):
             return False
-        labels, numbers, centres, picture, place = (
-            last[name] for name in ("labels", "numbers", "centres", "picture", "place")
+        labels, numbers, centres, frames, place = (
+            last[name] for name in ("labels", "numbers", "centres", "frames", "place")
         )
         return (
             labels.ndim == 3
@@ -106,8 +115,8 @@ class Supervoxels:
             and centres.shape == (len(centres), 6)
             and centres.dtype == np.float32
             and bool(np.isfinite(centres).all() and (np.abs(centres[:, 3:]) <= max(labels.shape)).all())
-            and picture.shape == (*size, 3)
-            and picture.dtype == np.uint8
+            and frames.shape == (*labels.shape, 3)
+            and frames.dtype == np.uint8
             and place.shape == (2,)
             and place.dtype.kind in "iu"
             and int(place[1]) > 0
@@ -131,46 +140,52 @@ class Supervoxels:
         place = self._place_in_last(clip)
         if place < 1 or place > len(clip):
             return False
-        return place < len(clip) or _unlike(self._last["picture"], clip.frames[0]) < SCENE_CUT
+        return place < len(clip) or _unlike(self._last["frames"][-1], clip.frames[0]) < SCENE_CUT
 
-    def _slic(self, clip: Clip, follows: bool) -> tuple[np.ndarray, np.ndarray]:
-        grid = grid_for(clip.frames.shape[:3], self._segmentation.n_segments, self._spacing)  # type: ignore[arg-type]
-        frames = to_segment(clip.frames, self._device)
-        begun: dict[str, Any] = {}
-        if follows and self._warm:
-            centres = moved_on(self._last["centres"], self._place_in_last(clip), len(clip))
-            begun = {
-                "centres": torch.from_numpy(centres)[None].to(frames.device),
-                "iterations": WARM_ITERATIONS,
-                "min_size": max(1, int(SMALLEST_KEPT * clip.frames[..., 0].size / math.prod(grid))),
-            }
-        labels, ends = ops.supervoxels(frames, grid, self._segmentation.compactness, self._spacing, **begun)
-        return labels[0].cpu().numpy(), ends[0].cpu().numpy()
+    def _grid(self, clip: Clip) -> tuple[int, int, int]:
+        return grid_for(clip.frames.shape[:3], self._segmentation.n_segments, self._spacing)  # type: ignore[arg-type]
 
-    def _number(self, labels: np.ndarray, place: int | None) -> np.ndarray:
-        """Numbers of the regions: the last window's where the first frame's region covers the same place, or new."""
-        count = int(labels.max()) + 1
+    def _continued(self, clip: Clip) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
+        """Labels that go on with the last window's, the centres, and which region has which one's number."""
+        grid, compactness, shape = self._grid(clip), self._segmentation.compactness, clip.frames.shape[:3]
+        past = Past(self._last["labels"], self._place_in_last(clip), math.prod(grid))
+        lab = self._lab(clip.frames)
+        earlier = self._lab(self._last["frames"][past.before.start :])
+        starts = past.centres(earlier[0, :, past.seen.start - past.before.start :].cpu().numpy())
+        fresh = moved_on(self._last["centres"], past.place, len(clip))
+        latest = np.argsort(-fresh[:, 3], kind="stable")[: len(fresh) - len(starts)]
+        begun = torch.from_numpy(np.concatenate([starts, fresh[np.sort(latest)]]))[None].to(lab.device)
+        found, ends = ops.slic(lab, grid, compactness, self._spacing, WARM_ITERATIONS, begun)
+        labels, centres = found[0].cpu().numpy(), ends[0].cpu().numpy()
+        weight, _ = distance_weights(shape, grid, compactness, self._spacing)
+        past.hold(labels, lab[0].cpu().numpy(), centres, weight)
+        smallest = max(1, int(SMALLEST_KEPT * math.prod(shape) / math.prod(grid)))
+        before = earlier[:, :, : past.before.stop - past.before.start]
+        joined = torch.from_numpy(past.joined(labels))[None].to(lab.device)
+        components = ops.connect_segments(joined, torch.cat([before, lab], dim=2), smallest)[0].cpu().numpy()
+        here = components[-len(labels) :]
+        present = np.bincount(here.ravel(), minlength=int(components.max()) + 1) > 0
+        ids = np.cumsum(present, dtype=np.int32) - 1  # of the components in this window
+        pairs = [(old, int(ids[new])) for old, new in past.heirs(components) if present[new]]
+        return ids[here], centres, pairs
+
+    def _lab(self, frames: np.ndarray) -> torch.Tensor:
+        return ops.rgb_to_lab(to_segment(frames, self._device).permute(0, 4, 1, 2, 3))
+
+    def _covering(self, labels: np.ndarray, clip: Clip) -> list[tuple[int, int]]:
+        """Regions of the last window, and those that cover the same place in the first frame."""
+        before = self._last["labels"][min(self._place_in_last(clip), len(labels) - 1)]
+        return matched(before, labels[0])
+
+    def _number(self, count: int, pairs: list[tuple[int, int]]) -> np.ndarray:
+        """(K,) numbers of the regions: that of the last window's which each goes on as, or a new one."""
         numbers = np.full(count, -1, np.int64)
-        if place is not None:
-            before = self._last["labels"][min(place, len(labels) - 1)]
-            for old, new in matched(before, labels[0]):
-                numbers[new] = self._last["numbers"][old]
-        fresh = numbers < 0
-        numbers[fresh] = self._next + np.arange(fresh.sum())
-        self._next += int(fresh.sum())
+        for old, new in pairs:
+            numbers[new] = self._last["numbers"][old]
+        born = numbers < 0
+        numbers[born] = self._next + np.arange(born.sum())
+        self._next += int(born.sum())
         return numbers
-
-
-def moved_on(centres: np.ndarray, place: int, length: int) -> np.ndarray:
-    """SLIC centres (K, 6) for a window of `length` frames that begins at frame `place` of the one they come from.
-
-    Those in the frames that both share stay with them. The others would be in the past: they fill the new frames,
-    mirrored in time, so that the latest of them come first.
-    """
-    centres = centres.copy()
-    t = centres[:, 3]
-    centres[:, 3] = np.clip(np.where(t >= place, t - place, length - 1 - t), 0, length - 1)
-    return centres
 
 
 def matched(before: np.ndarray, after: np.ndarray) -> list[tuple[int, int]]:
