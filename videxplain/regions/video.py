@@ -120,7 +120,7 @@ def _numbers(frame: av.VideoFrame) -> Numbers:
     if frame.format.is_big_endian:
         kind = kind.newbyteorder(">")
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]  # type: ignore[call-overload]
     samples = np.ascontiguousarray(rows[:, : frame.width * kind.itemsize]).view(kind)
     return samples.astype(kind.newbyteorder("="))
 
