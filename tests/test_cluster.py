@@ -157,7 +157,7 @@ def test_an_evaluation_that_loses_a_worker_gives_the_same_table(tmp_path: Path) 
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @needs_ray
 def test_several_videos_are_explained_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "in"

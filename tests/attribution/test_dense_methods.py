@@ -15,7 +15,7 @@ from torch import nn
 import videxplain as vx
 
 
-@pytest.mark.parametrize("name", ["resnet50", pytest.param("r3d_18", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["resnet50", pytest.param("r3d_18", marks=pytest.mark.large)])
 def test_integrated_gradients_equal_captum(name: str) -> None:
     """In double precision: Captum batches the steps otherwise, and in float32 that decides ties in max pools."""
     model, x = copy.deepcopy(network(name)), clips(name, 1).double()

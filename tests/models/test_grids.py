@@ -32,7 +32,7 @@ def marked(name: str) -> object:
     return pytest.param(name, marks=marks)
 
 
-@pytest.mark.parametrize("name", map(marked, FAMILIES))
+@pytest.mark.parametrize("name", [marked(name) for name in FAMILIES])
 def test_cam_layer_is_found_in_every_family(name: str) -> None:
     model = load_model(name, weights="random")
     if name == "swin3d_t":  # these take any size, and at their own they take long
