@@ -397,7 +397,7 @@ class IntegratedGradients(PixelMethod):
     """Integrated gradients from black."""
 
     asks = ("probability", "logit")
-    steps: int = option(32, "points of the path", least=1)
+    steps: int = option(32, "how many points of the path", least=1)
 
     def maps(self, query: VoxelQuery) -> VoxelMaps:
         from videxplain.attribution.dense_methods import integrated_gradients
@@ -411,8 +411,8 @@ class SmoothGrad(PixelMethod):
     """Mean gradient over noisy copies of the clip."""
 
     asks = ("probability", "logit")
-    samples: int = option(16, "noisy copies", least=1)
-    noise: float = option(0.15, "deviation, in units of the clip's range", least=0)
+    samples: int = option(16, "how many noisy copies", least=1)
+    noise: float = option(0.15, "deviation of the noise, in units of the clip's range", least=0)
     base: Literal["vanilla", "guided", "input-x-gradient"] = option("vanilla", "which gradient is averaged")
     guide_smooth: bool = _GUIDE_SMOOTH
     seed: int = option(0, "of what is drawn at random")
@@ -544,10 +544,10 @@ class Lime(Masking):
     """
 
     asks = ("probability", "log-odds")
-    samples: int = option(1000, "masks", least=1)
+    samples: int = option(1000, "how many masks", least=1)
     kernel_width: float = option(0.25, "how far from the clip masks still count", above=0)
     ridge: float = option(1.0, "penalty of the regression", least=0)
-    batched: bool = option(True, "by our own code; --no-batched takes the lime package")
+    batched: bool = option(True, "make masks and batches here; --no-batched uses the lime package")
 
     def idle_options(self) -> dict[str, str]:
         names = () if self.batched else ("fill", "kernel_width", "ridge")
@@ -570,7 +570,7 @@ class KernelShap(Masking):
     """Shapley values of supervoxels by KernelSHAP."""
 
     asks = ("probability", "log-odds")
-    samples: int = option(1000, "masks", least=1)
+    samples: int = option(1000, "how many masks", least=1)
 
     def score(self, query: Query) -> torch.Tensor:
         from videxplain.attribution.perturbation import kernel_shap
@@ -583,7 +583,7 @@ class KernelShap(Masking):
 class Rise(Masking):
     """RISE with supervoxels as its random cells."""
 
-    samples: int = option(1000, "masks", least=1)
+    samples: int = option(1000, "how many masks", least=1)
     shown: float = option(0.5, "share of supervoxels that a mask shows")
 
     def score(self, query: Query) -> torch.Tensor:

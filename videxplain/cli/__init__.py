@@ -159,8 +159,8 @@ class _Command(_Parser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"add_help": False})
-        self.add_argument("-h", "--help", nargs=0, action=_ShortHelp, help="show the usual options, and end")
-        self.add_argument("--help-all", action="help", help="show all options, and end")
+        self.add_argument("-h", "--help", nargs=0, action=_ShortHelp, help="show the usual options, and exit")
+        self.add_argument("--help-all", action="help", help="show all options, and exit")
 
     def format_short_help(self) -> str:
         """The description, examples, and the arguments that are needed most."""

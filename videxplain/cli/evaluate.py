@@ -43,7 +43,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--shard", default="1/1", metavar="I/N", help="only every N-th item, from the I-th")
     command.add_argument("--cache", type=Path, help="folder of LIME references (default: in --out)")
     command.add_argument("--engine", default="local", help="local or ray (default: %(default)s)")
-    command.add_argument("--workers", type=int, default=2, help="actors of the Ray engine")
+    command.add_argument("--workers", type=int, default=2, help="with ray, how many processes")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     add_model(command)
 

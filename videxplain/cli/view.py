@@ -23,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--export",
         type=Path,
         metavar="PAGE.html",
-        help="write the page as a file that works offline, and end",
+        help="write the page as a file that works offline, and exit",
     )
     command.add_argument("--port", type=positive, help="of the local server (default: a free one)")
     command.add_argument("--open", action="store_true", help="open the page in the browser")

@@ -46,7 +46,7 @@ class Question(Settings):
     frame: int | None = option(None, "which answer of a network that has one for each frame", least=0)
     objective: Callable[..., Any] | None = option(None, flag="")
     score: Score | None = option(
-        None, "what of the class is explained: probability, log-odds, tempered or logit"
+        None, "score of the class that is explained: probability, log-odds, tempered or logit"
     )
 
 

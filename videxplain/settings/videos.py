@@ -68,7 +68,7 @@ class Picture(Settings):
 
     kind: ClassVar[str] = "the picture"
     style: Style = option("heat", "how to draw: heat, outline, spotlight or side-by-side")
-    top_k: int = option(5, "how many supervoxels to light", least=1)
+    top_k: int = option(5, "how many supervoxels are highlighted", least=1)
     footer: FooterPlace = option(
         "under", "where class and scale are written: under the frame, over its foot, or none"
     )
