@@ -27,7 +27,7 @@ CANDIDATES: dict[bool, tuple[Fill, ...]] = {
 }
 """Of networks that see frames on their own and of those that see clips, in the order in which they are preferred."""
 ENOUGH = 0.02
-"""Share of the answer that masks have to move in the mean, for the first candidate to be taken at once."""
+"""Share of the answer that masks have to move in the mean, for a candidate to be taken."""
 LITTLE = 0.005
 """Share of the answer below which a fill that the user named is said to ask nothing."""
 MOST = 0.5
@@ -35,7 +35,8 @@ OF_OBJECTS: dict[bool, tuple[Fill, ...]] = {False: ("mean", "grey"), True: ("sti
 """Candidates where one region covers more than `MOST`, as the background of objects does: what is around it is the
 lesser part, and its mean is a plane on which objects stand out by their outlines."""
 NEARLY = 0.5
-"""Another one is taken if it moves the log-odds, or a regression's value, so many times as far as the farthest."""
+"""Where none does, the first is taken that moves the log-odds, or a regression's value, so many times as far as the
+farthest."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class FillChoice:
     Attributes
     ----------
     fill
-        The first of `CANDIDATES` if it moves the answer by `ENOUGH`; otherwise the first that moves the log-odds nearly
-        as far as any.
+        The first of `CANDIDATES` that moves the answer by `ENOUGH`; where none does, the first that moves the log-odds
+        nearly as far as any.
     moved
         By how much of itself the answer changes when half of the supervoxels are hidden, in the mean of two masks: its
         probability, or a regression's value; of each fill that was tried.
@@ -100,7 +101,8 @@ def choose_fill(
         steps[fill] = float((values[:2] - whole).abs().mean())
         answer, masked = (v if aim.task == "regression" else v.sigmoid() for v in (whole, values[:2]))
         moved[fill] = float((masked - answer).abs().mean() / answer.abs().clamp(min=1e-30))
-        if len(moved) == 1 and (moved[fill] >= ENOUGH or not bool(torch.isfinite(values).all())):
-            return FillChoice(fill, moved, passes)  # whoever scores tells of answers that are no numbers
+        no_numbers = len(moved) == 1 and not bool(torch.isfinite(values).all())  # whoever scores tells of these
+        if moved[fill] >= ENOUGH or no_numbers:
+            return FillChoice(fill, moved, passes)
     farthest = max(step for step in steps.values() if math.isfinite(step))
     return FillChoice(next(fill for fill in steps if steps[fill] >= NEARLY * farthest), moved, passes)
