@@ -37,9 +37,45 @@ def explained_video(network: vx.Classifier, tmp_path_factory: pytest.TempPathFac
     write_moving_objects(long, motions=3, seed=2, size=128)
     shorten(long, video, 80)
     annotate(
-        network, video, folder / "out.mp4", n_segments=40, stride=2, save=folder / "data", progress=False
+        network,
+        video,
+        folder / "out.mp4",
+        n_segments=40,
+        stride=2,
+        when=True,
+        save=folder / "data",
+        progress=False,
     )
     return folder / "data", video
+
+
+@pytest.fixture(scope="session")
+def another_method(network: vx.Classifier, explained_video: tuple[Path, Path]) -> Path:
+    """The folder of another method's data of the same video."""
+    data, video = explained_video
+    folder = data.parent / "other"
+    annotate(
+        network,
+        video,
+        data.parent / "other.mp4",
+        "grad-cam",
+        n_segments=40,
+        stride=2,
+        save=folder,
+        progress=False,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def measured(
+    network: vx.Classifier, explained_clip: list[vx.Explanation]
+) -> tuple[vx.Evidence, vx.WhenCurve]:
+    """Evidence and a when-curve of the explained clip."""
+    first = explained_clip[0]
+    clip = vx.Clip(first.frames, first.times)
+    evidence = vx.evidence(network, clip, ["still"], labels=first.labels)
+    return evidence, vx.when(network, clip, 8)
 
 
 def shorten(source: Path, target: Path, frames: int) -> None:

@@ -16,9 +16,10 @@ from PIL import Image
 
 import videxplain as vx
 from videxplain.view.asking import Asker
+from videxplain.view.clip_scene import ClipScene
 from videxplain.view.notebook import _RENDER
+from videxplain.view.opening import open_scene
 from videxplain.view.page import one_module, static
-from videxplain.view.scene import ClipScene, open_scene
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""

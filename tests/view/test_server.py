@@ -12,7 +12,8 @@ import torch
 
 import videxplain as vx
 from videxplain.view.asking import Asker
-from videxplain.view.scene import ClipScene, open_scene
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.opening import open_scene
 from videxplain.view.server import MOST_WAITING, application, listening
 
 uvicorn = pytest.importorskip("uvicorn")

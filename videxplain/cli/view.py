@@ -16,9 +16,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="what `explain --save DIR` or `annotate --save DIR` wrote; several where they are of one clip",
+        help="what `explain --save DIR` or `annotate --save DIR` wrote; several where they are of one clip, or of one "
+        "video by several methods over the same supervoxels",
     )
     add_explained_video(command)
+    for name, what in (("evidence", "the sets of supervoxels"), ("when", "the curve over time")):
+        command.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="FILE.json",
+            help=f"of an explained clip: show {what} that `videxplain {name} --json` printed",
+        )
     command.add_argument(
         "--export",
         type=Path,
@@ -39,10 +47,10 @@ def run(args: argparse.Namespace) -> None:
     check_files(args)
     if args.export is not None and (args.port is not None or args.open):
         raise VidexplainError("a page that is exported needs no --port and no --open; leave them out")
+    from videxplain.view.opening import open_scene
     from videxplain.view.page import export_page
-    from videxplain.view.scene import open_scene
 
-    scene = open_scene(args.folders, args.video)
+    scene = open_scene(args.folders, args.video, evidence=args.evidence, when=args.when)
     if args.export is not None:
         for path in export_page(scene, args.export):
             say(shown(str(path)))

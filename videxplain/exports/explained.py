@@ -19,7 +19,9 @@ from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.tables import frame_numbers
 from videxplain.geometry import Axis
 from videxplain.video import Frame
-from videxplain.view.scene import ClipScene, Layer, VideoScene
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.scene import Layer
+from videxplain.view.video_scene import VideoScene
 
 _NO_FRAMES = np.empty((0, 1, 1, 3), np.uint8)
 
