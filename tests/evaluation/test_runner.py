@@ -142,7 +142,10 @@ def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_pa
         for picture in re.findall(r'src="data:image/\w+;base64,([^"]+)"', page):
             Image.open(io.BytesIO(base64.b64decode(picture))).verify()
         # self-contained: nothing is fetched from anywhere
-        assert "http" not in page and "<script" not in page
+        assert "http" not in page and not re.search(
+            r"""<(script|link|iframe)[^>]*(src|href)=|@import|url\(|fetch\(""", page
+        )
+        assert all(link.startswith("pages/") for link in re.findall(r'href="([^"]*)"', page))
         assert (tmp_path / name / "table.csv").read_text() == to_csv(results)
         for row in results.rows:
             for measure in EXPERIMENTS[name].measures:
