@@ -420,6 +420,29 @@ def test_a_link_holds_moment_and_region(tab, clip_page, explained_clip):
     assert tab.get_by_label("style").input_value() == "outline"
 
 
+def test_the_report_of_an_evaluation_sorts(tab, tmp_path):
+    """By its headings, with the keyboard: numbers by value, what is missing last."""
+    from videxplain.evaluation.report import _SORT, _cell, _head
+
+    rows = [("vanilla", 9.5), ("guided", 10.25), ("lime", -3.0), ("random", None)]
+    body = "".join(f"<tr><td>{name}</td>{_cell(str(value), value)}</tr>" for name, value in rows)
+    heads = _head("method") + _head("share")
+    page = tmp_path / "report.html"
+    page.write_text(
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table><script>{_SORT}</script>"
+    )
+    tab.goto(page.as_uri())
+    for name, orders in (
+        ("share", (["lime", "vanilla", "guided"], ["guided", "vanilla", "lime"])),
+        ("method", (["guided", "lime", "random"], ["vanilla", "random", "lime"])),
+    ):
+        for order, state in zip(orders, ("ascending", "descending"), strict=True):
+            tab.get_by_role("button", name=name).press("Enter")
+            assert tab.locator("tbody td:first-child").all_inner_texts()[:3] == order
+            assert tab.get_by_role("columnheader", name=name).get_attribute("aria-sort") == state
+            assert tab.locator("th[aria-sort=none]").count() == 1
+
+
 def test_hostile_names_stay_text(tab, explained_clip, tmp_path):
     from dataclasses import replace
 

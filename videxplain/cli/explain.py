@@ -117,7 +117,12 @@ def run(args: argparse.Namespace) -> None:
         clip = read_input(args, model)
     with timed("explaining"):
         explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions)
-    tell_settings(explanation.method, explanation.settings, fill_named=args.fill is not None)
+    tell_settings(
+        explanation.method,
+        explanation.settings,
+        named=args.method != "auto",
+        why_fill="as asked for" if args.fill else "taken by the first passes (docs/studies/fills.md)",
+    )
     with timed("drawing"), whole_file(args.output) as scratch:
         Image.fromarray(sheet_of(explanation, picture)).save(scratch, "PNG")
     if args.save:

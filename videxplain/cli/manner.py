@@ -53,15 +53,19 @@ def tell_network(model: Classifier) -> None:
         detail(f"operations: {count} by {backend} ({why})")
 
 
-def tell_settings(method: str, settings: Mapping[str, Any], *, fill_named: bool) -> None:
-    """Which method and fill an explanation was made with, and why they were taken."""
+def tell_settings(method: str, settings: Mapping[str, Any], *, named: bool, why_fill: str) -> None:
+    """Which method and fill an explanation was made with, and why they were taken.
+
+    Parameters
+    ----------
+    named
+        Whether the user named the method.
+    why_fill
+        Why its fill was taken.
+    """
     became = settings.get("became")
-    named = "as asked for" if became is None else f"became {became}: {settings.get('because')}"
-    detail(f"method: {shown(method)}, {shown(named)}")
+    why = "as asked for" if named else "the default"
+    because = why if became is None else f"{why}, became {became}: {settings.get('because')}"
+    detail(f"method: {shown(method)}, {shown(because)}")
     if fill := settings.get("fill"):
-        why = (
-            "as asked for"
-            if fill_named
-            else "taken by the first passes, as none was named (docs/studies/fills.md)"
-        )
-        detail(f"fill: {shown(fill)}, {why}")
+        detail(f"fill: {shown(fill)}, {why_fill}")

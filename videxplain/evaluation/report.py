@@ -38,7 +38,8 @@ td.best { font-weight: bold; } td.paper, th.paper { color: #6b6b6b; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: .1em; cursor: pointer;
   text-decoration: underline; }
 th button:focus-visible, a:focus-visible { outline: 3px solid #b03a00; }
-th[aria-sort=ascending] button::after { content: " \\2191"; } th[aria-sort=descending] button::after { content: " \\2193"; }
+th[aria-sort=ascending] button::after { content: " \\2191"; }
+th[aria-sort=descending] button::after { content: " \\2193"; }
 img { max-width: 100%; }
 .items { display: grid; grid-template-columns: repeat(auto-fill, minmax(22em, 1fr)); gap: 1.2em; }
 figure { margin: 0; } figure img { width: 100%; }
@@ -239,7 +240,7 @@ def _best(lines: list[Line], name: str, measure: Measure) -> list[str]:
 def _items(
     results: Results, model: Classifier, dataset: Dataset, folder: Path, pages: Pages | None
 ) -> Iterator[str]:
-    """The items that the best method explains best and worst, by the experiment's first measure; pages go into `folder`."""
+    """The items that the best method explains best and worst, by the experiment's first measure, with pages."""
     experiment = EXPERIMENTS[results.experiment]
     lines = [line for line in summarise(results) if line.segments == results.settings.segments[0]]
     name, measure = next(iter(experiment.measures.items()))
