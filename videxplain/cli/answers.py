@@ -120,9 +120,9 @@ def answered(
     with timed("asking the network"):
         answer = ask(model, clip, options)
     told = getattr(answer, "explanation", answer)
-    if (settings := getattr(told, "settings", None)) is not None:
+    if (recorded := getattr(told, "settings", None)) is not None:
         why = "as asked for" if "fill" in options else "the default of this command"
-        tell_settings(told.method, settings, named=args.method is not None, why_fill=why)
+        tell_settings(told.method, recorded, named=args.method is not None, why_fill=why)
     if args.output is not None:
         with timed("drawing"), whole_file(args.output) as scratch:
             Image.fromarray(answer.picture()).save(scratch, "PNG")

@@ -8,7 +8,7 @@ import html
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -276,7 +276,8 @@ def _items(
             told = html.escape(caption)
             if pages is not None:
                 page = folder / f"{row['item']:06d}.html"
-                pages.write(explanation, page)
+                settings = explanation.settings | {"clip": row["name"]}  # by which the page calls it
+                pages.write(replace(explanation, settings=settings), page)
                 told = f'<a href="{folder.name}/{page.name}">{told}</a>'
             yield f"<figure>{_image(picture, caption)}<figcaption>{told}</figcaption></figure>"
         yield "</div>"

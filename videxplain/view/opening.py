@@ -89,7 +89,8 @@ def scene_of(
     if isinstance(what, Evidence):
         if evidence is not None:
             raise VidexplainError("evidence was given twice; leave one out")
-        what, evidence = what.explanation, what
+        evidence = what
+        what = what.explanation
     explanations = [what] if isinstance(what, Explanation) else what
     if isinstance(explanations, list | tuple) and explanations:
         if all(isinstance(one, str | os.PathLike) for one in explanations):

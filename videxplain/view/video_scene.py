@@ -234,15 +234,12 @@ def _moments(saved: SavedExplanations) -> list[dict[str, Any]] | None:
     if told is None:
         return None
     try:
-        moments = [
-            {"begin": float(one["begin"]), "end": float(one["end"]), "class": str(one["class"]),
-             "height": float(one["height"])}
-            for one in told
-        ]  # fmt: skip
-        if not all(
-            math.isfinite(value) for one in moments for value in one.values() if not isinstance(value, str)
-        ):
-            raise ValueError("a moment has no time")
+        moments = []
+        for one in told:
+            numbers = {name: float(one[name]) for name in ("begin", "end", "height")}
+            if not all(map(math.isfinite, numbers.values())):
+                raise ValueError("a moment has no time")
+            moments.append({**numbers, "class": str(one["class"])})
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise VidexplainError(
             f"the moments in {saved.folder / 'manifest.json'} are damaged: {error}"
