@@ -49,7 +49,8 @@ _SORT = """
 for (const table of document.querySelectorAll("table")) {
   const value = (row, column) => {
     const cell = row.cells[column];
-    return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
+    const { value } = cell.dataset; // "" where there is none
+    return value === undefined ? cell.textContent : value && Number(value);
   };
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
@@ -224,8 +225,8 @@ def _head(words: str, kind: str = "") -> str:
 def _cell(text: str, value: float | None, kind: str = "") -> str:
     """A number as text, with its value for sorting."""
     named = f' class="{kind}"' if kind else ""
-    told = "" if value is None or not math.isfinite(value) else f' data-value="{float(value)!r}"'
-    return f"<td{named}{told}>{text}</td>"
+    told = "" if value is None or not math.isfinite(value) else repr(float(value))
+    return f'<td{named} data-value="{told}">{text}</td>'
 
 
 def _best(lines: list[Line], name: str, measure: Measure) -> list[str]:
