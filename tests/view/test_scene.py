@@ -97,6 +97,8 @@ def test_several_methods_of_a_video_are_layers(explained_video, another_method):
     rows = vx.open_explanations(another_method).table("supervoxels").to_pylist()
     shares = {row["window"]: row["share"] for row in rows if row["number"] == number}
     assert scene.shares_of(number, 1) == [shares.get(window.start) for window in scene.windows]
+    with pytest.raises(VidexplainError, match="one explanation is exported"):
+        vx.export([folder, another_method], folder.parent / "out.csv", "csv")
 
 
 def test_moments_are_those_of_the_manifest(explained_video):

@@ -141,7 +141,7 @@ class Explained:
     """
 
     def __init__(self, scene: ClipScene | VideoScene, advance: Callable[[], object] = lambda: None) -> None:
-        if isinstance(scene, ClipScene) and len(scene.explanations) > 1:
+        if len(scene.explanations if isinstance(scene, ClipScene) else scene.every) > 1:
             raise VidexplainError(
                 "one explanation is exported at a time; give one folder, or one explanation"
             )
