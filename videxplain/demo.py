@@ -16,7 +16,7 @@ from videxplain.models import DEFAULT_MODEL, load_model
 from videxplain.synthetic.moving_objects import generate_video
 from videxplain.video import TrackFormat, VideoWriter, check_output
 from videxplain.view.page import export_page
-from videxplain.view.scene import VideoScene
+from videxplain.view.video_scene import VideoScene
 
 RATE = 30
 SIZE = 256

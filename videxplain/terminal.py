@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import unicodedata
-from typing import TextIO
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Literal, TextIO
 
 _HARMLESS = "\n\t"
+Manner = Literal["quiet", "usual", "verbose"]
+"""How much a command tells: nothing but errors, what was done, or also how."""
+_manner: Manner = "usual"
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -31,8 +37,24 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+@contextlib.contextmanager
+def telling(manner: Manner) -> Iterator[None]:
+    """How much is told inside the block."""
+    global _manner
+    before, _manner = _manner, manner
+    try:
+        yield
+    finally:
+        _manner = before
+
+
 def say(text: object = "", *, file: TextIO | None = None) -> None:
-    """Prints text, of several lines or one, with nothing in it that a terminal would obey, or that it cannot show."""
+    """Prints text, of several lines or one, with nothing in it that a terminal would obey, or that it cannot show.
+
+    Where a command is to be quiet, what goes to stdout is left out.
+    """
+    if file is None and _manner == "quiet":
+        return
     stream = sys.stdout if file is None else file
     known = getattr(stream, "encoding", None) or "utf-8"
     print(shown(text, lines=True).encode(known, "backslashreplace").decode(known), file=stream)
@@ -41,3 +63,23 @@ def say(text: object = "", *, file: TextIO | None = None) -> None:
 def complain(text: object) -> None:
     """Prints why a command ended, to stderr."""
     say(f"videxplain: {text}", file=sys.stderr)
+
+
+def note(text: object) -> None:
+    """Prints to stderr what is no error, but ought to be known."""
+    if _manner != "quiet":
+        complain(text)
+
+
+def detail(text: object) -> None:
+    """Prints to stderr how something was done, where a command is to tell that."""
+    if _manner == "verbose":
+        complain(text)
+
+
+@contextlib.contextmanager
+def timed(work: str) -> Iterator[None]:
+    """Tells how long the block took, where a command is to tell that."""
+    began = perf_counter()
+    yield
+    detail(f"{work}: {perf_counter() - began:.2f} s")

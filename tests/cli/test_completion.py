@@ -27,6 +27,7 @@ _shtab_videxplain 2>/dev/null; printf '%s\\n' "${{COMPREPLY[@]}}" """
 
     assert set(COMMANDS) <= set(completed("videxplain", "''"))
     assert "--segments" in completed("videxplain", "explain", "--seg")
+    assert "--quiet" in completed("videxplain", "evaluate", "--qu")
 
 
 def test_info_as_json(capsys):

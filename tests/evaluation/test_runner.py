@@ -22,7 +22,7 @@ from videxplain.errors import VidexplainError
 from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.item import Item
-from videxplain.evaluation.report import write_report
+from videxplain.evaluation.report import Pages, write_report
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.evaluation.runner import Results, evaluate
 from videxplain.evaluation.summary import bootstrap, caveats, summarise, to_csv, to_text
@@ -142,7 +142,10 @@ def test_every_experiment_ends_in_a_table_and_a_report(model: Classifier, tmp_pa
         for picture in re.findall(r'src="data:image/\w+;base64,([^"]+)"', page):
             Image.open(io.BytesIO(base64.b64decode(picture))).verify()
         # self-contained: nothing is fetched from anywhere
-        assert "http" not in page and "<script" not in page
+        assert "http" not in page and not re.search(
+            r"""<(script|link|iframe)[^>]*(src|href)=|@import|url\(|fetch\(""", page
+        )
+        assert all(link.startswith("pages/") for link in re.findall(r'href="([^"]*)"', page))
         assert (tmp_path / name / "table.csv").read_text() == to_csv(results)
         for row in results.rows:
             for measure in EXPERIMENTS[name].measures:
@@ -160,6 +163,13 @@ def test_thumbnails_show_the_best_row_and_each_item_once(model: Classifier, tmp_
     assert "What region-gradient-2 explains best" in page and "LIME with 50 samples" in page
     shown = re.findall(r"<figcaption>(blob \d)", page)
     assert sorted(shown) == [f"blob {i}" for i in range(5)]
+    written = {}
+    pages = Pages(1, lambda explanation, path: written.setdefault(path, explanation))
+    page = write_report(results, model, Blobs(5), tmp_path, pages).read_text()
+    linked = dict(re.findall(r'<a href="([^"]+)">(blob \d)', page))
+    assert linked == {f"pages/{i:06d}.html": f"blob {i}" for i in map(int, (shown[0][-1], shown[3][-1]))}
+    assert {str(path.relative_to(tmp_path)) for path in written} == set(linked)
+    assert all(explanation.method == "region-gradient" for explanation in written.values())
 
 
 def test_sweep_over_numbers_of_supervoxels(model: Classifier, tmp_path: Path) -> None:
@@ -361,7 +371,7 @@ from conftest import LENGTH, SIZE, Blobs, Quadrants
 import torch
 from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.models.randomized import randomized
-from videxplain.evaluation.report import write_report
+from videxplain.evaluation.report import Pages, write_report
 from videxplain.evaluation.runner import evaluate
 from videxplain.models import Classifier
 torch.set_num_threads(1)

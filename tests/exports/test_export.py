@@ -16,7 +16,8 @@ from videxplain.cli import main
 from videxplain.errors import VidexplainError
 from videxplain.exports.explained import Explained
 from videxplain.exports.export import FORMATS
-from videxplain.view.scene import ClipScene, open_scene
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.opening import open_scene
 
 SUFFIXES = {"csv": ".csv", "cvat": ".xml", "rerun": ".rrd", "webvtt": ".vtt"}
 NAMES = ["coco", "csv", "cvat", "fiftyone", "napari", "rerun", "tensorboard", "webvtt"]

@@ -8,17 +8,20 @@ import io
 import os
 import re
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import videxplain as vx
 from videxplain.view.asking import Asker
+from videxplain.view.clip_scene import ClipScene
 from videxplain.view.notebook import _RENDER
+from videxplain.view.opening import open_scene
 from videxplain.view.page import one_module, static
-from videxplain.view.scene import ClipScene, open_scene
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -43,10 +46,16 @@ def browser():
 
 @pytest.fixture
 def tab(browser):
-    """A tab with the network down but for this machine; errors of scripts fail the test."""
+    """A tab; errors of scripts, and what the console tells of errors, fail the test."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+
+    def heard(told) -> None:
+        if told.type == "error" and "ERR_CONNECTION_REFUSED" not in told.text:  # a test ends its server
+            errors.append(told.text)
+
+    page.on("console", heard)
     page.set_default_timeout(20_000)
     yield page
     page.close()
@@ -81,6 +90,172 @@ def differences(tab, explanation: vx.Explanation, t: int, style: str) -> np.ndar
 def clip_page(explained_clip, tmp_path_factory) -> str:
     (path,) = vx.export_page(explained_clip, tmp_path_factory.mktemp("clip") / "page.html")
     return path.as_uri()
+
+
+def marked(tab, size: tuple[int, int]) -> np.ndarray:
+    """Where the page draws marks, at the size of the source (height, width)."""
+    address = tab.evaluate("document.querySelector('canvas.marks').toDataURL()")
+    image = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
+    opacity = image.getchannel("A").resize(size[::-1], Image.Resampling.BOX)
+    return np.asarray(opacity) > 100
+
+
+@pytest.mark.parametrize(("kind", "link"), [("ranks", {"trails": 0}), ("trail", {"ranks": 0})])
+def test_marks_are_where_render_has_them(tab, clip_page, explained_clip, kind, link):
+    """Letters differ, so each mark of the one is looked for within a few pixels of the other's."""
+    explanation = explained_clip[0]
+    other = {"ranks": "trail", "trail": "ranks"}[kind]
+    plain = explanation.render(legend=False).astype(int)
+    drawn = explanation.render(footer="none", **{other: False})
+    for t in (0, 9):
+        expected = np.abs(drawn[t] - plain[t]).max(axis=-1) > 60
+        open_at(tab, clip_page, float(explanation.times[t]), **link)
+        found = marked(tab, explanation.frames.shape[1:3])
+        assert expected.sum() > 50
+        for one, near in ((found, expected), (expected, found)):
+            far = ndimage.distance_transform_edt(~near)[one]
+            assert far.mean() < 1.5 and np.quantile(far, 0.95) <= 5, kind
+    tab.get_by_label("ranks").set_checked(False)
+    tab.get_by_label("trails").set_checked(False)
+    assert not marked(tab, explanation.frames.shape[1:3]).any()
+    assert "ranks=0" in tab.url and "trails=0" in tab.url
+
+
+def test_evidence_and_the_measured_curve(tab, explained_clip, measured, tmp_path):
+    """The sets are chosen by the keyboard, and the next peak is the stretch that was measured."""
+    evidence, curve = measured
+    (path,) = vx.export_page(explained_clip, tmp_path / "page.html", evidence=evidence, when=curve)
+    open_at(tab, path.as_uri(), 0.0)
+    tab.get_by_role("button", name="Show all").click()
+    for words, part in (
+        ("Choose what keeps it", evidence.keeps),
+        ("Choose what destroys it", evidence.destroys),
+    ):
+        tab.get_by_role("button", name=words).press("Enter")
+        rows = tab.locator("tbody tr:has(input:checked)")
+        chosen = sorted(int(row.get_attribute("data-id")) for row in rows.all())
+        assert chosen == sorted(part.ids) and chosen
+    assert evidence.keeps_words() in tab.locator(".evidence").inner_text()
+    times = [float(time) for time in explained_clip[0].times]
+    tab.evaluate(f"location.hash = '#t={times[-1]:.4f}'")
+    at(tab, times[-1])
+    before = [one.begin for one in curve.stretches() if one.begin < times[-1] - 1e-3]
+    tab.locator("body").press("p")
+    at(tab, max(before))
+    bars = lane(tab, "measured", 3)
+    assert (bars != bars[0, 0]).any(axis=-1).sum() > 50
+
+
+def lane(tab, name: str, place: int) -> np.ndarray:
+    """The pixels of a lane by its place."""
+    heights = {"classes": 22, "probability": 40, "when": 40, "moments": 22, "measured": 44, "region": 34}
+    top = sum(heights[one] + 6 for one in ("classes", "probability", "when", name)[:place])
+    address = tab.evaluate("document.querySelector('canvas.lanes').toDataURL()")
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGB"))
+    return image[top : top + heights[name]]
+
+
+def test_moments_lead_to_their_begin(tab, explained_video, tmp_path):
+    folder, video = explained_video
+    scene = open_scene([folder], video)
+    (path,) = vx.export_page(scene, tmp_path / "video.html")
+    moments = scene.summary()["moments"][0]
+    open_at(tab, path.as_uri(), 0.0)
+    later = [moment["begin"] for moment in moments if moment["begin"] > 1e-3]
+    for begin in later:
+        tab.locator("body").press("n")
+        assert_time(tab, begin)
+    last = moments[-1]
+    middle = (last["begin"] + last["end"]) / 2 / scene.summary()["windows"][-1]["end"]
+    open_at(tab, path.as_uri(), 0.0)
+    lanes = tab.locator("canvas.lanes")
+    below = 22 + 40 + 40 + 3 * 6 + 11  # in the fourth lane
+    lanes.click(position={"x": middle * lanes.bounding_box()["width"], "y": below})
+    assert_time(tab, last["begin"])
+    open_at(tab, path.as_uri(), 0.0)
+    tab.locator(".moments summary").press("Enter")
+    tab.locator(".moments button").last.press("Enter")
+    assert_time(tab, last["begin"])
+
+
+def assert_time(tab, time: float) -> None:
+    tab.wait_for_function(
+        "(time) => Math.abs(document.getElementById('page').dataset.time - time) < 0.03", arg=time
+    )
+
+
+def test_two_methods_of_a_video(tab, explained_video, another_method, tmp_path):
+    folder, video = explained_video
+    (path,) = vx.export_page([folder, another_method], tmp_path / "both.html")
+    window, source = vx.open_explanations(another_method)[1], vx.open_video(video)
+    explanation = as_explanation(window, source.pictures_at(window.times))
+    open_at(tab, path.as_uri(), window.times[3], layer=1)
+    off = differences(tab, explanation, 3, "heat")
+    assert np.quantile(off, 0.99) <= TOLERANCE["video"] and off.mean() < 3
+    assert tab.get_by_label("explanation").locator("option").all_inner_texts() == ["guided", "grad-cam"]
+    assert "explained by grad-cam" in tab.locator(".about").inner_text()
+    assert tab.locator(".moments").is_hidden()  # were saved with the first method only
+    tab.get_by_label("explanation").select_option(label="guided")
+    tab.locator(".about", has_text="explained by guided").wait_for()
+    assert tab.locator(".moments").is_visible()
+
+
+@pytest.fixture(scope="module")
+def five_minutes(network, tmp_path_factory) -> tuple[Path, Path]:
+    """A small video of five minutes in ten windows, explained."""
+    from videxplain.annotate import annotate
+    from videxplain.synthetic.moving_objects import generate
+    from videxplain.video import TrackFormat, VideoWriter
+
+    folder = tmp_path_factory.mktemp("long")
+    rate, stride = 5, 10
+    track = TrackFormat(64, 64, time_base=Fraction(1, 1000), rate=Fraction(rate))
+    with VideoWriter(folder / "long.mp4", track) as writer:
+        for n in range(300 * rate):
+            if n % (16 * stride) == 0:
+                frames = generate(n, size=(64, 64)).frames
+            writer.write(np.ascontiguousarray(frames[n // stride % 16]), Fraction(n, rate))
+    annotate(
+        network, folder / "long.mp4", folder / "out.mp4", "vanilla", n_segments=30, stride=stride,
+        save=folder / "data", progress=False,
+    )  # fmt: skip
+    return folder / "data", folder / "long.mp4"
+
+
+def test_five_minutes(tab, five_minutes, tmp_path):
+    """Scrubs through ten windows; hover tells the data at the start, in the middle and at the end."""
+    folder, video = five_minutes
+    scene = open_scene([folder], video)
+    spans = scene.summary()["windows"]
+    assert len(spans) == 10 and spans[-1]["end"] == pytest.approx(300, abs=0.5)
+    (path,) = vx.export_page(scene, tmp_path / "long.html")
+    open_at(tab, path.as_uri(), 0.0)
+    box = tab.locator("canvas.lanes").bounding_box()
+    for part in (0.95, 0.05, 0.5, 0.75, 0.25):
+        tab.mouse.click(box["x"] + part * box["width"], box["y"] + 40)
+        tab.wait_for_function(
+            "(time) => Math.abs(document.getElementById('page').dataset.time - time) < 1", arg=300 * part
+        )
+    frame = tab.locator("canvas.picture").bounding_box()
+    for index in (0, 5, 9):
+        layer, span = scene.layers(index)[0], spans[index]
+        t = next(t for t, time in enumerate(span["times"]) if time >= span["begin"]) + 1
+        open_at(tab, path.as_uri(), span["times"][t])
+        assert tab.locator("h1").inner_text().split() == span["headline"].split()
+        for row, column in ((20, 30), (40, 15)):
+            tab.mouse.move(
+                frame["x"] + (column + 0.5) * frame["width"] / 64,
+                frame["y"] + (row + 0.5) * frame["height"] / 64,
+            )
+            tab.wait_for_timeout(100)
+            told = tab.locator(".tip").inner_text()
+            y, x = scene.geometry.y, scene.geometry.x
+            place = int(y.scale * (row + 0.5) + y.offset), int(x.scale * (column + 0.5) + x.offset)
+            id_ = int(layer.labels[t][place])
+            rank = int(np.argsort(np.argsort(-layer.scores, kind="stable"))[id_]) + 1
+            share = abs(layer.scores[id_]) / np.abs(layer.scores).sum()
+            assert f"region {layer.numbers[id_]}, rank {rank} of {len(layer.scores)}" in told
+            assert f"share {100 * share:.1f}%" in told
 
 
 @pytest.mark.parametrize("style", ["heat", "outline", "spotlight"])
@@ -243,6 +418,29 @@ def test_a_link_holds_moment_and_region(tab, clip_page, explained_clip):
     assert tab.locator("tr.locked th").inner_text() == f"region {id_}"
     assert tab.locator("tr.locked input").is_checked()
     assert tab.get_by_label("style").input_value() == "outline"
+
+
+def test_the_report_of_an_evaluation_sorts(tab, tmp_path):
+    """By its headings, with the keyboard: numbers by value, what is missing last."""
+    from videxplain.evaluation.report import _SORT, _cell, _head
+
+    rows = [("vanilla", 9.5), ("guided", 10.25), ("lime", -3.0), ("random", None)]
+    body = "".join(f"<tr><td>{name}</td>{_cell(str(value), value)}</tr>" for name, value in rows)
+    heads = _head("method") + _head("share")
+    page = tmp_path / "report.html"
+    page.write_text(
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table><script>{_SORT}</script>"
+    )
+    tab.goto(page.as_uri())
+    for name, orders in (
+        ("share", (["lime", "vanilla", "guided"], ["guided", "vanilla", "lime"])),
+        ("method", (["guided", "lime", "random"], ["vanilla", "random", "lime"])),
+    ):
+        for order, state in zip(orders, ("ascending", "descending"), strict=True):
+            tab.get_by_role("button", name=name).press("Enter")
+            assert tab.locator("tbody td:first-child").all_inner_texts()[:3] == order
+            assert tab.get_by_role("columnheader", name=name).get_attribute("aria-sort") == state
+            assert tab.locator("th[aria-sort=none]").count() == 1
 
 
 def test_hostile_names_stay_text(tab, explained_clip, tmp_path):

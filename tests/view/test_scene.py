@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
+import zipfile
 import zlib
 from dataclasses import replace
 from fractions import Fraction
@@ -16,8 +18,11 @@ import videxplain as vx
 from videxplain.annotate.windows import cut
 from videxplain.cli import main
 from videxplain.errors import VidexplainError
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.opening import open_scene
 from videxplain.view.page import one_module, static
-from videxplain.view.scene import ClipScene, VideoScene, open_scene, packed_labels, region_table, window_json
+from videxplain.view.scene import packed_labels, region_table, window_json
+from videxplain.view.video_scene import VideoScene
 
 
 def page_data(path: Path) -> dict:
@@ -73,6 +78,123 @@ def test_windows_of_a_video_are_drawn_when_annotate_draws_them(explained_video):
     for window, span in zip(drawn, spans, strict=True):
         assert span["begin"] == pytest.approx(times[window.written[0]], abs=1e-6)
         assert span["end"] == pytest.approx(times[window.written[-1]] + step, abs=1e-6)
+
+
+def test_several_methods_of_a_video_are_layers(explained_video, another_method):
+    folder, video = explained_video
+    scene = open_scene([folder, another_method], video)
+    summary = scene.summary()
+    assert summary["layers"] == ["guided", "grad-cam"] and summary["moments"][1] is None
+    for index, windows in enumerate(zip(scene.saved, vx.open_explanations(another_method), strict=True)):
+        for number, (layer, window) in enumerate(zip(scene.layers(index), windows, strict=True)):
+            np.testing.assert_array_equal(layer.scores, window.scores)
+            np.testing.assert_array_equal(layer.labels, window.labels[: len(layer.labels)])
+            each = window.scores / np.bincount(window.labels.ravel())  # as Explanation.when shares them out
+            expected = each[window.labels].sum(axis=(1, 2))[: len(layer.labels)]
+            told = summary["windows"][index]["when"][number]
+            np.testing.assert_allclose(told, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    number = int(scene.layers(1)[1].numbers[0])
+    rows = vx.open_explanations(another_method).table("supervoxels").to_pylist()
+    shares = {row["window"]: row["share"] for row in rows if row["number"] == number}
+    assert scene.shares_of(number, 1) == [shares.get(window.start) for window in scene.windows]
+    with pytest.raises(VidexplainError, match="one explanation is exported"):
+        vx.export([folder, another_method], folder.parent / "out.csv", "csv")
+
+
+def test_moments_are_those_of_the_manifest(explained_video):
+    folder, video = explained_video
+    kept = json.loads((folder / "manifest.json").read_text())["moments"]
+    assert kept and open_scene([folder], video).summary()["moments"] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"input_sha256": "0" * 64}, "different videos"),
+        ({"model": "another"}, "different networks"),
+        ("labels", "different supervoxels"),
+        ({"moments": [{"begin": "soon"}]}, "moments in"),
+    ],
+)
+def test_folders_that_do_not_go_together_are_refused(
+    explained_video, another_method, tmp_path, damage, words
+):
+    folder, video = explained_video
+    changed = shutil.copytree(another_method, tmp_path / "changed")
+    if damage == "labels":
+        with zipfile.ZipFile(another_method / "labels.zip") as old:
+            names = old.namelist()
+            contents = {name: bytearray(old.read(name)) for name in names}
+        contents[names[-1]][-1] ^= 1
+        with zipfile.ZipFile(changed / "labels.zip", "w") as new:
+            for name in names:
+                new.writestr(name, bytes(contents[name]))
+    else:
+        manifest = json.loads((changed / "manifest.json").read_text())
+        (changed / "manifest.json").write_text(json.dumps(manifest | damage))
+    with pytest.raises(VidexplainError, match=words):
+        open_scene([folder, changed], video).summary()
+
+
+def test_folders_without_curves_still_open(explained_video, tmp_path):
+    import pyarrow.parquet as parquet
+
+    folder, video = explained_video
+    older = shutil.copytree(folder, tmp_path / "older")
+    table = parquet.read_table(older / "windows.parquet")
+    parquet.write_table(table.drop_columns(["when"]), older / "windows.parquet")
+    summary = open_scene([older], video).summary()
+    assert [window["when"] for window in summary["windows"]] == [[None]] * 3
+
+
+def test_evidence_and_a_when_curve_come_with_a_clip(explained_clip, measured, tmp_path):
+    evidence, curve = measured
+    first = explained_clip[0]
+    told = ClipScene(explained_clip, evidence=evidence, when=curve).summary()
+    assert told["evidence"]["keeps"]["regions"] == list(evidence.keeps.ids)
+    assert told["evidence"]["destroys"]["words"] == evidence.destroys_words()
+    assert told["when"]["scores"] == curve.scores.tolist() and len(told["when"]["edges"]) == 9
+    best = curve.best()
+    assert told["when"]["stretches"][0] == {"begin": best.begin, "end": best.end, "share": best.share}
+    with pytest.raises(VidexplainError, match="other supervoxels"):
+        ClipScene([replace(first, labels=first.labels[::-1])], evidence=evidence)
+    with pytest.raises(VidexplainError, match="other frames"):
+        ClipScene([replace(first, frames=first.frames[::-1])], when=curve)
+    with pytest.raises(VidexplainError, match=r"what vx.when\(\) gives"):
+        ClipScene(explained_clip, when=first)
+    (page,) = vx.export_page(evidence, tmp_path / "evidence.html")
+    assert page_data(page)["summary"]["evidence"] == told["evidence"]
+
+
+def test_json_of_the_commands_is_read(explained_clip, measured, tmp_path, capsys):
+    """What `--json` prints of a clip shows the same as the answers themselves."""
+    evidence, curve = measured
+    first = explained_clip[0]
+    first.save(tmp_path / "data")
+    for name, answer in (("evidence", evidence), ("when", curve)):
+        (tmp_path / f"{name}.json").write_text(answer.to_json())
+    options = {name: tmp_path / f"{name}.json" for name in ("evidence", "when")}
+    told = open_scene([tmp_path / "data"], **options).summary()
+    expected = ClipScene([first], evidence=evidence, when=curve).summary()
+    assert told["when"] == expected["when"]
+    for part in ("keeps", "destroys"):
+        assert told["evidence"][part] == expected["evidence"][part]
+    page = tmp_path / "page.html"
+    command = ["view", str(tmp_path / "data"), "--evidence", str(options["evidence"]), "--export", str(page)]
+    assert main(command) == 0 and "evidence" in page_data(page)["summary"]
+    other = json.loads(options["when"].read_text())
+    other["settings"]["frames_sha256"] = "0"
+    damaged = json.loads(options["evidence"].read_text())
+    damaged["keeps"]["ids"] = [len(first.scores)]
+    for name, text, words in (
+        ("when", json.dumps(other), "other frames"),
+        ("when", "[]", "not what `videxplain when"),
+        ("evidence", json.dumps(damaged), "names supervoxels other than"),
+        ("evidence", "{", "not what `videxplain evidence"),
+    ):
+        options[name].write_text(text)
+        with pytest.raises(VidexplainError, match=words):
+            open_scene([tmp_path / "data"], **{name: options[name]})
 
 
 def test_frames_of_a_window_are_the_videos(explained_video):
@@ -139,7 +261,8 @@ def test_a_large_video_goes_beside_the_page(explained_video, tmp_path, monkeypat
         (["{data}", "--export", "no/page.html"], "no folder"),
         (["{data}", "--export", "page.html", "--port", "80"], "no --port"),
         (["{empty}", "--export", "page.html"], "no explanation that can be read"),
-        (["{data}", "{data}", "--export", "page.html"], "one video"),
+        (["{data}", "{data}", "--export", "page.html"], "given twice"),
+        (["{data}", "--when", "when.json", "--export", "page.html"], "not of a video"),
         (["{data}", "--video", "gone.mp4", "--export", "page.html"], "gone.mp4"),
     ],
 )

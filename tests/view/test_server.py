@@ -12,7 +12,8 @@ import torch
 
 import videxplain as vx
 from videxplain.view.asking import Asker
-from videxplain.view.scene import ClipScene, open_scene
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.opening import open_scene
 from videxplain.view.server import MOST_WAITING, application, listening
 
 uvicorn = pytest.importorskip("uvicorn")
@@ -90,7 +91,15 @@ def test_headers_keep_others_out(clip_server):
 
 
 def test_what_there_is_not_is_said(clip_server):
-    for path in ("/window/1", "/labels/0/9", "/labels/7/0", "/frame/16", "/video", "/shares/0", "/window/x"):
+    for path in (
+        "/window/1",
+        "/labels/0/9",
+        "/labels/7/0",
+        "/frame/16",
+        "/video",
+        "/shares/0/0",
+        "/window/x",
+    ):
         assert clip_server.ask(path)[0] == 404, path
 
 
@@ -190,12 +199,13 @@ def test_a_video_is_given_in_parts(video_server, explained_video):
 def test_shares_follow_a_number(video_server, explained_video):
     saved = vx.open_explanations(explained_video[0])
     number = saved[0].supervoxels[0]["number"]
-    shares = json.loads(video_server.ask(f"/shares/{number}")[1])
+    shares = json.loads(video_server.ask(f"/shares/{number}/0")[1])
     expected = [
         next((row["share"] for row in window.supervoxels if row["number"] == number), None)
         for window in saved
     ]
     assert shares == expected and shares[0] is not None
+    assert video_server.ask(f"/shares/{number}/1")[0] == 404
 
 
 def test_other_weights_are_refused(explained_clip):

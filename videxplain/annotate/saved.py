@@ -42,6 +42,7 @@ SCHEMAS: tuple[dict[str, str], ...] = (
         "probability": "real",
         "classes": "texts",
         "probabilities": "reals",
+        "when": "reals",
     },
     {
         **dict.fromkeys(("window", "id", "number"), "whole"),
@@ -53,6 +54,7 @@ SCHEMAS: tuple[dict[str, str], ...] = (
     },
 )
 _SINCE_VERSION_2 = {"error"}
+_NOT_ALWAYS = {"when"}
 _MOST_LABELS = 1 << 30  # bytes of a window's
 _ALWAYS_ROWS = 1 << 22  # of a table, however small its file
 PARTS = ".parts"
@@ -74,6 +76,8 @@ class SavedWindow:
         The class explained, and the probability that the network gave it.
     predictions
         The most probable classes, best first, as (name, probability).
+    when
+        What each of the frames counts for, as `Explanation.when` has it; None in folders that do not tell.
     """
 
     saved: SavedExplanations
@@ -84,6 +88,7 @@ class SavedWindow:
     target_name: str
     probability: float
     predictions: list[tuple[str, float]]
+    when: tuple[float, ...] | None = None
 
     def __repr__(self) -> str:
         return f"SavedWindow(frame {self.start}, {span_of(self.times)}, {self.target_name!r}, p={self.probability:.3f})"
@@ -146,11 +151,24 @@ class SavedExplanations(Sequence[SavedWindow]):
             f"{str(self.manifest.get('input', 'a video'))!r}, method={str(self.manifest.get('method', ''))!r})"
         )
 
-    def table(self, name: str) -> Any:
-        """The pyarrow table "windows" or "supervoxels", whole."""
+    def table(
+        self,
+        name: str,
+        *,
+        columns: list[str] | None = None,
+        filters: list[tuple[str, str, Any]] | None = None,
+    ) -> Any:
+        """The pyarrow table "windows" or "supervoxels", whole or as much of it as is asked for."""
         if name not in ("windows", "supervoxels"):
             raise VidexplainError(f"there is no table {name!r}; there are 'windows' and 'supervoxels'.")
-        return self._read(f"{name}.parquet")
+        return self._read(f"{name}.parquet", columns=columns, filters=filters)
+
+    def labels_checksums(self) -> dict[str, tuple[int, int]]:
+        """Of each window's labels the checksum and the size, without reading them."""
+        try:
+            return {info.filename: (info.CRC, info.file_size) for info in self._archive().infolist()}
+        except (OSError, zipfile.BadZipFile) as error:
+            raise VidexplainError(f"{self.folder} has no labels that can be read: {error}") from error
 
     def labels(self, start: int) -> np.ndarray:
         """Labels (T, h, w) int32 of the window that begins at frame `start`."""
@@ -207,6 +225,7 @@ class SavedExplanations(Sequence[SavedWindow]):
                 size = os.fstat(file.fileno()).st_size
                 table = parquet.ParquetFile(file)
                 wanted = set(dict(zip(TABLES, SCHEMAS, strict=True))[name])
+                wanted -= _NOT_ALWAYS
                 if self.manifest["version"] < 2:
                     wanted -= _SINCE_VERSION_2
                 if not wanted <= set(table.schema_arrow.names):
@@ -257,12 +276,22 @@ class SavedExplanations(Sequence[SavedWindow]):
                 row["target_name"],
                 row["probability"],
                 list(zip(row["classes"], row["probabilities"], strict=True)),
+                _curve(row),
             )
         except (TypeError, ValueError) as error:
             raise VidexplainError(f"{self.folder / WINDOWS} is damaged: {error}.") from error
 
     def __iter__(self) -> Iterator[SavedWindow]:
         return (self[i] for i in range(len(self)))
+
+
+def _curve(row: dict[str, Any]) -> tuple[float, ...] | None:
+    told = row.get("when")
+    if told is None:
+        return None
+    if len(told) != len(row["times"]) or not all(map(math.isfinite, told)):
+        raise ValueError("a window does not have one finite value for each of its frames")
+    return tuple(told)
 
 
 def open_explanations(folder: str | os.PathLike[str]) -> SavedExplanations:

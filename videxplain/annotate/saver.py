@@ -113,6 +113,7 @@ class Saver:
                 "probability": explanation.probability,
                 "classes": [name for name, _ in explanation.predictions],
                 "probabilities": [float(p) for _, p in explanation.predictions],
+                "when": explanation.when().tolist(),
             }
         )
         errors = explanation.standard_error

@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import Any
 
 from videxplain import __version__
+from videxplain.cli.manner import ONLY_PRINT, add_manner, manner_of
 from videxplain.errors import VidexplainError, VidexplainWarning, out_of_memory
 from videxplain.interrupt import STATUS, guarded
-from videxplain.terminal import complain, shown
+from videxplain.terminal import complain, shown, telling
 
 COMMANDS = {
     "demo": "explain a generated video with the bundled model; needs no file, no network",
@@ -99,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with guarded(), _harmless_warnings():
             args = build_parser().parse_args(argv)
-            return args.run(args) or 0
+            manner = manner_of(args)
+            with telling(manner), warnings.catch_warnings():
+                if manner == "quiet":
+                    warnings.simplefilter("ignore", VidexplainWarning)
+                return args.run(args) or 0
     except VidexplainError as error:
         complain(error)
         return 1
@@ -184,6 +189,8 @@ class _Command(_Parser):
         module = import_module(f"videxplain.cli.{self.prog.split()[-1]}")
         if self.get_default("run") is None:
             module.add_arguments(self)
+            if self.prog.split()[-1] not in ONLY_PRINT:
+                add_manner(self)
             self.set_defaults(run=module.run)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -28,7 +28,7 @@ from videxplain.settings import (
     take_settings,
     whole_name,
 )
-from videxplain.terminal import say, shown
+from videxplain.terminal import complain, detail, say, shown
 
 _MOST_STRETCHES = 20  # lines of classes that are printed of a video
 
@@ -52,7 +52,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="explain objects instead of supervoxels: numbers in .npy, a folder of PNGs, a video without "
         "loss (FFV1), COCO (.json), MOTS (.txt) or CVAT for video (.xml)",
     )
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument(
         "--profile", action="store_true", help="print each stage's time, and who waited for whom"
     )
@@ -86,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
     if several:
         outcomes = annotate_many(load(args), args.input, args.output, method, question, **settings)
         say(table(outcomes))
+        if args.quiet:
+            for outcome in outcomes:
+                if outcome.error:
+                    complain(f"{shown(outcome.input)}: {outcome.error}")
         return int(any(outcome.error for outcome in outcomes))
     model = load(args)
     summary = annotate(model, args.input[0], args.output, method, question, **settings)
@@ -113,8 +116,11 @@ def run(args: argparse.Namespace) -> int:
         say(CAVEATS[named])
     for note in summary.notes:
         say(note)
+    profile = profile_table(summary.times, summary.frames - summary.resumed)
     if args.profile:
-        say(profile_table(summary.times, summary.frames - summary.resumed))
+        say(profile)
+    else:
+        detail(f"times of the stages, which run at the same time\n{profile}")
     return 0
 
 

@@ -17,10 +17,11 @@ from videxplain.cli.arguments import (
     load,
     read_input,
 )
+from videxplain.cli.manner import tell_settings
 from videxplain.errors import VidexplainError
 from videxplain.segmentation import SEGMENTATIONS, check_segmentation
 from videxplain.settings import Question, Segmentation
-from videxplain.terminal import say, shown
+from videxplain.terminal import say, shown, timed
 
 
 def add_answer(
@@ -110,14 +111,20 @@ def answered(
 
     check_source(args.input)
     model = load(args)
-    clip = read_input(args, model)
+    with timed("reading the clip"):
+        clip = read_input(args, model)
     if args.method and not several:
         options["method"] = args.method
     if cuts and args.segmentation:
         options["segmentation"] = args.segmentation
-    answer = ask(model, clip, options)
+    with timed("asking the network"):
+        answer = ask(model, clip, options)
+    told = getattr(answer, "explanation", answer)
+    if (recorded := getattr(told, "settings", None)) is not None:
+        why = "as asked for" if "fill" in options else "the default of this command"
+        tell_settings(told.method, recorded, named=args.method is not None, why_fill=why)
     if args.output is not None:
-        with whole_file(args.output) as scratch:
+        with timed("drawing"), whole_file(args.output) as scratch:
             Image.fromarray(answer.picture()).save(scratch, "PNG")
     if args.json:
         say(answer.to_json())

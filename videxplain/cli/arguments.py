@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from videxplain.attribution.methods import METHODS, Method, chosen
+from videxplain.cli.manner import tell_network
 from videxplain.errors import VidexplainError, unknown_name
 from videxplain.files import IMAGE_SUFFIXES
 from videxplain.segmentation import SEGMENTATIONS, check_segmentation
@@ -25,7 +26,7 @@ from videxplain.settings import (
     from_text,
     hints_of,
 )
-from videxplain.terminal import complain
+from videxplain.terminal import note, timed
 
 
 def names(text: str) -> str | list[str]:
@@ -172,7 +173,7 @@ def check_files(args: argparse.Namespace) -> None:
 def load(args: argparse.Namespace) -> Any:
     """The network that was asked for, or the bundled one, which says what it is not for."""
     if args.model is None:
-        complain(
+        note(
             f"no --model was given: {DEFAULT_MODEL} answers, a small network that only knows how things move in "
             "generated clips; its answers for other videos and for photographs mean nothing"
         )
@@ -181,14 +182,17 @@ def load(args: argparse.Namespace) -> Any:
     from videxplain.models import load_model
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_model(
-        args.model or DEFAULT_MODEL,
-        weights=args.weights,
-        device=device,
-        cam_layer=args.cam_layer,
-        cam_layout=args.cam_layout,
-        precision=args.precision,
-    )
+    with timed("loading the network"):
+        model = load_model(
+            args.model or DEFAULT_MODEL,
+            weights=args.weights,
+            device=device,
+            cam_layer=args.cam_layer,
+            cam_layout=args.cam_layout,
+            precision=args.precision,
+        )
+    tell_network(model)
+    return model
 
 
 def explanation_settings(args: argparse.Namespace, cut_by: str) -> tuple[Method, Question, Segmentation]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from videxplain.cli.arguments import add_model, add_span, check_files, load, read_input
-from videxplain.terminal import say
+from videxplain.terminal import say, timed
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     model = load(args)
     clip = None if args.input is None else read_input(args, model)
-    checked = check(model, clip, args.target, against=args.against, frame=args.frame)
+    with timed("checking"):
+        checked = check(model, clip, args.target, against=args.against, frame=args.frame)
     say(checked.to_json() if args.json else checked)
     return 0 if checked.ok else 1

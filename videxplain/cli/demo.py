@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from videxplain.terminal import say, shown
+from videxplain.terminal import say, shown, timed
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -31,7 +31,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from videxplain import demo
 
-    page = demo.run(args.input, args.output, seconds=args.seconds, seed=args.seed)
+    with timed("making and explaining the video"):
+        page = demo.run(
+            args.input, args.output, seconds=args.seconds, seed=args.seed, progress=not args.quiet
+        )
     say(
         f"{shown(args.output)} explains {shown(args.input)}: the highlighted supervoxels drove the network's decision."
     )

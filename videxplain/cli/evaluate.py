@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from videxplain.cli.arguments import add_model, add_settings, check_files, load
+from videxplain.cli.arguments import add_model, add_settings, check_files, load, positive
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.experiments import EXPERIMENTS
 from videxplain.evaluation.rows import EvaluationSettings, parse_rows
 from videxplain.segmentation import check_segmentation, without_idle
 from videxplain.settings import Execution, Run, Segmentation
-from videxplain.terminal import say, shown
+from videxplain.terminal import say, shown, timed
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -44,7 +44,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cache", type=Path, help="folder of LIME references (default: in --out)")
     command.add_argument("--engine", default="local", help="local or ray (default: %(default)s)")
     command.add_argument("--workers", type=int, default=2, help="with ray, how many processes")
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.add_argument(
+        "--pages",
+        type=positive,
+        metavar="N",
+        help="also write a page, which plays the clip, for each of the N best and N worst explained items; the report "
+        "links them",
+    )
     add_model(command)
 
 
@@ -55,10 +61,16 @@ def run(args: argparse.Namespace) -> None:
     execution = Execution(engine=args.engine, workers=args.workers, progress=shown_bar)
     settings = _settings(args)
     from videxplain.evaluation.datasets import open_dataset
-    from videxplain.evaluation.report import write_report
+    from videxplain.evaluation.report import Pages, has_items, write_report
     from videxplain.evaluation.runner import evaluate
     from videxplain.evaluation.summary import caveats, measure_agreement, to_text
+    from videxplain.view.page import export_page
 
+    if args.pages and not has_items(args.experiment, settings.rows):
+        raise VidexplainError(
+            f"--pages is of items that methods explain, and {args.experiment} of these methods has none; leave it out"
+        )
+    pages = None if args.pages is None else Pages(args.pages, export_page)
     dataset = open_dataset(args.data, count=args.count)
     shard = _whole_numbers(args.shard, "/", "--shard")
     if len(shard) != 2:
@@ -66,7 +78,8 @@ def run(args: argparse.Namespace) -> None:
     part = Run(limit=args.limit, shard=(shard[0], shard[1]), cache=args.cache)
     folder = args.out or Path("evaluation") / args.experiment
     model = load(args)
-    results = evaluate(args.experiment, model, dataset, folder, settings, part, execution)
+    with timed("evaluating"):
+        results = evaluate(args.experiment, model, dataset, folder, settings, part, execution)
     if results.skipped and not results.items:
         name, reason = results.skipped[0]
         raise VidexplainError(
@@ -84,7 +97,9 @@ def run(args: argparse.Namespace) -> None:
         say(f"skipped {shown(name)}: {reason}")
     for method, reason in results.notes.items():
         say(f"left out {method}: {reason}")
-    say(f"\n{write_report(results, model, dataset, folder)}")
+    with timed("writing the report"):
+        report = write_report(results, model, dataset, folder, pages)
+    say(f"\n{report}")
 
 
 def _settings(args: argparse.Namespace) -> EvaluationSettings:

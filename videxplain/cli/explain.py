@@ -20,12 +20,13 @@ from videxplain.cli.arguments import (
     read_input,
     refuse_cutting,
 )
+from videxplain.cli.manner import tell_settings
 from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.explanations.as_json import to_json
 from videxplain.files import IMAGE_SUFFIXES
 from videxplain.settings import Picture, short_form
-from videxplain.terminal import say, shown
+from videxplain.terminal import say, shown, timed
 
 if TYPE_CHECKING:
     from videxplain.explanations.explanation import Explanation
@@ -112,9 +113,17 @@ def run(args: argparse.Namespace) -> None:
     regions = None if args.regions is None else Regions.read(args.regions, of=str(args.input))
     cutting = segmentation if regions is None else None
     model = load(args)
-    clip = read_input(args, model)
-    explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions)
-    with whole_file(args.output) as scratch:
+    with timed("reading the clip"):
+        clip = read_input(args, model)
+    with timed("explaining"):
+        explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions)
+    tell_settings(
+        explanation.method,
+        explanation.settings,
+        named=args.method != "auto",
+        why_fill="as asked for" if args.fill else "taken by the first passes (docs/studies/fills.md)",
+    )
+    with timed("drawing"), whole_file(args.output) as scratch:
         Image.fromarray(sheet_of(explanation, picture)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)

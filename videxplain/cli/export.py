@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from videxplain.cli.arguments import add_explained_video
-from videxplain.terminal import say, shown
+from videxplain.terminal import say, shown, timed
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -32,18 +32,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many regions of each window are highlighted or written, best first; 0 for all (default: 5)",
     )
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> None:
     from videxplain.exports.export import export
 
-    written = export(
-        args.folder,
-        args.output,
-        args.to,
-        video=args.video,
-        top_k=args.top_k,
-        progress=not args.quiet,
-    )
+    with timed("writing"):
+        written = export(
+            args.folder,
+            args.output,
+            args.to,
+            video=args.video,
+            top_k=args.top_k,
+            progress=not args.quiet,
+        )
     say(shown(str(written)))

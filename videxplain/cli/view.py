@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from videxplain.cli.arguments import add_explained_video, add_model, check_files, positive
+from videxplain.cli.manner import tell_network
 from videxplain.errors import VidexplainError
-from videxplain.terminal import say, shown
+from videxplain.terminal import say, shown, timed
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -16,9 +17,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="what `explain --save DIR` or `annotate --save DIR` wrote; several where they are of one clip",
+        help="what `explain --save DIR` or `annotate --save DIR` wrote; several where they are of one clip, or of one "
+        "video by several methods over the same supervoxels",
     )
     add_explained_video(command)
+    for name, what in (("evidence", "the sets of supervoxels"), ("when", "the curve over time")):
+        command.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="FILE.json",
+            help=f"of an explained clip: show {what} that `videxplain {name} --json` printed",
+        )
     command.add_argument(
         "--export",
         type=Path,
@@ -39,12 +48,19 @@ def run(args: argparse.Namespace) -> None:
     check_files(args)
     if args.export is not None and (args.port is not None or args.open):
         raise VidexplainError("a page that is exported needs no --port and no --open; leave them out")
+    if args.quiet and args.export is None and not args.open:
+        raise VidexplainError(
+            "--quiet would not tell the page's address; add --open or --export, or leave it out"
+        )
+    from videxplain.view.opening import open_scene
     from videxplain.view.page import export_page
-    from videxplain.view.scene import open_scene
 
-    scene = open_scene(args.folders, args.video)
+    with timed("opening the data"):
+        scene = open_scene(args.folders, args.video, evidence=args.evidence, when=args.when)
     if args.export is not None:
-        for path in export_page(scene, args.export):
+        with timed("writing the page"):
+            written = export_page(scene, args.export)
+        for path in written:
             say(shown(str(path)))
         return
     from videxplain.view.server import serve
@@ -76,12 +92,14 @@ def _asker(args: argparse.Namespace, scene):  # type: ignore[no-untyped-def]
     name = args.model or told.get("model")
     try:
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = load_model(
-            name,
-            weights=args.weights if args.weights is not None else told.get("weights"),
-            device=device,
-            precision=args.precision or told.get("precision"),
-        )
+        with timed("loading the network"):
+            model = load_model(
+                name,
+                weights=args.weights if args.weights is not None else told.get("weights"),
+                device=device,
+                precision=args.precision or told.get("precision"),
+            )
+        tell_network(model)
         return Asker(model, scene, told.get("model_sha256")), ""
     except VidexplainError as error:
         return None, f"{str(error).rstrip('.')}. Give the network with --model and --weights."

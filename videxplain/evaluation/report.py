@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained file with the tables, the plots, and the best and worst explained items."""
+"""`report.html`: the tables, the plots, and the best and worst explained items, with pages of these beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import base64
 import csv
 import html
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,22 +34,79 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 78em; 
 table { border-collapse: collapse; margin: 1em 0; }
 th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
-td.best { font-weight: bold; } td.paper, th.paper { color: #777; }
+td.best { font-weight: bold; } td.paper, th.paper { color: #6b6b6b; }
+th button { font: inherit; color: inherit; background: none; border: 0; padding: .1em; cursor: pointer;
+  text-decoration: underline; }
+th button:focus-visible, a:focus-visible { outline: 3px solid #b03a00; }
+th[aria-sort=ascending] button::after { content: " \\2191"; }
+th[aria-sort=descending] button::after { content: " \\2193"; }
 img { max-width: 100%; }
 .items { display: grid; grid-template-columns: repeat(auto-fill, minmax(22em, 1fr)); gap: 1.2em; }
 figure { margin: 0; } figure img { width: 100%; }
 figcaption { font-size: 13px; }
 """
+_SORT = """
+for (const table of document.querySelectorAll("table")) {
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    const { value } = cell.dataset; // "" where there is none
+    return value === undefined ? cell.textContent : value && Number(value);
+  };
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const way = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+    head.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
+    const rows = [...table.tBodies[0].rows].sort((one, other) => {
+      const [a, b] = [value(one, column), value(other, column)];
+      if (a === b) return 0;
+      if (a === "" || b === "") return a === "" ? 1 : -1;
+      return way * (a < b ? -1 : 1);
+    });
+    table.tBodies[0].append(...rows);
+  }));
+}
+"""
 
 
-def write_report(results: Results, model: Classifier, dataset: Dataset, folder: Path) -> Path:
+@dataclass(frozen=True)
+class Pages:
+    """Items that get a page of their own.
+
+    Attributes
+    ----------
+    count
+        So many of the best, and of the worst.
+    write
+        Writes an explanation to a path that ends in .html.
+    """
+
+    count: int
+    write: Callable[[Explanation, Path], object]
+
+
+def has_items(experiment: str, methods: Iterable[str]) -> bool:
+    """Whether a report shows items: where methods are compared by what they make of each."""
+    about = EXPERIMENTS[experiment]
+    by_item = about.by_method and not about.by_layer and experiment != "timing"
+    return by_item and any(map(_is_judged, methods))
+
+
+def _is_judged(method: str) -> bool:
+    return method != "random" and not method.startswith("lime")
+
+
+def write_report(
+    results: Results, model: Classifier, dataset: Dataset, folder: Path, pages: Pages | None = None
+) -> Path:
     """Write `table.csv`, `items.csv` and `report.html` into a run's folder; returns the last one's path."""
     for name, text in (("table.csv", to_csv(results)), ("items.csv", _items_csv(results))):
         with whole_file(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
     path = folder / "report.html"
+    items = list(_items(results, model, dataset, folder / "pages", pages))
     with whole_file(path) as scratch:
-        scratch.write_text("\n".join(_page(results, model, dataset)) + "\n", encoding="utf-8")
+        scratch.write_text("\n".join(_page(results, model, items)) + "\n", encoding="utf-8")
     return path
 
 
@@ -62,7 +121,7 @@ def _items_csv(results: Results) -> str:
     return out.getvalue()
 
 
-def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str]:
+def _page(results: Results, model: Classifier, items: list[str]) -> Iterator[str]:
     title = f"{results.experiment}: {results.model} on {results.data}"
     settings = results.settings
     yield f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -95,13 +154,13 @@ def _page(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str
         )
     for caption, png in plots(results).items():
         yield f"<h2>{html.escape(caption)}</h2>{_image(png, caption)}"
-    yield from _thumbnails(results, model, dataset)
+    yield from items
     for heading, notes in (("Skipped items", results.skipped), ("Methods left out", results.notes.items())):
         if notes:
             yield f"<h2>{heading}</h2><ul>"
             yield from (f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in notes)
             yield "</ul>"
-    yield "</body></html>"
+    yield f"<script>{_SORT}</script></body></html>"
 
 
 def _supervoxels(results: Results, model: Classifier) -> Iterator[str]:
@@ -133,8 +192,9 @@ def _table(results: Results, lines: list[Line], model: Classifier) -> Iterator[s
     paper = [name for name in experiment.measures if any(name in values for values in shown.values())]
     head = ["method", *(["layer"] if experiment.by_layer else [])]
     head += [measure.title for measure in experiment.measures.values()]
-    yield "<table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in [*head, "s (median)"])
-    yield "".join(f'<th class="paper">paper: {experiment.measures[n].title}</th>' for n in paper) + "</tr>"
+    yield "<table><thead><tr>" + "".join(map(_head, [*head, "s (median)"]))
+    yield "".join(_head(f"paper: {experiment.measures[n].title}", "paper") for n in paper)
+    yield "</tr></thead><tbody>"
     for line in lines:
         cells = [f"<td>{html.escape(line.method)}</td>"]
         cells += [f"<td>{html.escape(line.layer)}</td>"] if experiment.by_layer else []
@@ -144,16 +204,29 @@ def _table(results: Results, lines: list[Line], model: Classifier) -> Iterator[s
                 and measure.higher_is_better is not None
                 and line.method in _best(lines, name, measure)
             )
-            mark = ' class="best"' if best else ""
-            cells.append(f"<td{mark}>{show(line.values[name], percent=measure.percent)}</td>")
-        cells.append(f"<td>{line.seconds:.3g}</td>")
+            shown_value = show(line.values[name], percent=measure.percent)
+            cells.append(_cell(shown_value, line.values[name].mean, "best" if best else ""))
+        cells.append(_cell(f"{line.seconds:.3g}", line.seconds))
         for name in paper:
             value = shown[line.method].get(name)
             percent = experiment.measures[name].percent
             text = "" if value is None else f"{value:.1%}" if percent else f"{value:.3g}"
-            cells.append(f'<td class="paper">{text}</td>')
+            cells.append(_cell(text, value, "paper"))
         yield "<tr>" + "".join(cells) + "</tr>"
-    yield "</table>"
+    yield "</tbody></table>"
+
+
+def _head(words: str, kind: str = "") -> str:
+    """A heading that sorts the table by its column."""
+    named = f' class="{kind}"' if kind else ""
+    return f'<th scope="col" aria-sort="none"{named}><button type="button">{html.escape(words)}</button></th>'
+
+
+def _cell(text: str, value: float | None, kind: str = "") -> str:
+    """A number as text, with its value for sorting."""
+    named = f' class="{kind}"' if kind else ""
+    told = "" if value is None or not math.isfinite(value) else repr(float(value))
+    return f'<td{named} data-value="{told}">{text}</td>'
 
 
 def _best(lines: list[Line], name: str, measure: Measure) -> list[str]:
@@ -165,14 +238,19 @@ def _best(lines: list[Line], name: str, measure: Measure) -> list[str]:
     return [method for method, value in rivals.items() if value == best]
 
 
-def _thumbnails(results: Results, model: Classifier, dataset: Dataset) -> Iterator[str]:
-    """The items that the best method explains best and worst, by the experiment's first measure."""
+def _items(
+    results: Results, model: Classifier, dataset: Dataset, folder: Path, pages: Pages | None
+) -> Iterator[str]:
+    """The items that the best method explains best and worst, by the experiment's first measure, with pages."""
     experiment = EXPERIMENTS[results.experiment]
     lines = [line for line in summarise(results) if line.segments == results.settings.segments[0]]
     name, measure = next(iter(experiment.measures.items()))
-    usable = [line for line in lines if line.method != "random" and not line.method.startswith("lime")]
-    if experiment.by_layer or not experiment.by_method or results.experiment == "timing" or not usable:
+    usable = [line for line in lines if _is_judged(line.method)]
+    if not has_items(results.experiment, [line.method for line in lines]):
         return
+    count = THUMBNAILS if pages is None else pages.count
+    if pages is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     sign = -1 if measure.higher_is_better else 1
     method = min(usable, key=lambda line: sign * line.values[name].mean).method
     rows = [
@@ -181,8 +259,8 @@ def _thumbnails(results: Results, model: Classifier, dataset: Dataset) -> Iterat
         if row["method"] == method and row["segments"] == results.settings.segments[0]
     ]
     rows.sort(key=lambda row: (sign * row[name], row["item"]))
-    best = rows[:THUMBNAILS]
-    worst = rows[len(best) :][: -THUMBNAILS - 1 : -1]
+    best = rows[:count]
+    worst = rows[len(best) :][: -count - 1 : -1]
     better = "more is better" if measure.higher_is_better else "less is better"
     for heading, chosen in (("best", best), ("worst", worst)):
         if not chosen:
@@ -196,7 +274,13 @@ def _thumbnails(results: Results, model: Classifier, dataset: Dataset) -> Iterat
                 f"{row['name']}: {explanation.target_name} {explanation.probability:.1%}; "
                 f"{measure.title}: {value}"
             )
-            yield f"<figure>{_image(picture, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            told = html.escape(caption)
+            if pages is not None:
+                page = folder / f"{row['item']:06d}.html"
+                settings = explanation.settings | {"clip": row["name"]}  # by which the page calls it
+                pages.write(replace(explanation, settings=settings), page)
+                told = f'<a href="{folder.name}/{page.name}">{told}</a>'
+            yield f"<figure>{_image(picture, caption)}<figcaption>{told}</figcaption></figure>"
         yield "</div>"
 
 

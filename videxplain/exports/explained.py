@@ -19,7 +19,9 @@ from videxplain.explanations.explanation import Explanation
 from videxplain.explanations.tables import frame_numbers
 from videxplain.geometry import Axis
 from videxplain.video import Frame
-from videxplain.view.scene import ClipScene, Layer, VideoScene
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.scene import Layer
+from videxplain.view.video_scene import VideoScene
 
 _NO_FRAMES = np.empty((0, 1, 1, 3), np.uint8)
 
@@ -139,7 +141,7 @@ class Explained:
     """
 
     def __init__(self, scene: ClipScene | VideoScene, advance: Callable[[], object] = lambda: None) -> None:
-        if isinstance(scene, ClipScene) and len(scene.explanations) > 1:
+        if len(scene.explanations if isinstance(scene, ClipScene) else scene.every) > 1:
             raise VidexplainError(
                 "one explanation is exported at a time; give one folder, or one explanation"
             )

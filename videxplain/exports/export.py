@@ -15,7 +15,9 @@ from videxplain.exports.explained import Explained
 from videxplain.exports.formats import FORMATS, Format
 from videxplain.files import whole_file, whole_folder
 from videxplain.terminal import shown
-from videxplain.view.scene import ClipScene, VideoScene, open_scene, scene_of
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.opening import open_scene, scene_of
+from videxplain.view.video_scene import VideoScene
 
 if TYPE_CHECKING:
     from videxplain.explanations.explanation import Explanation

@@ -18,7 +18,7 @@ from videxplain.explanations.figure import write_video
 from videxplain.exports.explained import Explained, ExplainedWindow, Region, Shown, box_of, source_picture
 from videxplain.exports.formats import exports_to
 from videxplain.view.page import playable
-from videxplain.view.scene import VideoScene
+from videxplain.view.video_scene import VideoScene
 
 
 @exports_to("fiftyone", takes_top_k=True)

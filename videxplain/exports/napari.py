@@ -16,7 +16,7 @@ from videxplain.explanations.tables import COLUMNS
 from videxplain.exports.csv import WINDOW_COLUMNS, window_rows
 from videxplain.exports.explained import Explained
 from videxplain.exports.formats import exports_to
-from videxplain.view.scene import ClipScene
+from videxplain.view.clip_scene import ClipScene
 
 
 @exports_to("napari")

@@ -101,7 +101,9 @@ def choose_fill(
         steps[fill] = float((values[:2] - whole).abs().mean())
         answer, masked = (v if aim.task == "regression" else v.sigmoid() for v in (whole, values[:2]))
         moved[fill] = float((masked - answer).abs().mean() / answer.abs().clamp(min=1e-30))
-        no_numbers = len(moved) == 1 and not bool(torch.isfinite(values).all())  # whoever scores tells of these
+        no_numbers = len(moved) == 1 and not bool(
+            torch.isfinite(values).all()
+        )  # whoever scores tells of these
         if moved[fill] >= ENOUGH or no_numbers:
             return FillChoice(fill, moved, passes)
     farthest = max(step for step in steps.values() if math.isfinite(step))

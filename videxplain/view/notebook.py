@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videxplain.errors import VidexplainError
+from videxplain.view.opening import PathLike, Shown, scene_of
 from videxplain.view.page import embedded_data, one_module, static
-from videxplain.view.scene import scene_of
 
 if TYPE_CHECKING:
-    from videxplain.explanations.explanation import Explanation
+    from videxplain.explanations.evidence import Evidence
+    from videxplain.explanations.when import WhenCurve
     from videxplain.models import Classifier
     from videxplain.view.asking import Asker
 
@@ -44,16 +43,22 @@ export default {
 
 
 def widget(
-    what: Explanation | Sequence[Explanation] | str | os.PathLike[str], model: Classifier | None = None
+    what: Shown,
+    model: Classifier | None = None,
+    *,
+    evidence: PathLike | Evidence | None = None,
+    when: PathLike | WhenCurve | None = None,
 ) -> Any:
     """The page as a widget for notebooks (Jupyter, VS Code, Colab), which need the package anywidget.
 
     Parameters
     ----------
     what
-        An explanation, several of the same frames, or the folder that `annotate(..., save=folder)` wrote.
+        As for `export_page`.
     model
         The network that was explained, to ask again; without it the page only shows.
+    evidence, when
+        As for `export_page`.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def widget(
         ) from error
     from videxplain.view.asking import Asker
 
-    scene = scene_of(what)
+    scene = scene_of(what, evidence=evidence, when=when)
     asker = None if model is None else Asker(model, scene)
     with tempfile.TemporaryDirectory() as folder:
         data = embedded_data(scene, Path(folder))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,10 +16,14 @@ from urllib.parse import quote
 
 from videxplain.errors import VidexplainError
 from videxplain.files import whole_file
-from videxplain.view.scene import ClipScene, Scene, VideoScene, packed_labels, scene_of, window_json
+from videxplain.view.clip_scene import ClipScene
+from videxplain.view.opening import PathLike, Shown, scene_of
+from videxplain.view.scene import Scene, packed_labels, window_json
+from videxplain.view.video_scene import VideoScene
 
 if TYPE_CHECKING:
-    from videxplain.explanations.explanation import Explanation
+    from videxplain.explanations.evidence import Evidence
+    from videxplain.explanations.when import WhenCurve
 
 STATIC = (
     "page.js",
@@ -30,6 +32,7 @@ STATIC = (
     "elements.js",
     "film.js",
     "lanes.js",
+    "marks.js",
     "painter.js",
     "table.js",
     "style.css",
@@ -111,17 +114,24 @@ def embedded_data(scene: Scene, folder: Path, most: int | None = None) -> dict[s
 
 
 def export_page(
-    what: Scene | Explanation | Sequence[Explanation] | str | os.PathLike[str], path: str | os.PathLike[str]
+    what: Shown,
+    path: PathLike,
+    *,
+    evidence: PathLike | Evidence | None = None,
+    when: PathLike | WhenCurve | None = None,
 ) -> list[Path]:
     """Writes a page that works without a server and offline; a video of more than 32 MiB goes beside it.
 
     Parameters
     ----------
     what
-        An explanation, several of the same frames, or the folder that `annotate(..., save=folder)` or
-        `Explanation.save` wrote.
+        An explanation, several of the same frames, what `evidence` gave, or a folder that `annotate(..., save=folder)`
+        or `Explanation.save` wrote; several folders where they are of one clip, or of one video and its supervoxels.
     path
         Of the page, ending in .html.
+    evidence, when
+        What `videxplain.evidence` and `videxplain.when` gave for the same clip, or files of their JSON: the page shows
+        the sets of supervoxels, and the curve as a lane.
 
     Returns
     -------
@@ -141,7 +151,7 @@ def export_page(
     written = [path]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            data = embedded_data(scene_of(what), Path(folder), INSIDE_BYTES)
+            data = embedded_data(scene_of(what, evidence=evidence, when=when), Path(folder), INSIDE_BYTES)
             if video := data.pop("beside", None):
                 beside = path.with_name(path.stem + video.suffix.lower())
                 if beside.resolve() != video.resolve():

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videxplain.errors import VidexplainError
+from videxplain.view.clip_scene import ClipScene
 from videxplain.view.page import STATIC, playable, served_html, static
-from videxplain.view.scene import ClipScene, Scene, VideoScene, packed_labels, window_json
+from videxplain.view.scene import Scene, packed_labels, window_json
+from videxplain.view.video_scene import VideoScene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,8 +131,10 @@ def application(
     async def shares(request: Request) -> Response:
         if not isinstance(scene, VideoScene):
             raise refuse(404, "there are no regions that outlast the clip")
-        number = int(request.path_params["number"])
-        return JSONResponse(await run_in_threadpool(locked, lambda: scene.shares_of(number)))
+        number, layer = (int(request.path_params[name]) for name in ("number", "layer"))
+        if layer >= len(summary["layers"]):
+            raise refuse(404, f"there is no explanation {layer}")
+        return JSONResponse(await run_in_threadpool(locked, lambda: scene.shares_of(number, layer)))
 
     async def question(request: Request) -> Any:
         if asker is None:
@@ -223,7 +227,7 @@ def application(
         Route("/labels/{index:int}/{layer:int}", labels),
         Route("/frame/{t:int}", frame),
         Route("/video", film),
-        Route("/shares/{number:int}", shares),
+        Route("/shares/{number:int}/{layer:int}", shares),
         Route("/{kind}", ask, methods=["POST"]),
     ]
     handlers: Any = {HTTPException: told, VidexplainError: told, 500: failed}

@@ -26,7 +26,7 @@ export function embedded(data) {
     video: data.video
       ? data.video.name ?? URL.createObjectURL(new Blob([bytes(data.video.data)], { type: data.video.type }))
       : null,
-    shares: async (number) => data.windows.map(({ layers: [layer] }) => {
+    shares: async (number, index) => data.windows.map(({ layers: { [index]: layer } }) => {
       const id = layer.numbers.indexOf(number);
       if (id < 0) return null;
       return Math.abs(layer.scores[id]) / (layer.scores.reduce((sum, score) => sum + Math.abs(score), 0) || 1);
@@ -55,7 +55,7 @@ export function served(token) {
     labels: async (index, layer) => new Uint8Array(await (await get(`labels/${index}/${layer}`)).arrayBuffer()),
     frame: async (t) => (await get(`frame/${t}`)).blob(),
     video: address("video"),
-    shares: async (number) => (await get(`shares/${number}`)).json(),
+    shares: async (number, layer) => (await get(`shares/${number}/${layer}`)).json(),
     ask: { hide: (question) => post("hide", question), explain: (question) => post("explain", question) },
   };
 }

@@ -23,6 +23,13 @@ export function choice(words, options, onchange, value) {
   return { select, element: make("label", { class: "field" }, make("span", {}, words), select) };
 }
 
+/** A switch with its label. */
+export function check(words, on, onchange) {
+  const box = make("input", { type: "checkbox", onchange: () => onchange(box.checked) });
+  box.checked = on;
+  return { box, element: make("label", { class: "field" }, box, make("span", {}, words)) };
+}
+
 /** A slider with a label and its value in words. */
 export function slider(words, { min, max, step, value, say }, onchange) {
   const input = make("input", { type: "range", min, max, step, value });

@@ -2,9 +2,10 @@
 
 import { Asking } from "./ask.js";
 import { embedded, Layer, served, Windows } from "./data.js";
-import { choice, make, number, percent, seconds, slider } from "./elements.js";
+import { check, choice, make, number, percent, seconds, slider } from "./elements.js";
 import { ClipFilm, VideoFilm } from "./film.js";
 import { Lanes } from "./lanes.js";
+import { Marks } from "./marks.js";
 import { Painter } from "./painter.js";
 import { RegionTable } from "./table.js";
 
@@ -37,7 +38,7 @@ class Page {
     this.film = summary.kind === "clip" ? new ClipFilm(source, summary) : new VideoFilm(source, summary);
     this.look = {
       style: "heat", topK: 5, opacity: 1, split: 0, signed: Boolean(summary.signed), by: "window",
-      largest: null, chosen: new Set(), locked: null,
+      largest: null, chosen: new Set(), locked: null, ranks: true, trails: true,
     };
     this.window = -1; // the one that is drawn
     this.layerIndex = 0;
@@ -51,6 +52,7 @@ class Page {
     this.title = make("h1", {}, summary.windows[0].headline);
     this.about = make("p", { class: "about" });
     this.canvas = make("canvas", { class: "picture", role: "img", "aria-label": "the explained frame" });
+    this.marksCanvas = make("canvas", { class: "marks", "aria-hidden": "true" });
     this.tip = make("div", { class: "tip", role: "tooltip", hidden: true });
     this.playing = make("button", { type: "button", "aria-keyshortcuts": "Space", onclick: () => this.toggle() }, "Play");
     this.clock = make("span", { class: "clock" });
@@ -74,10 +76,16 @@ class Page {
     signed.select.value = this.look.signed ? "sign" : "size";
     const by = choice("colours scaled by", [["window", "window"], ["video", "everything seen"]],
       (value) => this.set({ by: value }));
-    this.layerChoice = choice("explanation", [], (value) => { this.layerIndex = Number(value); this.redraw(true); });
+    this.ranks = check("ranks", this.look.ranks, (ranks) => this.set({ ranks }));
+    this.trails = check("trails", this.look.trails, (trails) => this.set({ trails }));
+    this.layerChoice = choice("explanation", [], (value) => {
+      this.layerIndex = Number(value);
+      this.redraw(true);
+      if (this.look.locked !== null) this.lock(this.look.locked); // its shares are another layer's
+    });
     this.lanesCanvas = make("canvas", {
       class: "lanes", tabindex: 0, role: "slider", "aria-label": "time", "aria-valuemin": 0,
-      onclick: (event) => this.goTo(this.lanes.time(event.offsetX)),
+      onclick: (event) => this.goTo(this.lanes.target(event.offsetX, event.offsetY)),
     });
     this.lanes = new Lanes(this.lanesCanvas, summary);
     this.table = new RegionTable(
@@ -89,8 +97,9 @@ class Page {
     }), (answer) => this.addLayer(answer));
     this.classes = make("ol", { class: "classes" });
     this.caveats = make("ul", { class: "caveats" });
-    const frame = make("div", { class: "frame" }, this.canvas, this.tip);
+    const frame = make("div", { class: "frame" }, this.canvas, this.marksCanvas, this.tip);
     frame.style.setProperty("--wide", `calc(72vh * ${summary.size[1] / summary.size[0]})`);
+    this.moments = make("details", { class: "moments" });
     this.problem = make("p", { role: "alert", class: "problem", hidden: true });
     if (still) for (const element of [transport, this.lanesCanvas]) element.hidden = true;
     this.root.replaceChildren(
@@ -98,13 +107,34 @@ class Page {
       make("main", {},
         make("div", { class: "stage" }, frame, this.problem, transport, this.lanesCanvas, this.splitter.element,
           make("div", { class: "row" }, this.layerChoice.element, this.styleChoice.element, this.topK.element,
-            opacity.element, signed.element, by.element)),
+            opacity.element, signed.element, by.element, this.ranks.element, still ? null : this.trails.element)),
         make("div", { class: "side" },
           make("section", {}, make("h2", {}, "What the network said"), this.classes, this.caveats),
-          this.asking.element, this.table.element,
+          this.evidence(), this.asking.element, this.table.element, this.moments,
           make("details", {}, make("summary", {}, "Keys"),
             make("dl", { class: "keys" }, ...KEYS.flatMap(([key, words]) => [make("dt", {}, key), make("dd", {}, words)]))))));
     this.listen();
+  }
+
+  /** The sets of regions that keep or destroy the class, each with a button that chooses them. */
+  evidence() {
+    const { evidence } = this.summary;
+    if (!evidence) return null;
+    const part = ({ regions, words }, label) => make("p", {}, `${words}. `, regions.length
+      ? make("button", { type: "button", onclick: () => this.chooseAll(regions) }, label) : null);
+    return make("section", { class: "evidence" }, make("h2", {}, `Evidence for ${evidence.target_name}`),
+      part(evidence.keeps, "Choose what keeps it"), part(evidence.destroys, "Choose what destroys it"));
+  }
+
+  /** Moments of the layer, or stretches that were measured, as a list of buttons. */
+  listMoments() {
+    const stretches = this.summary.when?.stretches.map((one) => [one, percent(one.share)]);
+    const moments = this.lanes.moments?.map((one) => [one, one.class]) ?? stretches ?? [];
+    this.moments.hidden = !moments.length;
+    this.moments.replaceChildren(make("summary", {}, `Moments (${moments.length})`),
+      make("ol", {}, ...moments.map(([{ begin, end }, words]) => make("li", {},
+        make("button", { type: "button", onclick: () => this.goTo(begin) }, `${seconds(begin)} to ${seconds(end)}`),
+        ` ${words}`))));
   }
 
   listen() {
@@ -124,6 +154,9 @@ class Page {
 
   async start() {
     this.painter = new Painter(this.canvas, this.summary);
+    const finer = Math.max(1, Math.min(4, Math.round(960 / this.canvas.width))); // letters are to be sharp
+    Object.assign(this.marksCanvas, { width: finer * this.canvas.width, height: finer * this.canvas.height });
+    this.marks = new Marks(this.marksCanvas, this.summary);
     if (this.film.video) this.canvas.after(this.film.video); // browsers are slow to tell of frames elsewhere
     this.film.onframe = (time, picture) => this.frame(time, picture);
     await this.film.load();
@@ -194,12 +227,19 @@ class Page {
     this.describe();
     const next = window + 1; // soon wanted
     if (!this.film.paused && next < this.summary.windows.length) this.windows.layers(next).catch(() => {});
-    const { layer } = this;
+    const { layer, lanes } = this;
+    const place = layers.indexOf(layer);
+    const key = place < this.summary.layers.length ? place : layer.title; // what was asked for is told by its title
+    if (key !== lanes.layer || changed) {
+      lanes.layer = key;
+      this.listMoments();
+      lanes.draw(this.film.time, true);
+    }
+    if (lanes.curves.has(window)) return;
     layer.when().then((curve) => {
-      if (this.lanes.curves.has(window)) return;
-      this.lanes.curves.set(window, curve);
-      this.lanes.draw(this.film.time, true);
-    });
+      lanes.add(key, window, curve);
+      lanes.draw(this.film.time, true);
+    }, () => {}); // told where the map is drawn
   }
 
   describe() {
@@ -220,7 +260,25 @@ class Page {
     this.layerChoice.select.value = String(this.layers.indexOf(layer));
     this.topK.input.max = Math.max(2, Math.min(200, layer.scores.length));
     this.showTable();
-    this.painter.regions(layer, this.scaled());
+    this.highlight();
+  }
+
+  /** Tells the painter which regions are drawn, and finds out where their marks go. */
+  async highlight() {
+    const { layer, look, painter } = this;
+    painter.regions(layer, this.scaled());
+    const shown = [...painter.shown];
+    const key = `${layer.title} ${this.window} ${look.signed} ${shown}`;
+    if (key === this.marked || !(look.ranks || look.trails)) return;
+    this.marked = key;
+    this.marks.marked = null; // not the last one's
+    const maps = await layer.maps().catch(() => null); // told where the map is drawn
+    if (!maps || key !== this.marked) return;
+    const each = layer.labels_shape[1] * layer.labels_shape[2];
+    const frames = Array.from({ length: layer.labels_shape[0] },
+      (_, t) => painter.withoutCrumbs(maps.subarray(t * each, (t + 1) * each)));
+    this.marks.regions(layer, shown, frames, look.signed);
+    this.marks.draw(this.t, look);
   }
 
   showTable() {
@@ -237,6 +295,8 @@ class Page {
 
   paint() {
     this.painter.draw(this.picture, this.map, this.look);
+    this.marks.draw(this.map ? this.t : null, this.look);
+    this.marksCanvas.style.opacity = this.look.opacity;
     if (!this.painter.overFrame && this.picture instanceof HTMLVideoElement && this.picture.className !== "under") {
       this.canvas.before(this.picture); // under the drawing, as the browser lets it only be shown
       this.picture.className = "under";
@@ -255,7 +315,7 @@ class Page {
       this.film.paused ? this.frame(this.film.time, this.picture) : null;
       return;
     }
-    this.painter.regions(this.layer, this.scaled());
+    this.highlight();
     this.paint();
     this.writeAddress(this.film.time);
   }
@@ -268,7 +328,8 @@ class Page {
     this.lanes.shares = null;
     if (id !== null && this.summary.kind === "video") {
       const wanted = this.lockedNumber;
-      const shares = await this.source.shares(wanted).catch(() => null);
+      const shares = await this.source.shares(wanted, Math.min(this.layerIndex, this.summary.layers.length - 1))
+        .catch(() => null);
       if (wanted === this.lockedNumber) this.lanes.shares = shares;
     }
     this.lanes.draw(this.film.time, true);
@@ -277,6 +338,13 @@ class Page {
   choose(id, yes) {
     if (yes) this.look.chosen.add(id);
     else this.look.chosen.delete(id);
+    this.table.mark();
+    this.redraw();
+  }
+
+  chooseAll(ids) {
+    this.look.chosen.clear();
+    ids.forEach((id) => this.look.chosen.add(id));
     this.table.mark();
     this.redraw();
   }
@@ -407,6 +475,7 @@ class Page {
     const { look } = this;
     const parts = new URLSearchParams({ t: time.toFixed(3), style: look.style, k: look.topK, layer: this.layerIndex });
     if (this.lockedNumber !== null) parts.set("region", this.lockedNumber);
+    for (const name of ["ranks", "trails"]) if (!look[name]) parts.set(name, "0");
     if (look.chosen.size) parts.set("chosen", [...look.chosen].join(","));
     this.written = `#${parts}`;
     if (location.hash !== this.written) history.replaceState(null, "", this.written);
@@ -417,6 +486,10 @@ class Page {
     const whole = (name) => (/^\d+$/.test(parts.get(name) ?? "") ? Number(parts.get(name)) : null);
     if (["heat", "outline", "spotlight"].includes(parts.get("style"))) this.look.style = parts.get("style");
     this.styleChoice.select.value = this.look.style;
+    for (const name of ["ranks", "trails"]) {
+      this.look[name] = parts.get(name) !== "0";
+      this[name].box.checked = this.look[name];
+    }
     if (whole("k")) this.look.topK = whole("k");
     this.topK.set(this.look.topK);
     if (whole("layer") !== null) this.layerIndex = whole("layer");

@@ -1,0 +1,71 @@
+"""How much a command tells: `--quiet` nothing but errors, `--verbose` also how things were done."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from videxplain.errors import VidexplainError
+from videxplain.terminal import Manner, detail, shown
+
+if TYPE_CHECKING:
+    from videxplain.models import Classifier
+
+ONLY_PRINT = frozenset({"models", "methods", "info", "completion"})
+"""Commands that do nothing but print."""
+
+
+def add_manner(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("what is printed")
+    group.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, no progress bar")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="also tell, on stderr, what did the work and why it was taken, and how long each step took",
+    )
+
+
+def manner_of(args: argparse.Namespace) -> Manner:
+    """What was asked for.
+
+    Raises
+    ------
+    VidexplainError
+        Where two options cannot both be followed.
+    """
+    quiet, verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
+    if quiet and verbose:
+        raise VidexplainError("--quiet prints less and --verbose more; leave one out")
+    if quiet and getattr(args, "json", False):
+        raise VidexplainError("--json prints the answer, and --quiet prints nothing; leave one out")
+    return "quiet" if quiet else "verbose" if verbose else "usual"
+
+
+def tell_network(model: Classifier) -> None:
+    """Which network answers, on what, and what serves the operations beside it."""
+    from videxplain.ops import backends
+
+    detail(f"network: {shown(model.name)} on {model.device}, {model.precision}")
+    for (backend, why), count in Counter(backends().values()).items():
+        detail(f"operations: {count} by {backend} ({why})")
+
+
+def tell_settings(method: str, settings: Mapping[str, Any], *, named: bool, why_fill: str) -> None:
+    """Which method and fill an explanation was made with, and why they were taken.
+
+    Parameters
+    ----------
+    named
+        Whether the user named the method.
+    why_fill
+        Why its fill was taken.
+    """
+    became = settings.get("became")
+    why = "as asked for" if named else "the default"
+    because = why if became is None else f"{why}, became {became}: {settings.get('because')}"
+    detail(f"method: {shown(method)}, {shown(because)}")
+    if fill := settings.get("fill"):
+        detail(f"fill: {shown(fill)}, {why_fill}")
