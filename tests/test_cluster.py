@@ -168,7 +168,7 @@ def test_several_videos_are_explained_the_same(tmp_path: Path) -> None:
     tables = {}
     for engine in ("local", "ray"):
         command = [sys.executable, "-m", "videxplain", "annotate", str(folder), "-o", str(tmp_path / engine)]
-        command += ["--engine", engine, "--segments", "8", "--preset", "ultrafast"]
+        command += ["--engine", engine, "--quiet", "--segments", "8", "--preset", "ultrafast"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment())
         assert done.returncode == 1, done.stderr
         tables[engine] = [line.split()[:3] for line in done.stdout.splitlines()]

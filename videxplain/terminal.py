@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import Literal, TextIO
 
 _HARMLESS = "\n\t"
-Manner = Literal["quiet", "usual", "verbose"]
-"""How much a command tells: nothing but errors, what was done, or also how."""
+Manner = Literal["usual", "verbose"]
+"""How much a command tells: what was done, or also how."""
 _manner: Manner = "usual"
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -49,12 +49,7 @@ def telling(manner: Manner) -> Iterator[None]:
 
 
 def say(text: object = "", *, file: TextIO | None = None) -> None:
-    """Prints text, of several lines or one, with nothing in it that a terminal would obey, or that it cannot show.
-
-    Where a command is to be quiet, what goes to stdout is left out.
-    """
-    if file is None and _manner == "quiet":
-        return
+    """Prints text, of several lines or one, with nothing in it that a terminal would obey, or that it cannot show."""
     stream = sys.stdout if file is None else file
     known = getattr(stream, "encoding", None) or "utf-8"
     print(shown(text, lines=True).encode(known, "backslashreplace").decode(known), file=stream)
@@ -67,8 +62,7 @@ def complain(text: object) -> None:
 
 def note(text: object) -> None:
     """Prints to stderr what is no error, but ought to be known."""
-    if _manner != "quiet":
-        complain(text)
+    complain(text)
 
 
 def detail(text: object) -> None:

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_bad_video_does_not_stop_the_rest(folder: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "new" / "out"
-    command = ["annotate", str(folder), "-o", str(out), "--segments", "8", "--preset", "ultrafast"]
+    command = ["annotate", str(folder), "-o", str(out), "--quiet", "--segments", "8", "--preset", "ultrafast"]
     assert main(command) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["a.mp4", "b.mp4", "c.mkv"]

@@ -257,7 +257,7 @@ def test_notes_on_interlaced_video(tmp_path: Path, model: vx.Classifier, capsys)
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
     fields = ("-flags", "+ildct+ilme", "-vf", "tinterlace=interleave_top,fieldorder=tff")
     oracle.make(source, *X264, *fields, rate=50)
-    command = ["annotate", str(source), "-o", str(out), "--segments", "8"]
+    command = ["annotate", str(source), "-o", str(out), "--segments", "8", "--quiet"]
     assert main(command) == 0 and "are interlaced" in capsys.readouterr().out
     assert main([*command, "--deinterlace"]) == 0 and "are interlaced" not in capsys.readouterr().out
     assert len(times(out)) == 25

@@ -276,7 +276,7 @@ def test_evaluate(
             container.mux(stream.encode())
 
     named = ["--model", f"every_kind:{kind.split(' ')[0]}", "--data", data_of(kind, here, film)]
-    rows = ["--methods", "vanilla,lime-20", "--segments", "12", "--out", str(tmp_path)]
+    rows = ["--methods", "vanilla,lime-20", "--segments", "12", "--quiet", "--out", str(tmp_path)]
     more = ["--reference", "20"] if experiment == "agreement" else []
     done = main(["evaluate", experiment, *named, *rows, *more])
     said = capfd.readouterr()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videxplain import terminal
 from videxplain.cli import COMMANDS, main
 from videxplain.cli.manner import ONLY_PRINT
 
@@ -21,14 +20,12 @@ def explain(tmp_path: Path) -> list[str]:
     return ["explain", str(clip), "-o", str(tmp_path / "out.png"), "--segments", "8"]
 
 
-def test_quiet_prints_nothing_but_errors(explain: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([*explain, "--method", "vanilla", "-q"]) == 0
-    assert capfd.readouterr() == ("", "") and Path(explain[3]).is_file()
-    assert main([*explain, "--method", "vanila", "--quiet"]) == 1
+def test_quiet_leaves_results_notes_and_errors(explain: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*explain, "--method", "lime", "--samples", "12", "-q"]) == 0
     printed = capfd.readouterr()
-    assert printed.out == "" and "did you mean 'vanilla'" in printed.err and printed.err.count("\n") == 1
-    terminal.say("as before")
-    assert capfd.readouterr().out == "as before\n"
+    assert "supervoxel" in printed.out and "no --model was given" in printed.err and "it/s" not in printed.err
+    assert main([*explain, "--method", "vanila", "--quiet"]) == 1
+    assert "did you mean 'vanilla'" in capfd.readouterr().err
 
 
 def test_verbose_tells_how_it_was_done_on_stderr(
@@ -59,8 +56,6 @@ def test_the_stages_of_a_video_are_told(tmp_path: Path, capfd: pytest.CaptureFix
         Image.fromarray(np.full((32, 32, 3), 10 * n, np.uint8)).save(clip / f"{n:02d}.png")
     command = ["annotate", f"{clip}/%02d.png", "-o", str(tmp_path / "out.mp4"), "--method", "vanilla"]
     command += ["--segments", "8", "--preset", "ultrafast"]
-    assert main([*command, "-q"]) == 0
-    assert capfd.readouterr() == ("", "")
     assert main([*command, "-v"]) == 0
     printed = capfd.readouterr()
     assert "slowest stage: " in printed.err and "slowest stage: " not in printed.out
@@ -70,8 +65,6 @@ def test_the_stages_of_a_video_are_told(tmp_path: Path, capfd: pytest.CaptureFix
     ("arguments", "words"),
     [
         (["check", "-q", "-v"], "leave one out"),
-        (["when", "clip.npy", "--json", "-q"], "--json prints the answer"),
-        (["view", ".", "-q"], "would not tell the page's address"),
     ],
 )
 def test_what_cannot_be_followed_together_is_refused(

@@ -100,10 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with guarded(), _harmless_warnings():
             args = build_parser().parse_args(argv)
-            manner = manner_of(args)
-            with telling(manner), warnings.catch_warnings():
-                if manner == "quiet":
-                    warnings.simplefilter("ignore", VidexplainWarning)
+            with telling(manner_of(args)):
                 return args.run(args) or 0
     except VidexplainError as error:
         complain(error)

@@ -28,7 +28,7 @@ from videxplain.settings import (
     take_settings,
     whole_name,
 )
-from videxplain.terminal import complain, detail, say, shown
+from videxplain.terminal import detail, say, shown
 
 _MOST_STRETCHES = 20  # lines of classes that are printed of a video
 
@@ -85,10 +85,6 @@ def run(args: argparse.Namespace) -> int:
     if several:
         outcomes = annotate_many(load(args), args.input, args.output, method, question, **settings)
         say(table(outcomes))
-        if args.quiet:
-            for outcome in outcomes:
-                if outcome.error:
-                    complain(f"{shown(outcome.input)}: {outcome.error}")
         return int(any(outcome.error for outcome in outcomes))
     model = load(args)
     summary = annotate(model, args.input[0], args.output, method, question, **settings)

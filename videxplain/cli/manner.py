@@ -1,4 +1,4 @@
-"""How much a command tells: `--quiet` nothing but errors, `--verbose` also how things were done."""
+"""How much a command tells: `--quiet` without progress bars, `--verbose` also how things were done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ ONLY_PRINT = frozenset({"models", "methods", "info", "completion"})
 
 def add_manner(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("what is printed")
-    group.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, no progress bar")
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress bar: results, notes and errors only"
+    )
     group.add_argument(
         "-v",
         "--verbose",
@@ -34,14 +36,12 @@ def manner_of(args: argparse.Namespace) -> Manner:
     Raises
     ------
     VidexplainError
-        Where two options cannot both be followed.
+        Where both are asked for.
     """
     quiet, verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
     if quiet and verbose:
         raise VidexplainError("--quiet prints less and --verbose more; leave one out")
-    if quiet and getattr(args, "json", False):
-        raise VidexplainError("--json prints the answer, and --quiet prints nothing; leave one out")
-    return "quiet" if quiet else "verbose" if verbose else "usual"
+    return "verbose" if verbose else "usual"
 
 
 def tell_network(model: Classifier) -> None:

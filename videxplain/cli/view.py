@@ -48,10 +48,6 @@ def run(args: argparse.Namespace) -> None:
     check_files(args)
     if args.export is not None and (args.port is not None or args.open):
         raise VidexplainError("a page that is exported needs no --port and no --open; leave them out")
-    if args.quiet and args.export is None and not args.open:
-        raise VidexplainError(
-            "--quiet would not tell the page's address; add --open or --export, or leave it out"
-        )
     from videxplain.view.opening import open_scene
     from videxplain.view.page import export_page
 
