@@ -60,7 +60,7 @@ class MaskedClip:
         Index of the class that is asked about, or all that is asked.
     fill
         What takes a hidden supervoxel's place: its own mean colour ("mean", as the `lime` package does), mid-grey,
-        black, a strong blur of the clip, or noise of the clip's own mean and deviation.
+        black, a strong blur of the clip, or noise of the clip's own mean and deviation; or what does, like x.
     batch_size
         Clips per forward pass; by default as many as keep a batch near `BATCH_VALUES` values. Fewer from where a GPU's
         memory was used up.
@@ -74,7 +74,7 @@ class MaskedClip:
         num_segments: int,
         target: int | Aim,
         *,
-        fill: Fill = "mean",
+        fill: Fill | torch.Tensor = "mean",
         batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -89,7 +89,9 @@ class MaskedClip:
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
         self._known_share: float | None = None
         self._answers: list[torch.Tensor] = []
-        self.fill = _channels_last(make_fill(model, x, self.labels, num_segments, fill, seed))
+        if not isinstance(fill, torch.Tensor):
+            fill = make_fill(model, x, self.labels, num_segments, fill, seed)
+        self.fill = _channels_last(fill)
         self.contrast = _channels_last(x - self.fill)
         self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
 

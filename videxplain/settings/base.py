@@ -154,6 +154,8 @@ def from_text(name: str, text: str, *classes: type[Settings]) -> Any:
                         return _WORDS[text.lower()]
                     if kind in (int, float):
                         return kind(text)
+                    if typing.get_args(kind) == (int, ...):
+                        return tuple(map(int, text.split(",")))
                 except (KeyError, ValueError):
                     if str not in kinds:
                         raise _wrong(name, text, hint) from None
