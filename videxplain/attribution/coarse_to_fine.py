@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videxplain.attribution.methods import AdditiveMasking, Lime, Method, effort_option, with_effort
-from videxplain.errors import VidexplainError
+from videxplain.attribution.methods import AdditiveMasking, Method, effort_option, with_effort
+from videxplain.attribution.nesting import efforts
 from videxplain.segmentation.hierarchy import Hierarchy, renumbered
 
 if TYPE_CHECKING:
@@ -18,26 +18,6 @@ if TYPE_CHECKING:
 
 OPENED = 8
 """Regions that are opened at a time: the five that are shown by default, and three that may belong there."""
-LAST_SHARE = 2
-"""What the last level takes of passes or samples, where each level before takes 1: most regions are scored there."""
-
-
-def check_coarse_to_fine(method: Method, levels: int) -> None:
-    """Raises where a method cannot score so many levels one after the other."""
-    if not isinstance(method, AdditiveMasking) or (isinstance(method, Lime) and not method.batched):
-        raise VidexplainError(
-            f"coarse_to_fine means nothing to method {method.title()!r}; name region-gradient, lime or kernel-shap, "
-            "which hide regions and whose scores add up"
-        )
-    name = effort_option(method)
-    if getattr(method, name) < levels:
-        raise VidexplainError(f"coarse_to_fine needs {name} for each of {levels} levels, not {name}={getattr(method, name)}")
-
-
-def efforts(total: int, levels: int) -> list[int]:
-    """Passes or samples of each level, at least 1 each."""
-    first = max(1, total // (levels - 1 + LAST_SHARE))
-    return [first] * (levels - 1) + [total - first * (levels - 1)]
 
 
 def coarse_to_fine(

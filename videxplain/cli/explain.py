@@ -8,6 +8,7 @@ from math import copysign
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videxplain.attribution.nesting import check_nesting
 from videxplain.cli.arguments import (
     add_explanation,
     add_model,
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
     from PIL import Image
 
-    from videxplain.explanations.explain import check_nesting, explain
+    from videxplain.explanations.explain import explain
     from videxplain.files import whole_file
     from videxplain.regions import Regions
     from videxplain.render import sheet_of

@@ -94,7 +94,9 @@ def explain_anytime(
         )
     request = Request.of([method], target, segmentation, False, dict(options))
     if request.nesting.coarse_to_fine:
-        raise VidexplainError("explain_anytime() scores all supervoxels in every pass; leave coarse_to_fine out")
+        raise VidexplainError(
+            "explain_anytime() scores all supervoxels in every pass; leave coarse_to_fine out"
+        )
     (picked,) = request.methods
     assert isinstance(picked, RegionGradient)
     inputs = request.inputs(model, [clip], None if labels is None else [labels])

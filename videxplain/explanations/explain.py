@@ -11,8 +11,9 @@ import torch
 
 from videxplain import __version__
 from videxplain.attribution.choice import Auto
-from videxplain.attribution.coarse_to_fine import check_coarse_to_fine, coarse_to_fine
+from videxplain.attribution.coarse_to_fine import coarse_to_fine
 from videxplain.attribution.methods import Method, chosen
+from videxplain.attribution.nesting import check_nesting
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
@@ -260,25 +261,6 @@ class Request:
                 ]
             )
         return explained
-
-
-def check_nesting(
-    nesting: Nesting, methods: Sequence[Method], *, n_segments: bool = False, regions: bool = False
-) -> None:
-    """Raises where levels mean nothing to what else is asked for.
-
-    Parameters
-    ----------
-    n_segments, regions
-        Whether these are given as well.
-    """
-    if regions:
-        raise VidexplainError("levels mean nothing to regions, which are not cut; leave one out")
-    if n_segments:
-        raise VidexplainError("n_segments means nothing beside levels, whose last tells it; leave one out")
-    if nesting.coarse_to_fine:
-        for method in methods:
-            check_coarse_to_fine(method, len(nesting.levels or ()))
 
 
 def _regions(value: Any) -> list[Regions] | None:

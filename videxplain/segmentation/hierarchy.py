@@ -128,7 +128,7 @@ def merge_tree(labels: npt.NDArray[np.integer], frames: npt.NDArray[np.uint8]) -
     count, flat = int(labels.max()) + 1, labels.ravel()
     sizes = np.bincount(flat, minlength=count).astype(np.float64)
     side = max(labels.shape[1:])
-    places = [np.broadcast_to(axis, labels.shape) for axis in np.indices(labels.shape, sparse=True)]
+    places = np.indices(labels.shape).astype(np.float64)
     scales = [1 / max(labels.shape[0], 1), 1 / side, 1 / side]
     rgb = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 0)))
     features = [*ops.rgb_to_lab(rgb[None])[0].double().numpy()]

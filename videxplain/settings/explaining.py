@@ -109,7 +109,8 @@ class Nesting(Settings):
 
     kind: ClassVar[str] = "nested supervoxels"
     levels: tuple[int, ...] | None = option(
-        None, "supervoxels at each level, such as 20,80,320; each is a union of the next level's, and scores add up"
+        None,
+        "supervoxels at each level, such as 20,80,320; each is a union of the next level's, and scores add up",
     )
     coarse_to_fine: bool = option(
         False, "score the coarsest level, then the parts of the best; saves masks of lime and kernel-shap"
@@ -121,6 +122,8 @@ class Nesting(Settings):
             object.__setattr__(self, "levels", tuple(map(int, self.levels)))
             rising = all(low < high for low, high in zip(self.levels, self.levels[1:], strict=False))
             if not self.levels or self.levels[0] < 1 or not rising:
-                raise VidexplainError(f"levels have to be rising numbers, such as (20, 80, 320), not {self.levels}")
+                raise VidexplainError(
+                    f"levels have to be rising numbers, such as (20, 80, 320), not {self.levels}"
+                )
         if self.coarse_to_fine and len(self.levels or ()) < 2:
             raise VidexplainError("coarse_to_fine needs two levels or more, such as levels=(20, 80, 320)")
