@@ -12,7 +12,7 @@ from torch import nn
 
 import videxplain as vx
 from videxplain.annotate.run import annotate
-from videxplain.attribution.coarse_to_fine import OPENED, coarse_to_fine
+from videxplain.attribution.coarse_to_fine import coarse_to_fine
 from videxplain.attribution.nesting import efforts
 from videxplain.attribution.query import Query
 from videxplain.passes.fills import make_fill
@@ -218,10 +218,22 @@ def test_a_coarse_to_fine_explanation_says_what_it_took(model: vx.Classifier) ->
     rounds = made.settings["coarse_to_fine"]
     assert [part["passes"] for part in rounds] == efforts(7, 3) == [1, 1, 5] and made.settings["passes"] == 7  # type: ignore[index, union-attr]
     assert made.num_segments == made.hierarchy.count and made.is_additive  # type: ignore[union-attr]
-    # what was not opened has its region's score in shares of its size, and no smaller error
-    density = made.scores / np.bincount(made.labels.ravel())
-    assert len(np.unique(density.round(9))) < made.num_segments or made.num_segments <= 3 * OPENED
     assert made.standard_error is not None and (made.standard_error >= 0).all()
+
+
+def test_what_is_not_opened_shares_its_score_by_size(model: vx.Classifier) -> None:
+    labels = vx.segment(CLIP[:, :, 4:28], "grid", n_segments=60)
+    made = vx.explain(model, CLIP, "lime", samples=100, labels=labels, levels=(12, 60), coarse_to_fine=True)
+    regions = made.settings["coarse_to_fine"][-1]["regions"]  # type: ignore[index]
+    density = made.scores.astype(np.float64) / np.bincount(made.labels.ravel())
+    shared = (
+        np.abs(density[:, None] - density).min(axis=1, where=~np.eye(len(density), dtype=bool), initial=1)
+        < 1e-9
+    )
+    assert made.num_segments - shared.sum() < regions < made.num_segments and shared.any()
+    assert made.standard_error is not None
+    whole = np.array([made.scores[np.isclose(density, d, atol=1e-9)].sum() for d in density])
+    assert (made.standard_error[shared] >= np.abs(whole[shared]) * (1 - 1e-5)).all()
 
 
 def test_each_clip_of_a_batch_is_refined_by_itself(model: vx.Classifier) -> None:

@@ -84,7 +84,8 @@ def _slopes(
             measured = max(measured, estimate.refined)
             if count:
                 scores = total[: tree.count].numpy()
-                union = _opened(union, np.bincount(union, scores), tree.labels(count))
+                by_union = np.bincount(union, scores).astype(np.float64)
+                union = _opened(union, by_union, tree.labels(count))
         passes = sum(part["passes"] for part in rounds)
         query.record(method, b, refine_top=measured, passes=passes, coarse_to_fine=rounds)
         query.standard_errors[method, b] = variance.sqrt()

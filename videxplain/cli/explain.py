@@ -66,7 +66,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_model(command)
     add_explanation(command, "auto")
-    group = command.add_argument_group("levels")
+    group = command.add_argument_group(
+        "levels", "where scores add up, the picture shows each level, the coarsest on top"
+    )
     add_settings(group, Nesting)
     add_picture(command, "timeline", "when")
 

@@ -69,8 +69,9 @@ def explain(
         Keep the voxel scores in `Explanation.dense` and `Explanation.cam`.
     **options
         Fields of the method, the segmentation and the question by their names: `samples=500`, `n_segments=100`,
-        `score="log-odds"`. And `regions`, a `Regions`: objects to be explained instead of supervoxels; or `levels` and
-        `coarse_to_fine`, the fields of `Nesting`: supervoxels that are unions of finer ones, see `Explanation.at`.
+        `score="log-odds"`. And `regions`, a `Regions`: objects to be explained instead of supervoxels; or `levels`
+        such as (20, 80, 320): supervoxels that are unions of finer ones, whose scores `Explanation.at` tells. With
+        `coarse_to_fine` masks hide coarse ones first, see `videxplain.settings.Nesting`.
 
     Returns
     -------

@@ -223,7 +223,14 @@ def is_of(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "True or False", type(None): "None", str: "a name"}
+_KINDS = {
+    tuple[int, ...]: "whole numbers",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    type(None): "None",
+    str: "a name",
+}
 
 
 def _wrong(name: str, value: Any, hint: Any) -> VidexplainError:

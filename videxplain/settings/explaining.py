@@ -103,8 +103,9 @@ class Nesting(Settings):
         How many supervoxels there are at each level, such as (20, 80, 320). About the last number are cut, which are
         explained; the levels before have exactly as many as they say.
     coarse_to_fine
-        Score the first level's supervoxels, then the parts of those that may hold the best, and so on. For methods
-        that hide supervoxels and whose scores add up; their passes or samples are shared among the levels.
+        Hide the first level's supervoxels, then the parts of the best of them, and so on. For methods that hide
+        supervoxels and whose scores add up; their passes or samples are shared among the levels. It finds the best of
+        the finest no sooner than without, on the networks that were tried (docs/studies/supervoxels.md).
     """
 
     kind: ClassVar[str] = "nested supervoxels"
@@ -112,9 +113,7 @@ class Nesting(Settings):
         None,
         "supervoxels at each level, such as 20,80,320; each is a union of the next level's, and scores add up",
     )
-    coarse_to_fine: bool = option(
-        False, "score the coarsest level, then the parts of the best; saves masks of lime and kernel-shap"
-    )
+    coarse_to_fine: bool = option(False, "hide coarse supervoxels as a whole, but for the parts of the best")
 
     def __post_init__(self) -> None:
         super().__post_init__()
