@@ -125,6 +125,7 @@ def test_the_tree_is_kept_with_the_explanation(model: vx.Classifier, tmp_path: P
         ("occlusion", {"levels": LEVELS, "coarse_to_fine": True}, "means nothing to method 'occlusion'"),
         ("auto", {"levels": LEVELS, "coarse_to_fine": True}, "means nothing to method 'auto'"),
         (vx.Lime(batched=False), {"levels": LEVELS, "coarse_to_fine": True}, "means nothing to method 'lime"),
+        (vx.RegionGradient(until=0.1), {"levels": LEVELS, "coarse_to_fine": True}, "until means nothing"),
         (
             vx.Lime(samples=2),
             {"levels": LEVELS, "coarse_to_fine": True},

@@ -41,8 +41,8 @@ def coarse_to_fine(
         return _slopes(query, method, hierarchies, levels)
     scores = torch.zeros(len(query.x), query.num_segments)
     for b, tree in enumerate(hierarchies):
-        found, errors = _scored(query, b, method, tree, levels)
-        scores[b, : tree.count] = torch.from_numpy(found)
+        of_sample, errors = _scored(query, b, method, tree, levels)
+        scores[b, : tree.count] = torch.from_numpy(of_sample)
         if errors is not None:
             padded = torch.zeros(query.num_segments, dtype=torch.float64)
             padded[: tree.count] = torch.from_numpy(errors)

@@ -38,6 +38,10 @@ def _check_coarse_to_fine(method: Method, levels: int) -> None:
             f"coarse_to_fine means nothing to method {method.title()!r}; name region-gradient, lime or kernel-shap, "
             "which hide regions and whose scores add up"
         )
+    if getattr(method, "until", None) is not None:
+        raise VidexplainError(
+            "until means nothing to coarse_to_fine, whose levels have their passes; leave one out"
+        )
     name = effort_option(method)
     if getattr(method, name) < levels:
         raise VidexplainError(
