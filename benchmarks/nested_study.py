@@ -1,16 +1,18 @@
 r"""Whether coarse regions first save passes: the study of docs/studies/supervoxels.md.
 
     python -m videxplain.models.train_small --network r2plus1d --seed 1 --out WEIGHTS
-    python benchmarks/nested_study.py FOLDER --networks r2plus1d:50 c3d-motion:10 --weights WEIGHTS
+    python benchmarks/nested_study.py FOLDER --weights WEIGHTS [--known]
     python benchmarks/nested_study.py FOLDER --table
     python benchmarks/nested_study.py FOLDER --cuts
 
-Appends a line of JSON per clip to FOLDER/NETWORK.jsonl, and goes on where it stopped. About 320 supervoxels are cut,
+Appends a line of JSON per clip to FOLDER/r2plus1d.jsonl, and goes on where it stopped. About 320 supervoxels are cut,
 levels are 20, 80 and 320. The reference is region gradients of `REFERENCE` passes over all of them, from masks that no
 row has. "overlap" is the share of its first five among a row's; "halves" that of the reference's two halves with each
 other. All rows have the fill that `fill="auto"` chooses, and none measures supervoxels besides (`refine_top=0`). A
 pass is one forward and backward pass of the whole clip, a sample of LIME one forward pass.
-`--cuts` tells how well cuts follow colours, of the same clips, and needs no network.
+`--known` asks, in a file of its own, what could be gained at most: the first five are looked for only among parts of
+the eight regions of 80 that have the highest sums of the reference. `--cuts` tells how well cuts follow colours, of 20
+other generated clips.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,42 +42,28 @@ from videxplain.synthetic import moving_objects
 LEVELS = (20, 80, 320)
 REFERENCE = 96
 PASSES = (4, 8, 16, 32)
-SAMPLES = {"r2plus1d": (125, 250), "c3d-motion": ()}
+SAMPLES = (125, 250)
 SEED = 1000
 
 
-def clips(network: str, model: vx.Classifier) -> Iterator[tuple[int, np.ndarray, int]]:
-    """Generated clips that the network names rightly: their number, frames and class."""
-    index = SEED
-    while True:
-        if network == "r2plus1d":
-            made, answer = train_small.clip_of(index), index % len(train_small.MOTIONS)
-        else:
-            answer = index % len(model.class_names)
-            made = moving_objects.generate(index, motion=model.class_names[answer])  # type: ignore[arg-type]
-        clip = vx.Clip.from_array(made.frames)
-        if int(model.predict(model.prepare(clip))[0].argmax()) == answer:
-            yield index, made.frames, answer
-        index += 1
-
-
-def load(network: str, args: argparse.Namespace) -> vx.Classifier:
-    if network == "r2plus1d":
-        return vx.load_model(
-            "videxplain.models.train_small:r2plus1d", weights=args.weights / "r2plus1d-1.safetensors"
-        )
-    return vx.load_model(network)
+def clips(model: vx.Classifier) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Generated clips that the network was not trained on and names rightly: their number, frames and class."""
+    for index in count(SEED):
+        frames, answer = train_small.clip_of(index).frames, index % len(train_small.MOTIONS)
+        if int(model.predict(model.prepare(vx.Clip.from_array(frames)))[0].argmax()) == answer:
+            yield index, frames, answer
 
 
 def first_five(scores: np.ndarray) -> set[int]:
     return set(np.argsort(-scores, kind="stable")[:5].tolist())
 
 
-def line(model: vx.Classifier, network: str, index: int, frames: np.ndarray, answer: int) -> dict[str, Any]:
+def line(model: vx.Classifier, clip: tuple[int, np.ndarray, int], known: bool) -> dict[str, Any]:
+    index, frames, answer = clip
     x = model.prepare(vx.Clip.from_array(frames))
     labels = segment(model.pictures(model.geometry(frames.shape[1:3]).apply(frames)), n_segments=LEVELS[-1])
-    count = int(labels.max()) + 1
-    fill = Query(model, x, torch.from_numpy(labels)[None], count, Question(target=answer)).fill(0)
+    regions = int(labels.max()) + 1
+    fill = Query(model, x, torch.from_numpy(labels)[None], regions, Question(target=answer)).fill(0)
 
     def scores(method: vx.Method, nested: bool = False, score: str | None = None) -> np.ndarray:
         levels: dict[str, Any] = {"levels": LEVELS, "coarse_to_fine": True} if nested else {}
@@ -89,11 +78,25 @@ def line(model: vx.Classifier, network: str, index: int, frames: np.ndarray, ans
 
     gradient = vx.RegionGradient(fill=fill, refine_top=0)
     halves = [scores(replace(gradient, passes=REFERENCE // 2, seed=seed)) for seed in (101, 102)]
-    best = first_five(np.mean(halves, axis=0))
+    reference = np.mean(halves, axis=0, dtype=np.float64)
+    best = first_five(reference)
     methods: dict[str, tuple[vx.Method, str | None]] = {
         f"region-gradient {passes}": (replace(gradient, passes=passes, seed=3), None) for passes in PASSES
     }
-    for samples in SAMPLES[network]:
+    agreed = len(first_five(halves[0]) & first_five(halves[1])) / 5
+    told = {"index": index, "K": regions, "fill": fill, "halves": agreed}
+    if known:
+        union = merge_tree(labels, model.geometry(frames.shape[1:3]).apply(frames)).labels(
+            min(LEVELS[1], regions)
+        )
+        inside = np.isin(union, np.argsort(-np.bincount(union, reference), kind="stable")[:8])
+        overlap = {}
+        for name, (method, _) in methods.items():
+            row = scores(method)
+            overlap[name] = len(first_five(row) & best) / 5
+            overlap[f"{name}, coarse to fine"] = len(first_five(np.where(inside, row, -np.inf)) & best) / 5
+        return {**told, "parts": int(inside.sum()), "overlap": overlap}
+    for samples in SAMPLES:
         methods[f"lime {samples}"] = vx.Lime(samples=samples, fill=fill, seed=3), "log-odds"
     overlap = {
         f"{name}{', coarse to fine' if nested else ''}": len(first_five(scores(method, nested, score)) & best)
@@ -101,25 +104,23 @@ def line(model: vx.Classifier, network: str, index: int, frames: np.ndarray, ans
         for name, (method, score) in methods.items()
         for nested in (False, True)
     }
-    agreed = len(first_five(halves[0]) & first_five(halves[1])) / 5
-    return {"index": index, "K": count, "fill": fill, "halves": agreed, "overlap": overlap}
+    return {**told, "overlap": overlap}
 
 
 def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", vx.VidexplainWarning)
     args.folder.mkdir(parents=True, exist_ok=True)
-    for part in args.networks:
-        network, _, wanted = part.partition(":")
-        model, path = load(network, args), args.folder / f"{network}.jsonl"
-        seen = {row["index"] for row in read(path)}
-        for done, (index, frames, answer) in enumerate(clips(network, model)):
-            if done >= int(wanted or 50):
-                break
-            if index not in seen:
-                with path.open("a") as file:
-                    file.write(json.dumps(line(model, network, index, frames, answer)) + "\n")
-                print(network, index, flush=True)
+    model = vx.load_model(
+        "videxplain.models.train_small:r2plus1d", weights=args.weights / "r2plus1d-1.safetensors"
+    )
+    path = args.folder / f"r2plus1d{'-known' if args.known else ''}.jsonl"
+    seen = {row["index"] for row in read(path)}
+    for clip in islice(clips(model), args.clips):
+        if clip[0] not in seen:
+            with path.open("a") as file:
+                file.write(json.dumps(line(model, clip, args.known)) + "\n")
+            print(clip[0], flush=True)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -135,8 +136,11 @@ def cell(values: list[float], sign: str = "") -> str:
 def table(args: argparse.Namespace) -> None:
     for path in sorted(args.folder.glob("*.jsonl")):
         rows = read(path)
-        count, halves = np.median([row["K"] for row in rows]), cell([row["halves"] for row in rows])
-        print(f"\n## {path.stem}: {len(rows)} clips, median {count:.0f} supervoxels, halves {halves}\n")
+        regions, halves = np.median([row["K"] for row in rows]), cell([row["halves"] for row in rows])
+        print(f"\n## {path.stem}: {len(rows)} clips, median {regions:.0f} supervoxels, halves {halves}\n")
+        if "parts" in rows[0]:
+            parts = np.median([row["parts"] for row in rows])
+            print(f"Here 'coarse to fine' is all at once, looked for among {parts:.0f} parts that are known.\n")
         print(
             "| | all at once | coarse to fine | coarse to fine - all at once with twice as many |\n|---|---|---|---|"
         )
@@ -172,8 +176,8 @@ def cuts(args: argparse.Namespace) -> None:
                 told.setdefault((wanted, kind), []).append((explained(lab, labels), int(labels.max()) + 1))
     print("| asked for | | regions | explained variation |\n|---|---|---|---|")
     for (wanted, kind), values in told.items():
-        share, count = np.mean(values, axis=0)
-        print(f"| {wanted} | {kind} | {count:.0f} | {share:.3f} |")
+        share, regions = np.mean(values, axis=0)
+        print(f"| {wanted} | {kind} | {regions:.0f} | {share:.3f} |")
 
 
 def main() -> None:
@@ -181,8 +185,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--networks", nargs="+", default=["r2plus1d:50"])
+    parser.add_argument("--clips", type=int, default=50)
     parser.add_argument("--weights", type=Path, help="folder of train_small's networks")
+    parser.add_argument("--known", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--cuts", action="store_true")
     args = parser.parse_args()
