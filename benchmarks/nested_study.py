@@ -140,7 +140,9 @@ def table(args: argparse.Namespace) -> None:
         print(f"\n## {path.stem}: {len(rows)} clips, median {regions:.0f} supervoxels, halves {halves}\n")
         if "parts" in rows[0]:
             parts = np.median([row["parts"] for row in rows])
-            print(f"Here 'coarse to fine' is all at once, looked for among {parts:.0f} parts that are known.\n")
+            print(
+                f"Here 'coarse to fine' is all at once, looked for among {parts:.0f} parts that are known.\n"
+            )
         print(
             "| | all at once | coarse to fine | coarse to fine - all at once with twice as many |\n|---|---|---|---|"
         )
