@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.cluster.hierarchy import ward
 from scipy.ndimage import label
 from skimage.color import rgb2lab
 
 import videxplain as vx
+from videxplain import ops
+from videxplain.ops import reference
 from videxplain.segmentation import hierarchy
 from videxplain.segmentation.hierarchy import Hierarchy, adjacent, merge_tree
 from videxplain.synthetic.moving_objects import generate
@@ -97,6 +100,13 @@ def test_ties_go_to_the_lower_ids_and_one_region_is_a_tree() -> None:
     quarters = np.array([[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2, np.int32)[None]
     tree = merge_tree(quarters, grey)
     assert np.flatnonzero(tree.parents == 4).tolist() == [0, 1]
+
+
+def test_the_tree_is_the_same_on_the_slow_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ops, "rgb_to_lab", lambda x: torch.from_numpy(reference.rgb_to_lab(x[0].numpy()))[None]
+    )
+    np.testing.assert_array_equal(merge_tree(LABELS, FRAMES).parents, TREE.parents)
 
 
 @pytest.mark.parametrize("k", [0, N + 1])
