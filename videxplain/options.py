@@ -73,8 +73,10 @@ class ExplainOptions(MethodOptions, total=False):
 
 
 class ClipOptions(ExplainOptions, total=False):
-    """Of `explain`, whose clips may come with regions."""
+    """Of `explain`, whose clips may come with regions, or be cut at several levels."""
 
+    coarse_to_fine: bool | None
+    levels: Sequence[int] | None
     regions: Regions | Sequence[Regions] | None
 
 

@@ -69,6 +69,37 @@ def test_explain_writes_a_picture_and_data(
     assert vx.Explanation.load(data).settings["model"] == "resnet18"
 
 
+def test_levels_are_drawn_one_under_the_other(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import videxplain as vx
+
+    arguments = ["explain", str(photo), "--model", "c3d-motion", "--segmentation", "grid", "--method"]
+    heights = []
+    for name, method, levels in (
+        ("a", "vanilla", []),
+        ("b", "vanilla", ["--levels", "4,9"]),
+        ("c", "random", ["--levels", "4,9"]),
+    ):
+        out = tmp_path / f"{name}.png"
+        assert main([*arguments, method, *levels, "-o", str(out), "--save", str(tmp_path / name)]) == 0
+        with Image.open(out) as picture:
+            heights.append(picture.height)
+    assert heights == [heights[0], 2 * heights[0], heights[0]]  # random scores do not add up
+    saved = vx.Explanation.load(tmp_path / "b")
+    assert saved.settings["levels"] == [4, 9] and saved.at(4).num_segments == 4
+    capsys.readouterr()
+    for wrong, sentence in (
+        (["--levels", "9,4"], "levels have to be rising numbers"),
+        (["--levels", "4,x"], "levels has to be whole numbers"),
+        (["--levels", "4,9", "--segments", "9"], "n_segments means nothing beside levels"),
+        (["--coarse-to-fine"], "coarse_to_fine needs two levels"),
+    ):
+        out = tmp_path / "none.png"
+        assert main([*arguments, "vanilla", *wrong, "-o", str(out)]) == 1
+        assert sentence in capsys.readouterr().err and not out.exists()
+
+
 def test_several_layers_and_their_layouts_are_recorded(photo: Path, tmp_path: Path) -> None:
     import videxplain as vx
 

@@ -240,6 +240,8 @@ def requested(
     """
     request = Request.of([method], target, segmentation, False, options)
     cut = request.segmentation
+    if request.nesting.levels is not None:
+        raise VidexplainError("levels are for explain(); windows of a video are cut at one level, n_segments")
     if request.regions is not None:
         if len(request.regions) != 1:
             raise VidexplainError("a video has one set of regions; annotate() takes no list of several")

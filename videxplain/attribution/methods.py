@@ -70,6 +70,11 @@ class Method(Settings):
         """What it asks of the forward pass that methods of voxels share; None, if it runs the network on its own."""
         return None
 
+    @property
+    def is_additive(self) -> bool:
+        """Whether the score of a union of supervoxels is the sum of theirs."""
+        return False
+
     def check(self, question: Question) -> None:
         """Raises where it cannot explain the score that is asked for."""
         if question.against is not None and question.score in ("probability", "logit"):
@@ -143,6 +148,10 @@ class PixelMethod(Method):
     def needs(self) -> Needs | None:
         return Needs()
 
+    @property
+    def is_additive(self) -> bool:
+        return self.reduction == "sum" and type(self).score is PixelMethod.score
+
     def score(self, query: Query) -> torch.Tensor:
         """(B, K): the sum of | up(cam) * dense | over the voxels of each supervoxel (section 3 of the paper).
 
@@ -173,6 +182,7 @@ class PixelMethod(Method):
 
 
 AnyMethod = TypeVar("AnyMethod", bound="type[Method]")
+AnyOne = TypeVar("AnyOne", bound=Method)
 
 
 class _Methods(Registry["type[Method]"]):
@@ -495,9 +505,18 @@ class Masking(RegionMethod):
     progress: bool = option(False, flag="", recorded=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdditiveMasking(Masking):
+    """Base of those whose scores add up: they are the terms of a sum over supervoxels."""
+
+    @property
+    def is_additive(self) -> bool:
+        return True
+
+
 @METHODS.register("region-gradient")
 @dataclass(frozen=True, kw_only=True)
-class RegionGradient(Masking):
+class RegionGradient(AdditiveMasking):
     """Mean effect of showing each supervoxel, from a few backward passes.
 
     Attributes
@@ -529,7 +548,7 @@ class RegionGradient(Masking):
 
 @METHODS.register("lime")
 @dataclass(frozen=True, kw_only=True)
-class Lime(Masking):
+class Lime(AdditiveMasking):
     """LIME: ridge regression over random masks, batched on the device or by the lime package.
 
     Attributes
@@ -566,7 +585,7 @@ class Lime(Masking):
 
 @METHODS.register("kernel-shap")
 @dataclass(frozen=True, kw_only=True)
-class KernelShap(Masking):
+class KernelShap(AdditiveMasking):
     """Shapley values of supervoxels by KernelSHAP."""
 
     asks = ("probability", "log-odds")
@@ -603,9 +622,14 @@ class Occlusion(Masking):
         return occlusion(query, self)
 
 
-def with_effort(method: Method, amount: int) -> Method:
-    """The same with so many samples, passes or steps, whichever it has."""
+def effort_option(method: Method) -> str:
+    """Its number of samples, passes or steps, whichever it has, by name."""
     for name in ("samples", "passes", "steps"):
         if name in method.options():
-            return replace(method, **{name: amount})
+            return name
     raise VidexplainError(f"method {method.name!r} takes no number of samples, passes or steps")
+
+
+def with_effort(method: AnyOne, amount: int) -> AnyOne:
+    """The same with so many samples, passes or steps, whichever it has."""
+    return replace(method, **{effort_option(method): amount})

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from videxplain.errors import VidexplainError
+from videxplain.passes.fills import make_fill
 from videxplain.passes.masked_clip import MaskedClip
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def masked_clips(query: Query, method: Masking) -> Iterator[MaskedClip]:
             labels,
             query.num_segments,
             aim,
-            fill=fill,
+            fill=make_fill(query.model, x, *query.finest, fill, method.seed) if query.finest else fill,
             batch_size=method.batch_size,
             seed=method.seed,
         )

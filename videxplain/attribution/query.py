@@ -18,7 +18,7 @@ from videxplain.passes.needs import Needs
 from videxplain.settings import Fill, Question, Score
 
 if TYPE_CHECKING:
-    from videxplain.attribution.methods import Method
+    from videxplain.attribution.methods import Masking, Method
     from videxplain.models import Classifier
     from videxplain.passes.masked_clip import MaskedClip
 
@@ -204,6 +204,8 @@ class Query:
         The same question about voxels.
     standard_errors
         (K,) of the scores of a sample, by (method, sample), of methods that tell them.
+    finest
+        Supervoxels (T, H, W) whose fill hides the query's regions, where those are unions of them, and how many.
     """
 
     def __init__(
@@ -227,6 +229,7 @@ class Query:
         self._fills: dict[int, Fill] = {}
         self._used: dict[tuple[Method, int], dict[str, Any]] = {}
         self.standard_errors: dict[tuple[Method, int], torch.Tensor] = {}
+        self.finest: tuple[torch.Tensor, int] | None = None
         for method in methods:
             method.require_network_grid(scale)
 
@@ -305,6 +308,26 @@ class Query:
     def used(self, method: Method, b: int) -> dict[str, Any]:
         """What was noted."""
         return self._used.get((method, b), {})
+
+    def over_unions(self, b: int, union: torch.Tensor, method: Masking) -> Query:
+        """The same question about unions of the supervoxels of sample `b`: `union` (K,) has each one's, from 0.
+
+        What hides a union is what hides its parts, so that its score is that of hiding all of them.
+        """
+        labels = union.to(self.labels.device)[self.labels[b].long()].to(self.labels.dtype)
+        query = Query(
+            self.model,
+            self.x[b : b + 1],
+            labels[None],
+            int(union.max()) + 1,
+            replace(self.question, target=int(self.target[b])),
+            methods=[method],
+        )
+        query.decision = Decision(*(part[b : b + 1] for part in vars(self.decision).values()))
+        query.finest = self.labels[b].long(), self.num_segments
+        if method.fill == "auto":
+            query._fills[0] = self.fill(b)
+        return query
 
     @cached_property
     def turned(self) -> Query:

@@ -292,7 +292,9 @@ def _tangents(
     draw: Draw, clip: MaskedClip, passes: int, generator: torch.Generator, score: Score
 ) -> Iterator[_Observed]:
     """A pass is an observation."""
-    z, weights = draw(passes, clip.num_segments, generator)
+    z, weights = draw(passes, clip.hidden_together, generator)
+    z = clip.of_supervoxels(z)
+    weights = clip.of_supervoxels(weights) if weights.shape[1] > 1 else weights
     for part, weight in zip(z.split(clip.batch_size), weights.split(clip.batch_size), strict=True):
         slope = clip.gradient(part.to(clip.x), score=score)[1].double().cpu()
         yield _Observed(slope, weight.expand_as(slope), len(part))
@@ -317,8 +319,9 @@ def _secants(
         flat = z.flatten(0, 1).to(clip.x)
         return z, *clip.gradient(flat, score=score, ring=z.shape[1], recording=recording), recording
 
-    for size, same in groupby(draw(passes, clip.num_segments, generator), key=len):
-        for z, values, slope, recording in clip.batches(torch.stack(list(same)), run, clips=size):
+    for size, same in groupby(draw(passes, clip.hidden_together, generator), key=len):
+        masks = clip.of_supervoxels(torch.stack(list(same)))
+        for z, values, slope, recording in clip.batches(masks, run, clips=size):
             changed = (z != z.roll(-1, dims=1)).double() if size > 1 else torch.ones_like(z)
             slopes = slope.double().cpu().view_as(z)
             if sampling != IN_TURN:

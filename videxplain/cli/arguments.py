@@ -104,7 +104,7 @@ def add_settings(group: Any, *classes: type[Settings], left_out: Sequence[str] =
             )
 
 
-_METAVARS = {int: "N", float: "X"}
+_METAVARS: dict[Any, str] = {int: "N", float: "X", tuple[int, ...]: "N,N"}
 
 
 def _kind_of(cls: type[Settings], field: Field[Any]) -> Any:

@@ -8,10 +8,12 @@ from math import copysign
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videxplain.attribution.nesting import check_nesting
 from videxplain.cli.arguments import (
     add_explanation,
     add_model,
     add_picture,
+    add_settings,
     add_span,
     check_files,
     check_picture,
@@ -25,7 +27,7 @@ from videxplain.errors import VidexplainError
 from videxplain.evaluation.caveats import CAVEATS
 from videxplain.explanations.as_json import to_json
 from videxplain.files import IMAGE_SUFFIXES
-from videxplain.settings import Picture, short_form
+from videxplain.settings import Nesting, Picture, short_form
 from videxplain.terminal import say, shown, timed
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_model(command)
     add_explanation(command, "auto")
+    group = command.add_argument_group(
+        "levels", "where scores add up, the picture shows each level, the coarsest on top"
+    )
+    add_settings(group, Nesting)
     add_picture(command, "timeline", "when")
 
 
@@ -97,12 +103,17 @@ def run(args: argparse.Namespace) -> None:
     cut_by = "quickshift" if single and not args.scale else "slic"
     method, question, segmentation = explanation_settings(args, cut_by)
     (picture,) = short_form({name: getattr(args, name, None) for name in Picture.options()}, Picture())
+    (nesting,) = short_form({name: getattr(args, name) for name in Nesting.options()}, Nesting())
     if args.regions is not None:
         refuse_cutting(args)
+    if nesting.levels is not None:
+        stated = args.n_segments is not None
+        check_nesting(nesting, [method], n_segments=stated, regions=args.regions is not None)
     from videxplain.video import check_source
 
     check_picture(args.output, "; `videxplain annotate` writes videos")
     check_source(args.input)
+    import numpy as np
     from PIL import Image
 
     from videxplain.explanations.explain import explain
@@ -115,16 +126,21 @@ def run(args: argparse.Namespace) -> None:
     model = load(args)
     with timed("reading the clip"):
         clip = read_input(args, model)
+    levels = {"levels": nesting.levels, "coarse_to_fine": nesting.coarse_to_fine or None}
     with timed("explaining"):
-        explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions)
+        explanation = explain(model, clip, method, question, segmentation=cutting, regions=regions, **levels)
     tell_settings(
         explanation.method,
         explanation.settings,
         named=args.method != "auto",
         why_fill="as asked for" if args.fill else "taken by the first passes (docs/studies/fills.md)",
     )
+    drawn = [explanation]
+    if explanation.is_additive and nesting.levels is not None:
+        drawn = [explanation.at(level) for level in nesting.levels]
     with timed("drawing"), whole_file(args.output) as scratch:
-        Image.fromarray(sheet_of(explanation, picture)).save(scratch, "PNG")
+        sheets = [sheet_of(each, picture) for each in drawn]
+        Image.fromarray(np.concatenate(sheets)).save(scratch, "PNG")
     if args.save:
         explanation.save(args.save)
     if args.json:

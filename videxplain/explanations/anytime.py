@@ -93,6 +93,10 @@ def explain_anytime(
             f"explain_anytime() works with region-gradient (RegionGradient(...)) only, not with {method!r}"
         )
     request = Request.of([method], target, segmentation, False, dict(options))
+    if request.nesting.coarse_to_fine:
+        raise VidexplainError(
+            "explain_anytime() scores all supervoxels in every pass; leave coarse_to_fine out"
+        )
     (picked,) = request.methods
     assert isinstance(picked, RegionGradient)
     inputs = request.inputs(model, [clip], None if labels is None else [labels])

@@ -11,7 +11,9 @@ import torch
 
 from videxplain import __version__
 from videxplain.attribution.choice import Auto
+from videxplain.attribution.coarse_to_fine import coarse_to_fine
 from videxplain.attribution.methods import Method, chosen
+from videxplain.attribution.nesting import check_nesting
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError, kind_of
 from videxplain.explanations.explanation import Explanation
@@ -19,7 +21,7 @@ from videxplain.explanations.inputs import ClipLike, Inputs, prepare
 from videxplain.models.answers import AnswerForm
 from videxplain.regions import Regions
 from videxplain.segmentation import as_segmentation
-from videxplain.settings import Question, Segmentation, Target, as_question
+from videxplain.settings import Nesting, Question, Segmentation, Target, as_question
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,7 +69,9 @@ def explain(
         Keep the voxel scores in `Explanation.dense` and `Explanation.cam`.
     **options
         Fields of the method, the segmentation and the question by their names: `samples=500`, `n_segments=100`,
-        `score="log-odds"`. And `regions`, a `Regions`: objects to be explained instead of supervoxels.
+        `score="log-odds"`. And `regions`, a `Regions`: objects to be explained instead of supervoxels; or `levels`
+        such as (20, 80, 320): supervoxels that are unions of finer ones, whose scores `Explanation.at` tells. With
+        `coarse_to_fine` masks hide coarse ones first, see `videxplain.settings.Nesting`.
 
     Returns
     -------
@@ -148,6 +152,8 @@ class Request:
         Names of the segmentation's options that were given, so that they count even where they are the defaults.
     regions
         For each clip, instead of supervoxels.
+    nesting
+        Levels of supervoxels.
     """
 
     methods: list[Method]
@@ -156,6 +162,7 @@ class Request:
     keep_maps: bool = False
     stated: tuple[str, ...] = ()
     regions: list[Regions] | None = None
+    nesting: Nesting = Nesting()  # noqa: RUF009  it is frozen
 
     @classmethod
     def of(
@@ -170,8 +177,8 @@ class Request:
         if keep_maps and (as_question(target).against or options.get("against")) is not None:
             raise VidexplainError("keep_maps means nothing with against, whose scores are of two maps")
         regions = _regions(options.pop("regions", None))
-        picked, question, (cutting,) = chosen(
-            methods, as_question(target), options, as_segmentation(segmentation)
+        picked, question, (cutting, nesting) = chosen(
+            methods, as_question(target), options, as_segmentation(segmentation), Nesting()
         )
         if keep_maps and any(isinstance(method, Auto) for method in picked):
             raise VidexplainError(
@@ -181,7 +188,10 @@ class Request:
         stated = [name for name in cutting.options() if options.get(name) is not None]
         if segmentation is not None:
             stated.append("name")
-        return cls(picked, question, cutting, keep_maps, tuple(stated), regions)
+        if nesting.levels is not None:
+            is_stated = "n_segments" in stated or cutting.n_segments != Segmentation().n_segments
+            check_nesting(nesting, picked, n_segments=is_stated, regions=regions is not None)
+        return cls(picked, question, cutting, keep_maps, tuple(stated), regions, nesting)
 
     def recorded(self) -> dict[str, Any]:
         """What another run has to be given to ask the same, of the one method."""
@@ -200,7 +210,16 @@ class Request:
         self, model: Classifier, clips: Sequence[ClipLike], labels: Sequence[np.ndarray] | None
     ) -> Inputs:
         """Clips as the network takes them, and their supervoxels."""
-        inputs = prepare(model, clips, self.segmentation, labels, self.question, self.stated, self.regions)
+        inputs = prepare(
+            model,
+            clips,
+            self.segmentation,
+            labels,
+            self.question,
+            self.stated,
+            self.regions,
+            self.nesting.levels,
+        )
         for method in self.methods:
             method.require_network_grid(inputs.scale)
         return inputs
@@ -214,7 +233,10 @@ class Request:
         )
         explained = []
         for method in self.methods:
-            scores = method.score(query)
+            if self.nesting.coarse_to_fine:
+                scores = coarse_to_fine(query, method, inputs.hierarchies, self.nesting.levels or ())
+            else:
+                scores = method.score(query)
             maps = query.maps_made(method)
             by_input = method.input_scores(query)
             run = {**provenance(model, inputs.x), **asked(method, query)}  # with what use has shown

@@ -26,6 +26,7 @@ from videxplain.explanations.stored import (
     replace_folder,
 )
 from videxplain.reading import check_format, fraction, read_arrays, read_json
+from videxplain.segmentation.hierarchy import Hierarchy
 from videxplain.settings import FooterPlace, Style
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class Explanation:
         (K,) float32, of the scores; of methods that draw masks and tell it, infinite where a single draw has told all.
     input_scores
         (K,) float32 for each input of a network with `NetworkSettings.channel_groups`, which sum to `scores`.
+    hierarchy
+        The tree whose cuts are coarser supervoxels, if `levels` were asked for; `at` gives their scores.
     """
 
     labels: npt.NDArray[np.int32]
@@ -125,6 +128,7 @@ class Explanation:
     cam: npt.NDArray[np.float32] | None = None
     input_scores: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     standard_error: npt.NDArray[np.float32] | None = None
+    hierarchy: Hierarchy | None = None
 
     @property
     def scale(self) -> int:
@@ -165,6 +169,28 @@ class Explanation:
         if name not in self.input_scores:
             raise unknown_name("input", name, self.input_scores)
         return replace(self, scores=self.input_scores[name], input_scores={}, standard_error=None)
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether the score of a union of supervoxels is the sum of theirs."""
+        from videxplain.explanations.levels import made_by
+
+        return made_by(self).is_additive
+
+    def at(self, k: int) -> Explanation:
+        """The same over `k` coarser supervoxels, whose scores are the sums of their parts'.
+
+        They are unions of these, by a tree that merges neighbours which are alike; those of a smaller `k` are unions of
+        those of a larger one. Standard errors of sums are not known. All there are, where `k` is not fewer.
+
+        Raises
+        ------
+        VidexplainError
+            If no `levels` were asked for, or the method's scores do not add up.
+        """
+        from videxplain.explanations.levels import coarser
+
+        return coarser(self, k)
 
     def top_ids(self, k: int = 5) -> npt.NDArray[np.int64]:
         """Ids of the `k` highest scores, best first; ties go to the lower id. (min(k, K),) int64."""
@@ -304,6 +330,8 @@ class Explanation:
         }
         arrays: dict[str, np.ndarray] = {"labels": self.labels, "scores": self.scores, "frames": self.frames}
         arrays |= {name: maps for name in ("dense", "cam") if (maps := getattr(self, name)) is not None}
+        if self.hierarchy is not None:
+            arrays["parents"] = self.hierarchy.parents
         if self.standard_error is not None:
             arrays["standard_error"] = self.standard_error
         if self.input_scores:
@@ -343,6 +371,7 @@ class Explanation:
                 cam=arrays.get("cam"),
                 standard_error=arrays.get("standard_error"),
                 input_scores=dict(zip(inputs, arrays["input_scores"], strict=True)) if inputs else {},
+                hierarchy=Hierarchy(arrays["parents"]) if "parents" in arrays else None,
                 times=times,
                 geometry=geometry,
                 predictions=[(name, p) for name, p in manifest["predictions"]],

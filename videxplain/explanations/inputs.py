@@ -20,7 +20,15 @@ from videxplain.explanations.explanation import Explanation
 from videxplain.models.frames import seen
 from videxplain.passes.needs import Needs
 from videxplain.regions import Regions
-from videxplain.segmentation import SEGMENTATIONS, check_segmentation, is_consecutive, segment, used_options
+from videxplain.segmentation import (
+    SEGMENTATIONS,
+    check_segmentation,
+    is_consecutive,
+    segment,
+    used_options,
+    without_idle,
+)
+from videxplain.segmentation.hierarchy import Hierarchy, merge_tree
 from videxplain.settings import Question, Segmentation
 
 if TYPE_CHECKING:
@@ -48,6 +56,7 @@ class Inputs:
     cut: dict[str, Any]
     scale: int
     region_names: list[dict[str, list[str]]] = field(default_factory=list)
+    hierarchies: list[Hierarchy] = field(default_factory=list)
 
     def recorded(self, b: int) -> dict[str, Any]:
         """What clip `b` is and how it was cut, so that both can be made again."""
@@ -79,6 +88,7 @@ class Inputs:
             times=clip.times,
             held=clip.held,
             geometry=self.geometries[b],
+            hierarchy=self.hierarchies[b] if self.hierarchies else None,
             **parts,
         )
 
@@ -91,6 +101,7 @@ def prepare(
     question: Question | None = None,
     stated: Sequence[str] = (),
     regions: Sequence[Regions] | None = None,
+    levels: Sequence[int] | None = None,
 ) -> Inputs:
     """Brings clips to the network's input and cuts them, or checks the `labels` that are there instead.
 
@@ -102,6 +113,8 @@ def prepare(
         Options that were given by name.
     regions
         One for each clip, instead of supervoxels.
+    levels
+        How many supervoxels there are at each of several levels, if there are; `labels` are then the finest.
     """
     require_classifier(model)
     if not batch:
@@ -115,9 +128,7 @@ def prepare(
     clips = [whole_clip(model, c) for c in batch]
     drawn = [model.pictures(c.frames) for c in clips]
     geometries = [c.geometry or model.geometry(c.size) for c in clips]
-    views = [
-        c.frames if c.geometry else seen(model, c.frames, g) for c, g in zip(clips, geometries, strict=True)
-    ]
+    views = [_view(model, c, g) for c, g in zip(clips, geometries, strict=True)]
     # what is segmented is what the network sees
     x = model.prepare(
         [replace(c, frames=v, geometry=g) for c, v, g in zip(clips, views, geometries, strict=True)]
@@ -148,14 +159,36 @@ def prepare(
             segmentation = replace(segmentation, name=name)
         segmentation = replace(segmentation, scale=scale)
         check_segmentation(segmentation, stated)
+        if levels:
+            segmentation = without_idle(replace(segmentation, n_segments=levels[-1]))
         cut = used_options(segmentation)
-        if scale > 1:
-            views = [seen(model, c.frames, g.refined(scale)) for c, g in zip(clips, geometries, strict=True)]
-        views = [model.pictures(view) for view in views]
+        views = _pictures(model, clips, geometries, views, scale)
         views = _to_cut(model, segmentation.source, question or Question(), x, views)
         segments = [segment(v, segmentation, spacing=(scale, 1, 1), device=model.device) for v in views]
+    hierarchies = []
+    if levels:
+        if labels is not None:
+            views = _pictures(model, clips, geometries, views, scale)
+        hierarchies = [merge_tree(s, view) for s, view in zip(segments, views, strict=True)]
+        cut = {**cut, "levels": list(levels)}
     geometries = [geometry.refined(scale) for geometry in geometries] if scale > 1 else geometries
-    return Inputs(clips, drawn, geometries, x, segments, cut, scale, names)
+    return Inputs(clips, drawn, geometries, x, segments, cut, scale, names, hierarchies)
+
+
+def _view(model: Classifier, clip: Clip, geometry: Geometry, scale: int = 1) -> np.ndarray:
+    """What the network sees of a clip, or the same on a grid so many times as fine, where the clip has that."""
+    if clip.geometry:  # its frames are at the network's size
+        return clip.frames.repeat(scale, axis=1).repeat(scale, axis=2) if scale > 1 else clip.frames
+    return seen(model, clip.frames, geometry.refined(scale) if scale > 1 else geometry)
+
+
+def _pictures(
+    model: Classifier, clips: list[Clip], geometries: list[Geometry], views: list[np.ndarray], scale: int
+) -> list[np.ndarray]:
+    """Pictures (T, n * h, n * w, 3) of the clips' views (T, h, w, C), n being the scale."""
+    if scale > 1:
+        views = [_view(model, c, g, scale) for c, g in zip(clips, geometries, strict=True)]
+    return [model.pictures(view) for view in views]
 
 
 def require_classifier(model: Any) -> None:

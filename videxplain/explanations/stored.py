@@ -45,6 +45,9 @@ def check_headers(
     by_input, floats = headers.get("input_scores", ((1, *scores), floats))
     if len(by_input) != 2 or by_input[1:] != scores or floats.kind != "f":
         raise ValueError(f"input_scores of {floats} {by_input} are not one for each supervoxel of each input")
+    parents, whole = headers.get("parents", ((2 * scores[0] - 1,), np.dtype(np.int32)))
+    if parents != (2 * scores[0] - 1,) or whole != np.int32:
+        raise ValueError(f"parents of {whole} {parents} are not a tree's over the supervoxels")
     for name, axes in (("dense", 4), ("cam", 3)):
         shape, dtype = headers.get(name, ((1,) * axes, np.dtype(np.float32)))
         if len(shape) != axes or 0 in shape or dtype.kind != "f":

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 from scipy.stats import spearmanr
 
-from videxplain.attribution.methods import METHODS, Method
+from videxplain.attribution.methods import Method
 from videxplain.errors import VidexplainError, VidexplainWarning
 from videxplain.explanations.explain import explain
 from videxplain.explanations.inputs import ClipLike, prepare
+from videxplain.explanations.levels import made_by
 from videxplain.explanations.verdict import FIRST, Trust, repeatability, unseen_share, verdict_of
 from videxplain.models.randomized import layers_with_weights, randomized
 from videxplain.passes.aim import Aim
@@ -124,7 +125,7 @@ def _sanity(
     model: Classifier, clip: ClipLike, explanation: Explanation, question: Question, seed: int
 ) -> tuple[float, float]:
     """Rank correlations of an explanation with those of the network with its last layer random, and with all."""
-    method = _method(explanation)
+    method = made_by(explanation)
     key = model.fingerprint(), method, seed
     if key not in _SANITY:
         size = np.bincount(explanation.labels.ravel(), minlength=explanation.num_segments).clip(min=1)
@@ -140,13 +141,6 @@ def _sanity(
         head, whole = (value if math.isfinite(value) else 0.0 for value in (found[0], found[-1]))
         _SANITY[key] = head, whole
     return _SANITY[key]
-
-
-def _method(explanation: Explanation) -> Method:
-    """The method that made an explanation, with its options."""
-    settings = explanation.settings
-    kind = METHODS[str(settings.get("became", explanation.method))]
-    return kind(**{name: settings[name] for name in kind.options() if name in settings})
 
 
 def _contrast(change: float, others: npt.NDArray[Any]) -> float:

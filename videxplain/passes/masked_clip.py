@@ -60,10 +60,16 @@ class MaskedClip:
         Index of the class that is asked about, or all that is asked.
     fill
         What takes a hidden supervoxel's place: its own mean colour ("mean", as the `lime` package does), mid-grey,
-        black, a strong blur of the clip, or noise of the clip's own mean and deviation.
+        black, a strong blur of the clip, or noise of the clip's own mean and deviation; or what does, like x.
     batch_size
         Clips per forward pass; by default as many as keep a batch near `BATCH_VALUES` values. Fewer from where a GPU's
         memory was used up.
+
+    Attributes
+    ----------
+    unions
+        (K,) the union of supervoxels, from 0, that each is hidden with in masks that are drawn; by default each by
+        itself.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class MaskedClip:
         num_segments: int,
         target: int | Aim,
         *,
-        fill: Fill = "mean",
+        fill: Fill | torch.Tensor = "mean",
         batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -87,11 +93,23 @@ class MaskedClip:
         self.x = x
         self.labels = labels.long()
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
+        self.unions: torch.Tensor | None = None
         self._known_share: float | None = None
         self._answers: list[torch.Tensor] = []
-        self.fill = _channels_last(make_fill(model, x, self.labels, num_segments, fill, seed))
+        if not isinstance(fill, torch.Tensor):
+            fill = make_fill(model, x, self.labels, num_segments, fill, seed)
+        self.fill = _channels_last(fill)
         self.contrast = _channels_last(x - self.fill)
         self.batch_size = batch_size or max(1, min(64, BATCH_VALUES[x.device.type == "cpu"] // x.numel()))
+
+    @property
+    def hidden_together(self) -> int:
+        """How many parts of the clip masks are drawn over: its supervoxels, or unions of them."""
+        return self.num_segments if self.unions is None else int(self.unions.max()) + 1
+
+    def of_supervoxels(self, drawn: torch.Tensor) -> torch.Tensor:
+        """Masks (..., K) from those that were drawn over unions."""
+        return drawn if self.unions is None else drawn[..., self.unions]
 
     def compose(self, z: torch.Tensor, box: Box = ()) -> torch.Tensor:
         """Clips in which supervoxel k shows the share z[:, k] of itself: (m, K) -> (m, C, T, H, W).

@@ -10,7 +10,7 @@ from videxplain.settings.base import (
     take_settings,
     whole_name,
 )
-from videxplain.settings.explaining import Fill, Question, Score, Segmentation, Target, as_question
+from videxplain.settings.explaining import Fill, Nesting, Question, Score, Segmentation, Target, as_question
 from videxplain.settings.networks import (
     DEFAULT_MODEL,
     DEVICES,
@@ -66,6 +66,7 @@ __all__ = [
     "FooterPlace",
     "Framing",
     "Layout",
+    "Nesting",
     "NetworkSettings",
     "Outputs",
     "Picture",

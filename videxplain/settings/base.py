@@ -154,6 +154,8 @@ def from_text(name: str, text: str, *classes: type[Settings]) -> Any:
                         return _WORDS[text.lower()]
                     if kind in (int, float):
                         return kind(text)
+                    if typing.get_args(kind) == (int, ...):
+                        return tuple(map(int, text.split(",")))
                 except (KeyError, ValueError):
                     if str not in kinds:
                         raise _wrong(name, text, hint) from None
@@ -221,7 +223,14 @@ def is_of(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "True or False", type(None): "None", str: "a name"}
+_KINDS = {
+    tuple[int, ...]: "whole numbers",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    type(None): "None",
+    str: "a name",
+}
 
 
 def _wrong(name: str, value: Any, hint: Any) -> VidexplainError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from videxplain.errors import VidexplainError
 from videxplain.settings.base import Settings, option
 
 Fill: TypeAlias = Literal[
@@ -90,3 +91,38 @@ class Segmentation(Settings):
     source: Literal["image", "gradient", "both"] = option(
         "image", "what is cut into supervoxels: image, gradient or both", flag="segments-from"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nesting(Settings):
+    """Supervoxels at several levels, each of which is a union of those of the next.
+
+    Attributes
+    ----------
+    levels
+        How many supervoxels there are at each level, such as (20, 80, 320). About the last number are cut, which are
+        explained; the levels before have exactly as many as they say.
+    coarse_to_fine
+        Hide the first level's supervoxels, then the parts of the best of them, and so on. For methods that hide
+        supervoxels and whose scores add up; their passes or samples are shared among the levels. It finds the best of
+        the finest no sooner than without, on the networks that were tried (docs/studies/supervoxels.md).
+    """
+
+    kind: ClassVar[str] = "nested supervoxels"
+    levels: tuple[int, ...] | None = option(
+        None,
+        "supervoxels at each level, such as 20,80,320; each is a union of the next level's, and scores add up",
+    )
+    coarse_to_fine: bool = option(False, "hide coarse supervoxels as a whole, but for the parts of the best")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels is not None:
+            object.__setattr__(self, "levels", tuple(map(int, self.levels)))
+            rising = all(low < high for low, high in zip(self.levels, self.levels[1:], strict=False))
+            if not self.levels or self.levels[0] < 1 or not rising:
+                raise VidexplainError(
+                    f"levels have to be rising numbers, such as (20, 80, 320), not {self.levels}"
+                )
+        if self.coarse_to_fine and len(self.levels or ()) < 2:
+            raise VidexplainError("coarse_to_fine needs two levels or more, such as levels=(20, 80, 320)")
