@@ -56,7 +56,7 @@ def again(saved: vx.Explanation) -> vx.Explanation:
     [
         "--stride 2 --at 0.4",
         pytest.param("--method region-gradient --passes 4 --seed 7", marks=pytest.mark.slow),
-        pytest.param("--method lime --samples 40 --fill blur --target #2", marks=pytest.mark.slow),
+        pytest.param("--method lime --samples 40 --fill blur --target #2", marks=pytest.mark.large),
         "--method guided-grad-cam --signed --segmentation grid",
         "--method vanilla --segment-scale 2 --reduction max",
         "--method smoothgrad --samples 2 --segments-from both",

@@ -95,7 +95,7 @@ with cluster(2):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @needs_ray
 def test_each_kind_of_work_does_again_what_was_lost(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -15,11 +15,11 @@ from torch import nn
 import videxplain as vx
 
 TOLERANCE = 1e-5
-QUICK, LONG = ["c3d", "efficientnet-lite0"], ["vgg16", "resnet50"]
+QUICK, LONG = ["c3d", "efficientnet-lite0"], ["vgg16"]
 NETWORKS = [
     *QUICK,
     *(pytest.param(name, marks=pytest.mark.slow) for name in LONG),
-    *(pytest.param(name, marks=pytest.mark.large) for name in ("r2plus1d_18", "r3d_18", "s3d")),
+    *(pytest.param(name, marks=pytest.mark.large) for name in ("resnet50", "r2plus1d_18", "r3d_18", "s3d")),
 ]
 
 

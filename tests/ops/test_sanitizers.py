@@ -52,5 +52,5 @@ def test_random_volumes(tmp_path: Path, sanitizer: str) -> None:
     program = compiled(tmp_path, sanitizer)
     for instructions in VARIANTS:
         options = {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66", "VIDEXPLAIN_ISA": instructions}
-        done = subprocess.run([str(program), "100"], capture_output=True, text=True, env=os.environ | options)
+        done = subprocess.run([str(program), "60"], capture_output=True, text=True, env=os.environ | options)
         assert done.returncode == 0, (instructions, (done.stdout + done.stderr)[:6000])
