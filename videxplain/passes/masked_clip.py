@@ -139,9 +139,10 @@ class MaskedClip:
         )
 
     def _remember(self, z: torch.Tensor, logits: torch.Tensor) -> None:
-        """Answers to masks that hide about half, as those that `choose_fill` looks at."""
-        shown = z[:, : self.segments_here].mean(dim=1)
-        half = (shown > _HALF[0]) & (shown < _HALF[1])
+        """Answers to masks that hide about half, as those that `choose_fill` looks at; not to those that dim."""
+        z = z[:, : self.segments_here]
+        shown = z.mean(dim=1)
+        half = (shown > _HALF[0]) & (shown < _HALF[1]) & ((z == 0) | (z == 1)).all(dim=1)
         self._answers.append(self.aim.answer(logits.detach()[half].double()))
 
     def moved(self, answer: float) -> float | None:
