@@ -42,6 +42,7 @@ from videxplain.evaluation.measures import (
     best_first,
     localization,
     removed_until_change,
+    shared_first,
 )
 from videxplain.evaluation.rows import PAPER_ROWS, EvaluationSettings
 from videxplain.evaluation.summary import bootstrap
@@ -132,8 +133,7 @@ def measured(
     item: Item, scores: np.ndarray, reference: np.ndarray, removal: MaskedClip | None, curves: bool
 ) -> dict[str, float]:
     order = best_first(scores)
-    common = np.intersect1d(order[:5], best_first(reference)[:5])
-    row = {**agreement(scores, reference), "overlap": len(common) / 5}
+    row = {**agreement(scores, reference), "overlap": shared_first(scores, reference)}
     if removal is not None:
         row["removal"] = removed_until_change(removal, order)
         if curves:

@@ -14,7 +14,6 @@ object. A line of results is an item and a row; "table" prints means, and the ar
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import warnings
 from collections import defaultdict
@@ -30,7 +29,7 @@ from videxplain.evaluation.datasets import open_dataset
 from videxplain.evaluation.item import Item
 from videxplain.evaluation.measures import localization, overlap
 from videxplain.evaluation.rows import EvaluationSettings
-from videxplain.models.randomized import randomized
+from videxplain.models.randomized import randomized, with_own_weights
 from videxplain.passes.aim import Aim
 from videxplain.passes.fill_choice import choose_fill
 from videxplain.passes.masked_clip import MaskedClip
@@ -118,8 +117,7 @@ def run(args: argparse.Namespace) -> None:
     for row, (_, network) in zip(
         ("last layer random", "last two layers random"), randomized(model, seed=1), strict=False
     ):
-        damaged[row] = copy.copy(network)
-        damaged[row].net = copy.deepcopy(network.net)
+        damaged[row] = with_own_weights(network)
     for item in items(args, model):
         lines = [{"study": args.study, "item": item.name, **row} for row in WORK[args.study](item, damaged)]
         with Path(args.results).open("a") as file:

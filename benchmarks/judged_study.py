@@ -35,7 +35,7 @@ from PIL import Image
 import videxplain as vx
 from videxplain.attribution.choice import kind_of_network
 from videxplain.attribution.perturbation import lime_coefficients
-from videxplain.evaluation.measures import agreement, area_under_curve, best_first
+from videxplain.evaluation.measures import agreement, area_under_curve, best_first, shared_first
 from videxplain.evaluation.summary import bootstrap
 from videxplain.models import train_small
 from videxplain.passes.aim import Aim
@@ -226,13 +226,12 @@ class Item:
         rows = {}
         for row, scores, seconds in self.scored():
             order = best_first(scores)
-            common = np.intersect1d(order[:5], best_first(self.reference)[:5])
             insertion, deletion = (
                 area_under_curve(self.masked, order, insertion=kind, steps=STEPS) for kind in (True, False)
             )
             rows[row] = {
                 **agreement(scores, self.reference),
-                "overlap": len(common) / 5,
+                "overlap": shared_first(scores, self.reference),
                 "gain": insertion - deletion,
                 "seconds": seconds,
             }

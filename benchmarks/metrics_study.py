@@ -13,7 +13,6 @@ fine-tuned once, on other clips, and kept in FOLDER.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import time
 import warnings
@@ -38,6 +37,7 @@ from videxplain.evaluation.measures import (
 )
 from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.models import train_small
+from videxplain.models.randomized import with_own_weights
 
 NOISE = (0.0, 0.25, 0.5, 0.75, 1.0)
 FIRST_JUDGED, FIRST_TRAINED_ON = 5000, 9000
@@ -101,8 +101,7 @@ def run(args: argparse.Namespace) -> None:
 
     kept = args.folder / f"{args.network}-tuned.pt"
     if kept.exists():
-        tuned = copy.copy(model)
-        tuned.net = copy.deepcopy(model.net)
+        tuned = with_own_weights(model)
         tuned.net.load_state_dict(torch.load(kept, weights_only=True))
     else:
         start = time.process_time()

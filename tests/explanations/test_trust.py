@@ -117,6 +117,12 @@ def test_scores_that_ignore_the_weights_fail_the_sanity_check(monkeypatch: pytes
     assert vx.trust(model, FRAMES, made, sanity=True).sanity == cards["occlusion"].sanity
 
 
+def test_a_network_without_weights_has_no_sanity_check() -> None:
+    model = classifier()
+    with pytest.raises(vx.VidexplainError, match="no layers whose weights could be random"):
+        vx.trust(model, FRAMES, explained(model, CUBES), sanity=True)
+
+
 def test_what_is_known_takes_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     model = classifier()
     sure = explained(model, CUBES, standard_error=np.full(16, 0.01, np.float32), probability=0.9)

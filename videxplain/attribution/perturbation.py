@@ -234,8 +234,11 @@ def masked_clips(query: Query, method: Masking) -> Iterator[MaskedClip]:
             batch_size=method.batch_size,
             seed=method.seed,
         )
+        is_named = method.fill != "auto"
+        if is_named:
+            clip.watch()
         yield clip
-        if method.fill != "auto":
+        if is_named:
             query.check_fill(b, clip, fill)
 
 

@@ -7,7 +7,6 @@ hidden, whatever explanations say of them, and no more than that is hidden when 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from videxplain.errors import VidexplainError
 from videxplain.evaluation.item import Item
 from videxplain.evaluation.measures import best_first
 from videxplain.models import Classifier
+from videxplain.models.randomized import with_own_weights
 from videxplain.passes.masked_clip import MaskedClip
 
 CAP = 0.25
@@ -73,8 +73,8 @@ def fine_tuned(
     VidexplainError
         If none of the items can be read, or the network has no weights that can be trained.
     """
-    tuned = copy.copy(model)
-    tuned.net = copy.deepcopy(model.net).eval().requires_grad_(True)
+    tuned = with_own_weights(model)
+    tuned.net.eval().requires_grad_(True)
     weights = [p for p in tuned.net.parameters() if p.requires_grad]
     if not weights:
         raise VidexplainError(f"{model.name!r} has no weights that can be fine-tuned, which fidelity needs.")

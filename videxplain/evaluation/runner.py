@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from videxplain.evaluation.rows import EvaluationSettings
 from videxplain.evaluation.store import Store
 from videxplain.files import whole_file
 from videxplain.models import Classifier
+from videxplain.models.randomized import with_own_weights
 from videxplain.settings import Execution, Run, as_settings
 from videxplain.terminal import shown
 
@@ -106,8 +106,7 @@ class Worker:
             return None
         path = self.store.folder / _WEIGHTS
         if path.exists():
-            tuned = copy.copy(self.model)
-            tuned.net = copy.deepcopy(self.model.net)
+            tuned = with_own_weights(self.model)
             tuned.net.load_state_dict(torch.load(path, map_location=self.model.device, weights_only=True))
             return tuned
 

@@ -42,7 +42,7 @@ class Comparison(dict[Key, Explanation]):
     def agreements(self, top_k: int = 5) -> list[Agreement]:
         """Of each pair; the overlap is of the best `top_k`."""
         return [
-            Agreement(one, other, _rank_correlation(a.scores, b.scores), _overlap(a, b, top_k))
+            Agreement(one, other, rank_correlation(a.scores, b.scores), _overlap(a, b, top_k))
             for (one, a), (other, b) in combinations(self.items(), 2)
         ]
 
@@ -70,7 +70,8 @@ class Comparison(dict[Key, Explanation]):
         return f"Comparison({', '.join(f'{method} for {name}' for method, name in self)})"
 
 
-def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's; NaN where one of them has no order at all."""
     from scipy.stats import rankdata
 
     ranks = [rankdata(scores) for scores in (one, other)]

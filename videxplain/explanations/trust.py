@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import spearmanr
 
 from videxplain.attribution.methods import Method
 from videxplain.errors import VidexplainError, VidexplainWarning
+from videxplain.explanations.comparison import rank_correlation
 from videxplain.explanations.explain import explain
 from videxplain.explanations.inputs import ClipLike, prepare
 from videxplain.explanations.levels import made_by
@@ -132,12 +132,16 @@ def _sanity(
         question = replace(question, target=explanation.target)
         found: list[float] = []
         last = len(layers_with_weights(model.net))
+        if not last:
+            raise VidexplainError(
+                f"{model.name!r} has no layers whose weights could be random; leave sanity out"
+            )
         for place, (_, changed) in enumerate(randomized(model, seed), 1):
             if place in (1, last):
                 with warnings.catch_warnings():  # of a network that is made to fail
                     warnings.simplefilter("ignore", VidexplainWarning)
                     other = explain(changed, clip, method, question, labels=explanation.labels)
-                found.append(float(spearmanr(explanation.scores / size, other.scores / size).statistic))
+                found.append(rank_correlation(explanation.scores / size, other.scores / size))
         head, whole = (value if math.isfinite(value) else 0.0 for value in (found[0], found[-1]))
         _SANITY[key] = head, whole
     return _SANITY[key]

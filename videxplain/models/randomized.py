@@ -1,4 +1,4 @@
-"""Networks made random layer by layer, for the sanity check of Adebayo et al. (2018)."""
+"""Copies of networks, and those made random layer by layer, for the sanity check of Adebayo et al. (2018)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ def randomized(model: Classifier, seed: int = 0) -> Iterator[tuple[str, Classifi
     activations keep their size. Yields the name of the layer last made random, and the copy, which the next step
     goes on to change.
     """
-    copied = copy.copy(model)
-    copied.net = copy.deepcopy(model.net)
+    copied = with_own_weights(model)
     generator = torch.Generator().manual_seed(seed)
     for name, module in reversed(layers_with_weights(copied.net)):
         _redraw(module, generator)
         yield name, copied
+
+
+def with_own_weights(model: Classifier) -> Classifier:
+    """The same with a copy of its network, whose weights may be changed."""
+    copied = copy.copy(model)
+    copied.net = copy.deepcopy(model.net)
+    return copied
 
 
 def layers_with_weights(net: nn.Module) -> list[tuple[str, nn.Module]]:

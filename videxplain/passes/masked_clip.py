@@ -95,7 +95,7 @@ class MaskedClip:
         self.segments_here = int(labels.max()) + 1  # in a batch other clips may have more
         self.unions: torch.Tensor | None = None
         self._known_share: float | None = None
-        self._answers: list[torch.Tensor] = []
+        self._answers: list[torch.Tensor] | None = None
         if not isinstance(fill, torch.Tensor):
             fill = make_fill(model, x, self.labels, num_segments, fill, seed)
         self.fill = _channels_last(fill)
@@ -138,8 +138,14 @@ class MaskedClip:
             [self.model.answers.probabilities(logits).mean(dim=1) for logits in self._logits(z, progress)]
         )
 
+    def watch(self) -> None:
+        """Keeps from here on what `moved` tells."""
+        self._answers = []
+
     def _remember(self, z: torch.Tensor, logits: torch.Tensor) -> None:
         """Answers to masks that hide about half, as those that `choose_fill` looks at; not to those that dim."""
+        if self._answers is None:
+            return
         z = z[:, : self.segments_here]
         shown = z.mean(dim=1)
         half = (shown > _HALF[0]) & (shown < _HALF[1]) & ((z == 0) | (z == 1)).all(dim=1)

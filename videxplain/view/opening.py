@@ -62,7 +62,15 @@ def open_scene(
         return VideoScene([SavedExplanations(folder) for folder in folders], video)
     if video is not None:
         raise VidexplainError("video is for what `annotate --save` wrote; an explained clip has its frames")
-    explanations = [Explanation.load(folder) for folder in folders]
+    return _of_clip([Explanation.load(folder) for folder in folders], evidence, when)
+
+
+def _of_clip(
+    explanations: Sequence[Explanation],
+    evidence: PathLike | Evidence | None,
+    when: PathLike | WhenCurve | None,
+) -> ClipScene:
+    """A scene of explanations, with what was measured of them, which may have to be read."""
     if isinstance(evidence, str | os.PathLike):
         evidence = read_evidence(evidence, explanations[0])
     if isinstance(when, str | os.PathLike):
@@ -96,11 +104,7 @@ def scene_of(
         if all(isinstance(one, str | os.PathLike) for one in explanations):
             return open_scene(explanations, evidence=evidence, when=when)
         if all(isinstance(one, Explanation) for one in explanations):
-            if isinstance(evidence, str | os.PathLike):
-                evidence = read_evidence(evidence, explanations[0])
-            if isinstance(when, str | os.PathLike):
-                when = read_when(when, explanations[0])
-            return ClipScene(explanations, evidence=evidence, when=when)
+            return _of_clip(explanations, evidence, when)
     raise VidexplainError(
         f"a page is made of an explanation, evidence, a list of explanations, or folders that were saved, not of "
         f"{kind_of(what)}"
