@@ -7,12 +7,11 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from time import perf_counter
-from typing import Literal, TextIO
+from typing import TextIO
 
 _HARMLESS = "\n\t"
-Manner = Literal["usual", "verbose"]
-"""How much a command tells: what was done, or also how."""
-_manner: Manner = "usual"
+_verbose = False
+"""Whether a command tells how something was done."""
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -38,14 +37,14 @@ def _escape(character: str) -> str:
 
 
 @contextlib.contextmanager
-def telling(manner: Manner) -> Iterator[None]:
-    """How much is told inside the block."""
-    global _manner
-    before, _manner = _manner, manner
+def telling_details(verbose: bool) -> Iterator[None]:
+    """Whether details are told inside the block."""
+    global _verbose
+    before, _verbose = _verbose, verbose
     try:
         yield
     finally:
-        _manner = before
+        _verbose = before
 
 
 def say(text: object = "", *, file: TextIO | None = None) -> None:
@@ -56,18 +55,13 @@ def say(text: object = "", *, file: TextIO | None = None) -> None:
 
 
 def complain(text: object) -> None:
-    """Prints why a command ended, to stderr."""
+    """Prints to stderr why a command ended, or what is no error but ought to be known."""
     say(f"videxplain: {text}", file=sys.stderr)
-
-
-def note(text: object) -> None:
-    """Prints to stderr what is no error, but ought to be known."""
-    complain(text)
 
 
 def detail(text: object) -> None:
     """Prints to stderr how something was done, where a command is to tell that."""
-    if _manner == "verbose":
+    if _verbose:
         complain(text)
 
 

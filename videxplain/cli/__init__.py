@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import Any
 
 from videxplain import __version__
-from videxplain.cli.manner import ONLY_PRINT, add_manner, manner_of
+from videxplain.cli.manner import ONLY_PRINT, add_manner, is_verbose
 from videxplain.errors import VidexplainError, VidexplainWarning, out_of_memory
 from videxplain.interrupt import STATUS, guarded
-from videxplain.terminal import complain, shown, telling
+from videxplain.terminal import complain, shown, telling_details
 
 COMMANDS = {
     "demo": "explain a generated video with the bundled model; needs no file, no network",
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with guarded(), _harmless_warnings():
             args = build_parser().parse_args(argv)
-            with telling(manner_of(args)):
+            with telling_details(is_verbose(args)):
                 return args.run(args) or 0
     except VidexplainError as error:
         complain(error)

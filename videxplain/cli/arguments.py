@@ -26,7 +26,7 @@ from videxplain.settings import (
     from_text,
     hints_of,
 )
-from videxplain.terminal import note, timed
+from videxplain.terminal import complain, timed
 
 
 def names(text: str) -> str | list[str]:
@@ -173,7 +173,7 @@ def check_files(args: argparse.Namespace) -> None:
 def load(args: argparse.Namespace) -> Any:
     """The network that was asked for, or the bundled one, which says what it is not for."""
     if args.model is None:
-        note(
+        complain(
             f"no --model was given: {DEFAULT_MODEL} answers, a small network that only knows how things move in "
             "generated clips; its answers for other videos and for photographs mean nothing"
         )

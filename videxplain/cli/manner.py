@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from videxplain.errors import VidexplainError
-from videxplain.terminal import Manner, detail, shown
+from videxplain.terminal import detail, shown
 
 if TYPE_CHECKING:
     from videxplain.models import Classifier
@@ -30,18 +30,18 @@ def add_manner(command: argparse.ArgumentParser) -> None:
     )
 
 
-def manner_of(args: argparse.Namespace) -> Manner:
-    """What was asked for.
+def is_verbose(args: argparse.Namespace) -> bool:
+    """Whether the command is to tell how things were done.
 
     Raises
     ------
     VidexplainError
-        Where both are asked for.
+        Where less is asked for as well.
     """
-    quiet, verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
-    if quiet and verbose:
+    verbose = getattr(args, "verbose", False)
+    if verbose and args.quiet:
         raise VidexplainError("--quiet prints less and --verbose more; leave one out")
-    return "verbose" if verbose else "usual"
+    return bool(verbose)
 
 
 def tell_network(model: Classifier) -> None:
