@@ -48,7 +48,7 @@ FIRST_PHOTOGRAPH = 100
 STEPS = 10
 """Points of the insertion and deletion curves."""
 ONE_PASS = ("vanilla", "guided", "input-x-gradient", "grad-cam")
-PASSES = (1, 2, 4, 8, 16)
+PASSES = (1, 2, 4, 8, 16, 32)
 LIME = (100, 500, 1000)
 MEASURES = ("top1", "top5", "overlap", "rank", "gain")
 
@@ -198,8 +198,11 @@ class Item:
                     scores = lime_coefficients(masks[:samples], y[:samples]).numpy()
                     yield f"{row}-{samples}", scores, each * samples
         methods: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in ONE_PASS}
-        for passes in PASSES:
+        for passes in PASSES[
+            : None if self.x.shape[2] == 1 else -1
+        ]:  # the last of photographs alone, for time
             options = {"passes": passes, "fill": self.choice.fill, "seed": self.seed("passes")}
+            options["mask_sampling"] = "secants"
             methods[f"region-gradient-{passes}"] = ("region-gradient", options)
             if self.x.shape[2] > 1:  # of images none are measured in any case
                 chords = {**options, "refine_top": 0}
@@ -245,6 +248,7 @@ class Item:
             "choosing_passes": self.choice.passes,
             "pass": self.one_pass,
             "reference": self.samples,
+            "reference_scores": self.reference.tolist(),
             "rows": rows,
         }
 
@@ -312,12 +316,20 @@ def cell(values: list[float], sign: str = "") -> str:
 DIFFERENCES = (
     "region-gradient-1/vanilla",
     "region-gradient-1/guided",
+    "region-gradient-2/guided",
     "region-gradient-4/guided",
     "region-gradient-4, tangents/region-gradient-4",
     "region-gradient-4, tangents/lime-100",
+    "region-gradient-8, tangents/lime-100",
+    "region-gradient-8, tangents/lime-500",
+    "region-gradient-16, tangents/lime-500",
     "region-gradient-8/lime-100",
     "region-gradient-8/lime-500",
+    "region-gradient-8, none measured/lime-100",
+    "region-gradient-8, none measured/lime-500",
     "region-gradient-16/lime-500",
+    "region-gradient-16, none measured/lime-500",
+    "region-gradient-32/lime-500",
 )
 
 

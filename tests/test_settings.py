@@ -134,6 +134,8 @@ def test_all_options_are_recorded_with_their_defaults(method: str) -> None:
         expected["score"] = METHODS[method].asks[0]
     if expected.get("fill") == "auto":  # what was chosen is recorded
         expected["fill"] = next(fill for fill in CANDIDATES[True] if fill == explanation.settings["fill"])
+    if "mask_sampling" in expected:  # and which suits the network
+        expected["mask_sampling"] = SECANTS
     if "refine_top" in expected:  # and how many were measured
         expected["refine_top"] = next(n for n in (0, REFINED) if n == explanation.settings["refine_top"])
     assert {name: explanation.settings.get(name, "none") for name in expected} == expected

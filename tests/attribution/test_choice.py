@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -97,6 +97,24 @@ def test_every_budget_has_a_method_for_every_kind_of_network() -> None:
 def test_kinds_of_known_networks(name: str, kind: Kind) -> None:
     """ConvNeXt normalises layers, which chords cannot follow either."""
     assert kind_of_network(vx.load_model(name, weights="random")) == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chords_are_followed_where_they_can_be(kind: Kind) -> None:
+    """Also where `region-gradient` is asked for by name, and step by step; through attention tangents are."""
+    model, shown = small(kind), clip(image=kind == "convolutions on images")
+    suited = "arcsine" if kind == "attention" else "secants"
+    options: dict[str, Any] = {"segmentation": "grid", "n_segments": 12, "passes": 8}
+    found = vx.explain(model, shown, "region-gradient", **options)
+    named = vx.explain(model, shown, "region-gradient", mask_sampling=suited, **options)
+    *_, last = vx.explain_anytime(model, shown, **options)
+    other = "secants" if kind == "attention" else "arcsine"
+    assert not np.array_equal(
+        found.scores, vx.explain(model, shown, "region-gradient", mask_sampling=other, **options).scores
+    )
+    for explanation in (named, last.explanation):
+        np.testing.assert_array_equal(explanation.scores, found.scores)
+        assert explanation.settings["mask_sampling"] == found.settings["mask_sampling"] == suited
 
 
 @pytest.mark.parametrize(("kind", "method"), [("convolutions on clips", "guided"), ("attention", "vanilla")])

@@ -526,7 +526,8 @@ class RegionGradient(AdditiveMasking):
     until
         Stop earlier, once the largest standard error is below so many times the largest score.
     mask_sampling
-        Where gradients are taken; see `videxplain.attribution.mask_sampling`.
+        Where gradients are taken; see `videxplain.attribution.mask_sampling`. By default along "secants", and at
+        "arcsine" levels where a network has attention or layer normalisation, through which chords cannot be followed.
     refine_top
         How many of the best supervoxels are measured by forward passes as well; by default 8 of clips
         where that takes a small part of a pass each (networks of convolutions, on boxes that stay small), else none.
@@ -535,7 +536,9 @@ class RegionGradient(AdditiveMasking):
     asks = ("tempered", "log-odds", "probability", "logit")
     passes: int = option(16, "at most so many passes", least=1)
     until: float | None = option(None, "stop at this error, in units of the top score")
-    mask_sampling: MaskSampling = option("secants", "where gradients are taken")
+    mask_sampling: MaskSampling | None = option(
+        None, "where gradients are taken (default: secants, with attention arcsine)"
+    )
     refine_top: int | None = option(
         None, "supervoxels that are measured as well (default: 8 of clips, where it is cheap)", least=0
     )

@@ -105,7 +105,7 @@ def explain_anytime(
     decision = decided(query, 0)
     (masked,) = masked_clips(query, picked)
     for estimate in estimates(masked, picked, query.score_of(picked)):
-        query.record(picked, 0, refine_top=estimate.refined)
+        query.record(picked, 0, **estimate.taken)
         done = asked(replace(picked, passes=estimate.passes), query) | query.used(picked, 0)
         error = as_numpy(estimate.standard_error)
         explanation = inputs.explanation(

@@ -359,7 +359,8 @@ class MaskedClip:
             self.findings.note(
                 f"region gradients are less sure for {self.model.name!r}: the slopes that they follow differ by "
                 f"{missed:.0%} from what its score changes by, as in networks with attention or layer normalisation or "
-                "with operations that are not seen (scripted ones); compare with lime or kernel-shap."
+                "with operations that are not seen (scripted ones); follow tangents (mask_sampling='arcsine'), or "
+                "compare with lime or kernel-shap."
             )
 
 
