@@ -1,9 +1,10 @@
 r"""How methods do on networks and inputs on which nothing was tuned: the study of docs/studies/judged.md.
 
     python -m videxplain.models.train_small --network r2plus1d --seed 1 --out WEIGHTS
-    python -m videxplain.models.train_small --network transformer --seed 1 --steps 900 --out WEIGHTS
-    python benchmarks/judged_study.py FOLDER --networks r2plus1d:40 transformer:40 efficientnet-lite1:20 \
-        efficientnet-lite2:20 transnetv2:20 --weights WEIGHTS --photographs PHOTOGRAPHS --films FILMS
+    python -m videxplain.models.train_small --network transformer --seed 1 --steps 900 --out WEIGHTS  # and --seed 2
+    python benchmarks/judged_study.py FOLDER --networks r2plus1d:43 transformer:43 efficientnet-lite1:40 \
+        efficientnet-lite2:40 transnetv2:40 --weights WEIGHTS --photographs PHOTOGRAPHS --films FILMS
+    python benchmarks/judged_study.py FOLDER --networks transformer:44 --weights WEIGHTS --seed 2
     python benchmarks/judged_study.py FOLDER --table
 
 Appends a line of JSON per item to FOLDER/NETWORK.jsonl, and goes on where it stopped; items of the networks take turns.
@@ -261,7 +262,7 @@ def run(args: argparse.Namespace) -> None:
     turns = sorted((index / count, name, index) for name, count in wanted.items() for index in range(count))
     models: dict[str, vx.Classifier] = {}
     for _, name, index in turns:
-        path = args.folder / f"{name}.jsonl"
+        path = args.folder / f"{name}{'' if args.seed == 1 else f'-{args.seed}'}.jsonl"
         if index in {line["index"] for line in read(path)}:
             continue
         network = NETWORKS[name]

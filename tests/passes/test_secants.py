@@ -60,6 +60,11 @@ def test_equals_deeplift_with_the_next_row_as_reference(axes: int, channels_last
     torch.testing.assert_close(chords(net, x, 3) * step, expected)
 
 
+def multiplied_in_place(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+    x *= by
+    return x
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -83,6 +88,11 @@ def test_equals_deeplift_with_the_next_row_as_reference(axes: int, channels_last
         lambda x: F.relu(input=x),
         torch.sigmoid,
         lambda x: x.tanh(),
+        lambda x: x * x.sigmoid(),
+        lambda x: x.mean((2, 3), keepdim=True).sigmoid() * x,
+        lambda x: x.relu().mul_(x.mean((2, 3), keepdim=True).tanh()),
+        lambda x: multiplied_in_place(x.relu(), x.flip(1)),
+        lambda x: torch.mul(x, x) * 3.0 + torch.multiply(2.0, x),
         lambda x: F.max_pool2d(x, 3, stride=2, padding=1),
         lambda x: F.max_pool2d(x, (2, 3), ceil_mode=True),
         lambda x: F.max_pool3d(x[:, None], kernel_size=(1, 2, 2))[:, 0],

@@ -2,8 +2,9 @@
 
 Where clips of a batch stand in rings, a backward pass from each follows, at every nonlinearity, the slope between its
 own input and that of the next clip in its ring: the rescale rule of DeepLIFT (Shrikumar et al. 2017) with the next clip
-as the reference. In a network of linear layers, rectifiers and max pools the derivatives so changed, times what the two
-clips differ by, sum to the difference of their logits.
+as the reference. A product of two tensors is followed at the mean of both ends, as gates multiply features
+("squeeze and excitation"). In a network of linear layers, rectifiers, max pools and gates the derivatives so changed,
+times what the two clips differ by, sum to the difference of their logits.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ MAX_POOLS = {
 }
 ELEMENTWISE = named(*_BOUNDS) | _SMOOTH
 """The nonlinearities that this module knows, but for max pools."""
-_CHANGED = ELEMENTWISE | set(MAX_POOLS)
+_PRODUCTS = named("mul", "multiply", "__mul__", "__rmul__", "__imul__")
+_CHANGED = ELEMENTWISE | set(MAX_POOLS) | _PRODUCTS
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
 
@@ -79,8 +81,8 @@ _NEAR = 1e-3
 class Secants(TorchFunctionMode):
     """Context manager around a forward pass of `clips` clips, each `ring` of which form a ring.
 
-    Backward passes through it follow chords at rectifiers, max pools and smooth relatives of rectifiers, whichever way
-    they are called; everything else keeps its derivative.
+    Backward passes through it follow chords at rectifiers, max pools, smooth relatives of rectifiers and products,
+    whichever way they are called; everything else keeps its derivative.
     """
 
     def __init__(self, clips: int, ring: int) -> None:
@@ -94,9 +96,13 @@ class Secants(TorchFunctionMode):
         if func not in _CHANGED or is_checkpointed():
             return func(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
-        if not x.requires_grad or len(x) % self.clips:
+        if not isinstance(x, torch.Tensor) or not x.requires_grad or not x.ndim or len(x) % self.clips:
             return func(*args, **kwargs)
         shape = (self.clips // self.ring, self.ring, len(x) // self.clips)
+        if func in _PRODUCTS:
+            if kwargs or not _are_factors(*args):
+                return func(*args, **kwargs)
+            return _Product.apply(*args, shape, is_in_place(func, {}) or func is torch.Tensor.__imul__)
         if func in MAX_POOLS and not kwargs.get("return_indices"):
             return _MaxPool.apply(x, shape, *MAX_POOLS[func], pool_settings(*args, **kwargs))
         settings = {name: value for name, value in kwargs.items() if name != "input"}
@@ -216,6 +222,41 @@ class _Elementwise(torch.autograd.Function):
         if result is None:
             result = gradient * slope(x, _following(x, context.shape))
         return result, None, None, None, None
+
+
+def _are_factors(x: torch.Tensor, other: Any) -> bool:
+    """Whether two factors both have a row for each row of the network's input and may depend on it."""
+    return (
+        isinstance(other, torch.Tensor)
+        and other.requires_grad
+        and other.ndim == x.ndim
+        and len(other) == len(x)
+        and x.is_floating_point()
+    )
+
+
+class _Product(torch.autograd.Function):
+    """x y - x' y' = (x - x') (y + y') / 2 + (y - y') (x + x') / 2."""
+
+    @staticmethod
+    def forward(
+        context: Any, x: torch.Tensor, other: torch.Tensor, shape: Shape, in_place: bool
+    ) -> torch.Tensor:
+        context.save_for_backward(x.clone() if in_place else x, other)
+        context.shape = shape
+        if in_place:
+            context.mark_dirty(x)
+        return x.mul_(other) if in_place else x * other
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, other = context.saved_tensors
+        to_x, to_other = (
+            (gradient * (y + _following(y, context.shape)) / 2).sum_to_size(like.shape)
+            for y, like in ((other, x), (x, other))
+        )
+        return to_x, to_other, None, None
 
 
 class _MaxPool(torch.autograd.Function):
