@@ -117,6 +117,29 @@ def test_chords_are_followed_where_they_can_be(kind: Kind) -> None:
         assert explanation.settings["mask_sampling"] == found.settings["mask_sampling"] == suited
 
 
+def test_what_is_noticed_of_chords_is_recorded_where_they_are_followed() -> None:
+    model, shown = small("attention"), clip()
+    options: dict[str, Any] = {"segmentation": "grid", "n_segments": 12}
+
+    def noted(method: str, **more: Any) -> list[str]:
+        settings = vx.explain(model, shown, method, **options, **more).settings
+        return [note for note in settings.get("notes", []) if "less sure" in note]
+
+    with pytest.warns(vx.VidexplainWarning, match="less sure"):
+        assert noted("region-gradient", mask_sampling="secants")
+    assert noted("region-gradient", mask_sampling="in-turn")
+    assert not noted("region-gradient") and not noted("auto") and not noted("lime", samples=8)
+
+
+@pytest.mark.parametrize("kind", ["convolutions on clips", "attention"])
+def test_motion_and_evidence_record_where_gradients_were_taken(kind: Kind) -> None:
+    model, shown = small(kind), clip()
+    suited = "arcsine" if kind == "attention" else "secants"
+    options: dict[str, Any] = {"segmentation": "grid", "n_segments": 12}
+    for answer in (vx.motion(model, shown, **options), vx.evidence(model, shown, **options)):
+        assert answer.explanation.settings["mask_sampling"] == suited
+
+
 @pytest.mark.parametrize(("kind", "method"), [("convolutions on clips", "guided"), ("attention", "vanilla")])
 def test_finer_supervoxels_get_a_method_of_voxels(kind: Kind, method: str) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (FRAMES, 4 * SIZE, 4 * SIZE, 3), dtype=np.uint8)

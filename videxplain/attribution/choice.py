@@ -119,7 +119,9 @@ class Auto(Method):
         else:
             asked = query
         scores = chosen.score(asked)
-        options = {name: value for name, value in chosen.recorded().items() if name != "seed"}
+        options = {
+            name: value for name, value in chosen.suited(query.model).recorded().items() if name != "seed"
+        }
         for b in range(len(query.x)):
             used = options | asked.used(chosen, b) | {"score": asked.score_of(chosen)}
             query.record(self, b, became=chosen.name, because=choice.why, **used)

@@ -87,8 +87,7 @@ def _slopes(
                 by_union = np.bincount(union, scores).astype(np.float64)
                 union = _opened(union, by_union, tree.labels(count))
         passes = sum(part["passes"] for part in rounds)
-        used = estimate.taken | {"refine_top": measured, "passes": passes, "coarse_to_fine": rounds}
-        query.record(method, b, **used)
+        query.record(method, b, refine_top=measured, passes=passes, coarse_to_fine=rounds)
         query.standard_errors[method, b] = variance.sqrt()
         rows.append(total)
     return torch.stack(rows).float().to(query.x.device)

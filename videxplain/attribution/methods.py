@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from videxplain.attribution.query import Query, VoxelMaps, VoxelQuery
+    from videxplain.models import Classifier
 
 Dense: TypeAlias = Literal["gradient", "guided", "input-x-gradient"]
 MaskSampling: TypeAlias = Literal[
@@ -59,6 +60,10 @@ class Method(Settings):
     def idle_options(self) -> dict[str, str]:
         """Options that mean nothing beside the others, each with what it means nothing to."""
         return {}
+
+    def suited(self, model: Classifier) -> Method:
+        """With what it does not say where that depends on the network."""
+        return self
 
     def title(self) -> str:
         """Its name, and the options that are not the defaults: "lime(samples=500)"."""
@@ -542,6 +547,13 @@ class RegionGradient(AdditiveMasking):
     refine_top: int | None = option(
         None, "supervoxels that are measured as well (default: 8 of clips, where it is cheap)", least=0
     )
+
+    def suited(self, model: Classifier) -> RegionGradient:
+        from videxplain.attribution.choice import kind_of_network
+
+        if self.mask_sampling is not None:
+            return self
+        return replace(self, mask_sampling="arcsine" if kind_of_network(model) == "attention" else "secants")
 
     def score(self, query: Query) -> torch.Tensor:
         from videxplain.attribution.region_gradient import region_gradient

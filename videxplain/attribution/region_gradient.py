@@ -25,21 +25,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
-from videxplain.attribution.choice import kind_of_network
-from videxplain.attribution.mask_sampling import IN_TURN, SECANTS, TANGENTS, Draw, rings, turns
+from videxplain.attribution.mask_sampling import ALONG_CHORDS, IN_TURN, SECANTS, TANGENTS, Draw, rings, turns
 from videxplain.attribution.perturbation import masked_clips
 from videxplain.passes.incremental import Recording, Rows
 from videxplain.passes.masked_clip import MaskedClip
 
 if TYPE_CHECKING:
-    from videxplain.attribution.methods import MaskSampling, RegionGradient
+    from videxplain.attribution.methods import RegionGradient
     from videxplain.attribution.query import Query
-    from videxplain.models import Classifier
     from videxplain.settings import Score
 
 
@@ -59,8 +57,6 @@ class Estimate:
         How many forward passes it took besides, to measure leaders; of what was computed in part, that part.
     refined
         How many of the best supervoxels are measured.
-    mask_sampling
-        Where gradients were taken.
     """
 
     scores: torch.Tensor
@@ -68,12 +64,6 @@ class Estimate:
     passes: int
     measurements: float
     refined: int
-    mask_sampling: MaskSampling
-
-    @property
-    def taken(self) -> dict[str, Any]:
-        """What was taken where options leave it open, for the record."""
-        return {"mask_sampling": self.mask_sampling, "refine_top": self.refined}
 
     @property
     def precision(self) -> float:
@@ -111,13 +101,15 @@ def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterato
     score
         What changes are those of, as `Aim` has them.
     """
-    sampling, passes, leaders = _sampling_of(method, clip.model), method.passes, method.refine_top
+    sampling = method.suited(clip.model).mask_sampling
+    assert sampling is not None
+    passes, leaders = method.passes, method.refine_top
     if leaders is None and (sampling != SECANTS or clip.model.is_image_model):
         leaders = 0
     generator = torch.Generator().manual_seed(method.seed)
     observe = (
         partial(_secants, sampling, lambda: leaders != 0)
-        if sampling in (SECANTS, IN_TURN)
+        if sampling in ALONG_CHORDS
         else partial(_tangents, TANGENTS[sampling])
     )
     slopes, changes = _Mean(clip.num_segments), _Changes(clip, score)
@@ -135,14 +127,7 @@ def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterato
         done += seen.passes
         if seen.passes:
             scores, variance = changes.fit(*slopes.result())
-            yield Estimate(scores, variance.sqrt(), done, changes.measurements, leaders or 0, sampling)
-
-
-def _sampling_of(method: RegionGradient, model: Classifier) -> MaskSampling:
-    """Where it takes gradients of a network: as asked for, else along chords where these can be followed."""
-    if method.mask_sampling is not None:
-        return method.mask_sampling
-    return "arcsine" if kind_of_network(model) == "attention" else "secants"
+            yield Estimate(scores, variance.sqrt(), done, changes.measurements, leaders or 0)
 
 
 class _Mean:
@@ -365,7 +350,7 @@ def region_gradient(query: Query, method: RegionGradient) -> torch.Tensor:
                 bar.update(estimate.passes - bar.n)
                 if method.until is not None and estimate.precision <= method.until:
                     break
-        query.record(method, b, passes=estimate.passes, **estimate.taken)
+        query.record(method, b, refine_top=estimate.refined, passes=estimate.passes)
         rows.append(estimate.scores)
         query.standard_errors[method, b] = estimate.standard_error
     return torch.stack(rows).float().to(query.x.device)

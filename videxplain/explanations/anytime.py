@@ -105,7 +105,7 @@ def explain_anytime(
     decision = decided(query, 0)
     (masked,) = masked_clips(query, picked)
     for estimate in estimates(masked, picked, query.score_of(picked)):
-        query.record(picked, 0, **estimate.taken)
+        query.record(picked, 0, refine_top=estimate.refined)
         done = asked(replace(picked, passes=estimate.passes), query) | query.used(picked, 0)
         error = as_numpy(estimate.standard_error)
         explanation = inputs.explanation(
@@ -113,7 +113,12 @@ def explain_anytime(
             scores=as_numpy(estimate.scores),
             standard_error=error,
             method=picked.name,
-            settings={**inputs.recorded(0), **provenance(model, inputs.x), **done, **against(query, 0)},
+            settings={
+                **inputs.recorded(0),
+                **provenance(model, inputs.x, picked),
+                **done,
+                **against(query, 0),
+            },
             **decision,
         )
         yield RunningExplanation(explanation, error, estimate.passes, estimate.precision)

@@ -268,7 +268,7 @@ def evidence(
     found = {side: find(panel, query, side, scores) for side in ("keeps", "destroys")}
     settings = {
         **inputs.recorded(0),
-        **provenance(model, inputs.x),
+        **provenance(model, inputs.x, picked),
         **asked(picked, query),
         **against(query, 0),
     }

@@ -12,7 +12,8 @@ import torch
 from videxplain import __version__
 from videxplain.attribution.choice import Auto
 from videxplain.attribution.coarse_to_fine import coarse_to_fine
-from videxplain.attribution.methods import Method, chosen
+from videxplain.attribution.mask_sampling import ALONG_CHORDS
+from videxplain.attribution.methods import Method, RegionGradient, chosen
 from videxplain.attribution.nesting import check_nesting
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError, kind_of
@@ -239,7 +240,7 @@ class Request:
                 scores = method.score(query)
             maps = query.maps_made(method)
             by_input = method.input_scores(query)
-            run = {**provenance(model, inputs.x), **asked(method, query)}  # with what use has shown
+            run = {**provenance(model, inputs.x, method), **asked(method, query)}  # with what use has shown
             explained.append(
                 [
                     inputs.explanation(
@@ -281,7 +282,7 @@ def asked(method: Method, query: Query) -> dict[str, Any]:
     score = {"score": query.score_of(method)} if method.asks else {}
     if query.model.answers != AnswerForm():
         score |= vars(query.model.answers)
-    return {**method.recorded(), **_of_question(query.question), **score}
+    return {**method.suited(query.model).recorded(), **_of_question(query.question), **score}
 
 
 def _of_question(question: Question) -> dict[str, Any]:
@@ -315,8 +316,12 @@ def as_numpy(values: torch.Tensor) -> np.ndarray:
     return values.detach().float().cpu().numpy()
 
 
-def provenance(model: Classifier, x: torch.Tensor) -> dict[str, Any]:
+def provenance(model: Classifier, x: torch.Tensor, method: Method) -> dict[str, Any]:
     """Which network and which versions made an explanation, and what was noticed of the network on the way."""
+    if isinstance(method, Auto):
+        method = method.choose(model).method
+    follows_chords = isinstance(method, RegionGradient) and method.suited(model).mask_sampling in ALONG_CHORDS
+    findings = model.findings(x)
     record: dict[str, Any] = {
         "videxplain": __version__,
         "torch": torch.__version__,
@@ -326,6 +331,6 @@ def provenance(model: Classifier, x: torch.Tensor) -> dict[str, Any]:
         "device": model.device.type,
         **model.origin,
     }
-    if notes := model.findings(x).notes:
-        record["notes"] = list(notes)
+    if notes := [*findings.notes, *([findings.chords] if follows_chords and findings.chords else [])]:
+        record["notes"] = notes
     return record

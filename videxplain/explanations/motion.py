@@ -175,7 +175,7 @@ def motion(
     shares[counts] = (still[counts] / hidden[counts]).clip(0, 1)
     settings = {
         **inputs.recorded(0),
-        **provenance(model, inputs.x),
+        **provenance(model, inputs.x, picked),
         **asked(picked, query),
         **against(query, 0),
     }

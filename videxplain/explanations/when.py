@@ -211,7 +211,7 @@ def when(
         **{key: value for key, value in inputs.recorded(0).items() if key != "labels_sha256"},
         "segmentation": "time",
         "parts": count,
-        **provenance(model, inputs.x),
+        **provenance(model, inputs.x, picked),
         **asked(picked, query),
         **query.used(picked, 0),
         **against(query, 0),

@@ -51,6 +51,8 @@ class Findings:
         What the answers were taken for where that was not said, in a sentence.
     notes
         What the user should know, in sentences.
+    chords
+        Likewise, of the slopes that region gradients follow, where these miss a part.
     """
 
     is_deterministic: bool = True
@@ -60,6 +62,7 @@ class Findings:
     confirmed_replays: int = 0
     reading: str = ""
     notes: list[str] = field(default_factory=list)
+    chords: str = ""
     _told: set[str] = field(default_factory=set)
 
     def note(self, sentence: str) -> None:

@@ -356,12 +356,14 @@ class MaskedClip:
             return
         missed = float(((slopes * step(rings)).sum(dim=1) - changes).abs().sum()) / size
         if missed > _MISSED:
-            self.findings.note(
+            sentence = (
                 f"region gradients are less sure for {self.model.name!r}: the slopes that they follow differ by "
                 f"{missed:.0%} from what its score changes by, as in networks with attention or layer normalisation or "
                 "with operations that are not seen (scripted ones); follow tangents (mask_sampling='arcsine'), or "
                 "compare with lime or kernel-shap."
             )
+            if self.findings.tell(sentence):
+                self.findings.chords = sentence
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
