@@ -96,6 +96,11 @@ def multiplied_in_place(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
         lambda x: F.max_pool2d(x, 3, stride=2, padding=1),
         lambda x: F.max_pool2d(x, (2, 3), ceil_mode=True),
         lambda x: F.max_pool3d(x[:, None], kernel_size=(1, 2, 2))[:, 0],
+        lambda x: F.max_pool1d(x.flatten(2), 5, stride=3, padding=1),
+        nn.AdaptiveMaxPool2d(1),
+        lambda x: nn.AdaptiveMaxPool2d((2, 3))(x.contiguous(memory_format=torch.channels_last)),
+        lambda x: F.adaptive_max_pool1d(x.flatten(2), output_size=4),
+        lambda x: nn.AdaptiveMaxPool3d(2)(x[:, None]),
     ],
 )
 def test_slopes_times_steps_sum_to_what_the_function_changes_by(function: Callable) -> None:

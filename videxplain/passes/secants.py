@@ -70,10 +70,17 @@ MAX_POOLS = {
     F.max_pool2d: (F.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward),
     F.max_pool3d: (F.max_pool3d_with_indices, torch.ops.aten.max_pool3d_with_indices_backward),
 }
+_OTHER_POOLS: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.max_pool1d: F.max_pool1d_with_indices,
+    F.adaptive_max_pool1d: F.adaptive_max_pool1d_with_indices,
+    F.adaptive_max_pool2d: F.adaptive_max_pool2d_with_indices,
+    F.adaptive_max_pool3d: F.adaptive_max_pool3d_with_indices,
+}
+"""Of which torch's backward passes differ from those of `MAX_POOLS` in what they take."""
 ELEMENTWISE = named(*_BOUNDS) | _SMOOTH
 """The nonlinearities that this module knows, but for max pools."""
 _PRODUCTS = named("mul", "multiply", "__mul__", "__rmul__", "__imul__")
-_CHANGED = ELEMENTWISE | set(MAX_POOLS) | _PRODUCTS
+_CHANGED = ELEMENTWISE | set(MAX_POOLS) | set(_OTHER_POOLS) | _PRODUCTS
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
 
@@ -106,6 +113,11 @@ class Secants(TorchFunctionMode):
         if func in MAX_POOLS and not kwargs.get("return_indices"):
             return _MaxPool.apply(x, shape, *MAX_POOLS[func], pool_settings(*args, **kwargs))
         settings = {name: value for name, value in kwargs.items() if name != "input"}
+        if func in _OTHER_POOLS:
+            if settings.pop("return_indices", False) or x.ndim < 3:
+                return func(*args, **kwargs)
+            pool = partial(_OTHER_POOLS[func], **settings)
+            return _MaxPool.apply(x, shape, pool, _scattered, args[1:])
         slope = _slope_of(func, args[1:], settings)
         if slope is None:
             return func(*args, **kwargs)
@@ -257,6 +269,13 @@ class _Product(torch.autograd.Function):
             for y, like in ((other, x), (x, other))
         )
         return to_x, to_other, None, None
+
+
+def _scattered(gradient: torch.Tensor, x: torch.Tensor, *settings: Any) -> torch.Tensor:
+    """A max pool's gradient (n, C, ...) at the places of the maxima, which are the last of the settings."""
+    *_, places = settings
+    result = torch.zeros_like(x, memory_format=torch.contiguous_format).flatten(2)
+    return result.scatter_add_(2, places.flatten(2), gradient.flatten(2)).view(x.shape)
 
 
 class _MaxPool(torch.autograd.Function):
