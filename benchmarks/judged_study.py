@@ -1,9 +1,12 @@
 r"""How methods do on networks and inputs on which nothing was tuned: the study of docs/studies/judged.md.
 
-    python -m videxplain.models.train_small --network r2plus1d --seed 1 --out WEIGHTS
-    python -m videxplain.models.train_small --network transformer --seed 1 --steps 900 --out WEIGHTS  # and --seed 2
-    python benchmarks/judged_study.py FOLDER --networks r2plus1d:43 transformer:43 efficientnet-lite1:40 \
-        efficientnet-lite2:40 transnetv2:40 --weights WEIGHTS --photographs PHOTOGRAPHS --films FILMS
+    for network in r2plus1d gated group_norm layer_norm; do
+        python -m videxplain.models.train_small --network $network --seed 1 --out WEIGHTS; done
+    for seed in 1 2; do
+        python -m videxplain.models.train_small --network transformer --seed $seed --steps 900 --out WEIGHTS; done
+    python benchmarks/judged_study.py FOLDER --networks r2plus1d:43 gated:43 group_norm:43 layer_norm:43 transformer:43 \
+        efficientnet-lite1:40 efficientnet-lite2:40 transnetv2:40 --weights WEIGHTS --photographs PHOTOGRAPHS \
+        --films FILMS
     python benchmarks/judged_study.py FOLDER --networks transformer:44 --weights WEIGHTS --seed 2
     python benchmarks/judged_study.py FOLDER --table
 
@@ -34,7 +37,6 @@ import torch
 from PIL import Image
 
 import videxplain as vx
-from videxplain.attribution.choice import kind_of_network
 from videxplain.attribution.perturbation import lime_coefficients
 from videxplain.evaluation.measures import agreement, area_under_curve, best_first, shared_first
 from videxplain.evaluation.summary import bootstrap
@@ -139,8 +141,7 @@ def transnet(args: argparse.Namespace) -> vx.Classifier:
 
 
 NETWORKS = {
-    "r2plus1d": small("r2plus1d"),
-    "transformer": small("transformer"),
+    **{name: small(name) for name in train_small.NETWORKS},
     "efficientnet-lite1": Network(lambda _: vx.load_model("efficientnet-lite1"), photograph),
     "efficientnet-lite2": Network(lambda _: vx.load_model("efficientnet-lite2"), photograph),
     "transnetv2": Network(transnet, joined_films, reference=500),
@@ -208,8 +209,7 @@ class Item:
             if self.x.shape[2] > 1:  # of images none are measured in any case
                 chords = {**options, "refine_top": 0}
                 methods[f"region-gradient-{passes}, none measured"] = ("region-gradient", chords)
-            if kind_of_network(self.model) == "attention":
-                tangents = {**options, "mask_sampling": "arcsine", "refine_top": 0}
+                tangents = {**chords, "mask_sampling": "arcsine"}
                 methods[f"region-gradient-{passes}, tangents"] = ("region-gradient", tangents)
         for row, (method, options) in methods.items():
             start = time.process_time()
@@ -319,7 +319,8 @@ DIFFERENCES = (
     "region-gradient-1/guided",
     "region-gradient-2/guided",
     "region-gradient-4/guided",
-    "region-gradient-4, tangents/region-gradient-4",
+    "region-gradient-8, tangents/region-gradient-8, none measured",
+    "region-gradient-16, tangents/region-gradient-16, none measured",
     "region-gradient-4, tangents/lime-100",
     "region-gradient-8, tangents/lime-100",
     "region-gradient-8, tangents/lime-500",

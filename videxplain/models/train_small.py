@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from safetensors.torch import save_file
@@ -38,25 +40,52 @@ STAGES = (
 """Up to which share of the batches clips are how difficult."""
 
 
+Norm: TypeAlias = Callable[[int], nn.Module]
+"""Of so many channels."""
+
+
+class _Gate(nn.Module):
+    """Multiplies channels by what their means make of each other: squeeze and excitation (Hu et al. 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.AdaptiveAvgPool3d(1),
+            nn.Conv3d(channels, channels // 4, 1),
+            nn.ReLU(),
+            nn.Conv3d(channels // 4, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weigh(x)
+
+
+class _ChannelNorm(nn.LayerNorm):
+    """Layer normalisation of the channels (B, C, T, H, W) at each place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 class _Block(nn.Module):
     """Two convolutions in space, each followed by one in time, and what goes around them (Tran et al. 2018)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm, gated: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for channels, step in ((inputs, stride), (outputs, 1)):
             layers += [
                 nn.Conv3d(channels, outputs, (1, 3, 3), (1, step, step), (0, 1, 1), bias=False),
-                nn.BatchNorm3d(outputs),
+                norm(outputs),
                 nn.ReLU(),
                 nn.Conv3d(outputs, outputs, (3, 1, 1), (step, 1, 1), (1, 0, 0), bias=False),
-                nn.BatchNorm3d(outputs),
+                norm(outputs),
                 nn.ReLU(),
             ]
-        self.layers = nn.Sequential(*layers[:-1])
-        self.around = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm3d(outputs)
-        )
+        layers[-1:] = [_Gate(outputs)] if gated else []
+        self.layers = nn.Sequential(*layers)
+        self.around = nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride, bias=False), norm(outputs))
         self.relu = nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,16 +95,16 @@ class _Block(nn.Module):
 class R2Plus1D(nn.Sequential):
     """A narrow R(2+1)D: a stem, three residual blocks, the mean, and the classes."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, norm: Norm = nn.BatchNorm3d, gated: bool = False) -> None:
         stem = [
             nn.Conv3d(3, 12, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False),
-            nn.BatchNorm3d(12),
+            norm(12),
             nn.ReLU(),
             nn.Conv3d(12, 16, (3, 1, 1), padding=(1, 0, 0), bias=False),
-            nn.BatchNorm3d(16),
+            norm(16),
             nn.ReLU(),
         ]
-        blocks = [_Block(16, 24, 2), _Block(24, 48, 2), _Block(48, 64, 2)]
+        blocks = [_Block(*sizes, 2, norm, gated) for sizes in ((16, 24), (24, 48), (48, 64))]
         super().__init__(*stem, *blocks, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
 
@@ -124,12 +153,29 @@ def r2plus1d(num_classes: int = len(MOTIONS)) -> Classifier:
     return _classifier(R2Plus1D(num_classes))
 
 
+def gated(num_classes: int = len(MOTIONS)) -> Classifier:
+    """An R(2+1)D whose blocks have gates, untrained."""
+    return _classifier(R2Plus1D(num_classes, gated=True))
+
+
+def group_norm(num_classes: int = len(MOTIONS)) -> Classifier:
+    """An R(2+1)D with group normalisation, untrained."""
+    return _classifier(R2Plus1D(num_classes, partial(nn.GroupNorm, 4)))
+
+
+def layer_norm(num_classes: int = len(MOTIONS)) -> Classifier:
+    """An R(2+1)D with layer normalisation of the channels, untrained."""
+    return _classifier(R2Plus1D(num_classes, _ChannelNorm))
+
+
 def transformer(num_classes: int = len(MOTIONS)) -> Classifier:
     """The video transformer, untrained."""
     return _classifier(VideoTransformer(num_classes))
 
 
-NETWORKS: dict[str, Callable[[], Classifier]] = {"r2plus1d": r2plus1d, "transformer": transformer}
+NETWORKS: dict[str, Callable[[], Classifier]] = {
+    make.__name__: make for make in (r2plus1d, gated, group_norm, layer_norm, transformer)
+}
 
 
 def clip_of(
