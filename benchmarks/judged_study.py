@@ -1,11 +1,11 @@
 r"""How methods do on networks and inputs on which nothing was tuned: the study of docs/studies/judged.md.
 
-    for network in r2plus1d gated group_norm layer_norm; do
+    for network in r2plus1d gated group_norm; do
         python -m videxplain.models.train_small --network $network --seed 1 --out WEIGHTS; done
     for seed in 1 2; do
         python -m videxplain.models.train_small --network transformer --seed $seed --steps 900 --out WEIGHTS; done
-    python benchmarks/judged_study.py FOLDER --networks r2plus1d:43 gated:43 group_norm:43 layer_norm:43 \
-        transformer:43 efficientnet-lite1:40 efficientnet-lite2:40 transnetv2:40 --weights WEIGHTS \
+    python benchmarks/judged_study.py FOLDER --networks r2plus1d:43 gated:43 group_norm:43 transformer:43 \
+        efficientnet-lite1:40 efficientnet-lite2:40 transnetv2:40 --weights WEIGHTS \
         --photographs PHOTOGRAPHS --films FILMS
     python benchmarks/judged_study.py FOLDER --networks transformer:44 --weights WEIGHTS --seed 2
     python benchmarks/judged_study.py FOLDER --table

@@ -61,13 +61,6 @@ class _Gate(nn.Module):
         return x * self.weigh(x)
 
 
-class _ChannelNorm(nn.LayerNorm):
-    """Layer normalisation of the channels (B, C, T, H, W) at each place."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
-
-
 class _Block(nn.Module):
     """Two convolutions in space, each followed by one in time, and what goes around them (Tran et al. 2018)."""
 
@@ -163,18 +156,13 @@ def group_norm(num_classes: int = len(MOTIONS)) -> Classifier:
     return _classifier(R2Plus1D(num_classes, partial(nn.GroupNorm, 4)))
 
 
-def layer_norm(num_classes: int = len(MOTIONS)) -> Classifier:
-    """An R(2+1)D with layer normalisation of the channels, untrained."""
-    return _classifier(R2Plus1D(num_classes, _ChannelNorm))
-
-
 def transformer(num_classes: int = len(MOTIONS)) -> Classifier:
     """The video transformer, untrained."""
     return _classifier(VideoTransformer(num_classes))
 
 
 NETWORKS: dict[str, Callable[[], Classifier]] = {
-    make.__name__: make for make in (r2plus1d, gated, group_norm, layer_norm, transformer)
+    make.__name__: make for make in (r2plus1d, gated, group_norm, transformer)
 }
 
 
