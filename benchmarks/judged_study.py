@@ -308,6 +308,70 @@ def table(args: argparse.Namespace) -> None:
                 print(f"| {first} - {second} | " + " | ".join(cells) + " |")
 
 
+def curve(lines: list[dict[str, Any]], rows: list[str], measure: str) -> tuple[list[float], list[float]]:
+    """Of each row its time, in passes, and its mean."""
+    found = [
+        [(x["rows"][row]["seconds"] / x["pass"], x["rows"][row][measure]) for x in lines] for row in rows
+    ]
+    return [float(np.median([a for a, _ in row])) for row in found], [
+        float(np.mean([b for _, b in row])) for row in found
+    ]
+
+
+def picture(args: argparse.Namespace) -> None:
+    """A column a network: agreement with the reference against time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    networks = {path.stem: read(path) for path in sorted(args.folder.glob("*.jsonl"))}
+    networks = {
+        name: lines for name, all_ in networks.items() if len(lines := [x for x in all_ if "rows" in x]) > 1
+    }
+    measures = {"overlap": "overlap of the first five", "rank": "rank correlation"}
+    figure, axes = plt.subplots(
+        len(measures), len(networks), figsize=(2.6 * len(networks), 5.6), sharex=True, sharey="row"
+    )
+    for column, (name, lines) in enumerate(networks.items()):
+        there = {row for line in lines for row in line["rows"]}
+        ending = next(x for x in ("", ", tangents", ", none measured") if takes(name, x, there))
+        kinds = {  # colours of Okabe and Ito, and marks, so that colour does not tell alone
+            "region-gradient, 1 to 32 passes": (
+                [row for n in PASSES if (row := f"region-gradient-{n}{ending}") in there],
+                "#0072B2",
+                "o-",
+            ),
+            "LIME, 100 to 1000 samples": (
+                [row for n in LIME if (row := f"lime-{n}") in there],
+                "#D55E00",
+                "s-",
+            ),
+            "guided": (["guided"] if "guided" in there else [], "#009E73", "^"),
+            "vanilla": (["vanilla"], "#000000", "x"),
+        }
+        for ax, measure in zip(axes[:, column], measures, strict=True):
+            for label, (rows, colour, mark) in kinds.items():
+                whole = [x for x in lines if set(rows) <= set(x["rows"])]
+                ax.plot(*curve(whole, rows, measure), mark, color=colour, label=label, markersize=5)
+            ax.set_xscale("log")
+            ax.grid(alpha=0.3)
+        axes[0, column].set_title(f"{name}, {len(lines)}", fontsize=10)
+        axes[-1, column].set_xlabel("time, in passes")
+    for ax, label in zip(axes[:, 0], measures.values(), strict=True):
+        ax.set_ylabel(label)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(kinds), frameon=False)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.savefig(args.picture, dpi=110)
+
+
+def takes(name: str, ending: str, there: set[str]) -> bool:
+    """Whether rows of this ending are what `method="auto"` takes of the network."""
+    suited = ", tangents" if name.startswith("transformer") else ", none measured"
+    return ending == (suited if f"region-gradient-1{suited}" in there else "")
+
+
 def cell(values: list[float], sign: str = "") -> str:
     """The mean and its 95% bootstrap interval."""
     found = bootstrap(values)
@@ -346,9 +410,15 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--films", type=Path)
     parser.add_argument("--table", action="store_true", help="print what is there")
+    parser.add_argument("--picture", type=Path, help="draw what is there")
     parser.add_argument("--differences", nargs="+", metavar="ROW/ROW", default=DIFFERENCES)
     args = parser.parse_args()
-    table(args) if args.table else run(args)
+    if args.picture:
+        picture(args)
+    elif args.table:
+        table(args)
+    else:
+        run(args)
 
 
 if __name__ == "__main__":
