@@ -95,7 +95,7 @@ def test_every_budget_has_a_method_for_every_kind_of_network() -> None:
     ],
 )
 def test_kinds_of_known_networks(name: str, kind: Kind) -> None:
-    """ConvNeXt normalises layers, which chords cannot follow either."""
+    """ConvNeXt normalises layers, as networks with attention do."""
     assert kind_of_network(vx.load_model(name, weights="random")) == kind
 
 

@@ -129,6 +129,7 @@ def test_slopes_times_steps_sum_to_what_the_function_changes_by(function: Callab
         F.relu6,
         lambda x: F.max_pool3d(x, (1, 3, 2), stride=(1, 2, 2)),
         lambda x: F.max_pool3d(x, 3, stride=2, padding=1),
+        nn.AdaptiveMaxPool3d((2, 5, 4)),
     ],
 )
 def test_native_operations_follow_the_formulas(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Budget: TypeAlias = Literal["fast", "balanced", "thorough"]
 """What an explanation may cost, the choice of a fill included: at most 5 forward and backward passes, 8, or 20."""
 Kind: TypeAlias = Literal["convolutions on images", "convolutions on clips", "attention"]
-"""Of networks: those with attention or layer normalisation, whose chords region gradients cannot follow, and others."""
+"""Of networks: those with attention or layer normalisation, where tangents agree more with LIME, and others."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ CHOICES: dict[tuple[Budget, Kind], Choice] = {
     ),
     ("balanced", "attention"): Choice(
         _SLOPES,
-        "four passes (tangents, for chords cannot be followed through attention) are nearer to LIME-1000 than LIME-100",
+        "four passes (tangents, which agree more than chords there) are nearer to LIME-1000 than LIME-100",
     ),
     ("thorough", "convolutions on images"): Choice(
         replace(_SLOPES, passes=16),

@@ -532,7 +532,7 @@ class RegionGradient(AdditiveMasking):
         Stop earlier, once the largest standard error is below so many times the largest score.
     mask_sampling
         Where gradients are taken; see `videxplain.attribution.mask_sampling`. By default along "secants", and at
-        "arcsine" levels where a network has attention or layer normalisation, through which chords cannot be followed.
+        "arcsine" levels where a network has attention or layer normalisation: chords agree less with LIME there.
     refine_top
         How many of the best supervoxels are measured by forward passes as well; by default 8 of clips
         where that takes a small part of a pass each (networks of convolutions, on boxes that stay small), else none.
