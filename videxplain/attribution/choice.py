@@ -73,10 +73,8 @@ _FINER = "supervoxels finer than the network's input need a method that scores v
 
 
 def kind_of_network(model: Classifier) -> Kind:
-    """By its modules: layer normalisation comes with attention, and is as hard to follow."""
-    from torch import nn
-
-    if any(isinstance(m, nn.LayerNorm | nn.RMSNorm | nn.MultiheadAttention) for m in model.net.modules()):
+    """By its modules."""
+    if model.has_attention:
         return "attention"
     return "convolutions on images" if model.is_image_model else "convolutions on clips"
 

@@ -549,11 +549,9 @@ class RegionGradient(AdditiveMasking):
     )
 
     def suited(self, model: Classifier) -> RegionGradient:
-        from videxplain.attribution.choice import kind_of_network
-
         if self.mask_sampling is not None:
             return self
-        return replace(self, mask_sampling="arcsine" if kind_of_network(model) == "attention" else "secants")
+        return replace(self, mask_sampling="arcsine" if model.has_attention else "secants")
 
     def score(self, query: Query) -> torch.Tensor:
         from videxplain.attribution.region_gradient import region_gradient

@@ -311,6 +311,12 @@ class Classifier:
         return self.layout == "BCHW"
 
     @property
+    def has_attention(self) -> bool:
+        """Whether it has attention, or layer normalisation, which comes with it."""
+        kinds = nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention
+        return any(isinstance(module, kinds) for module in self.net.modules())
+
+    @property
     def dtype(self) -> torch.dtype:
         """Floating type of the parameters, to which inputs are cast."""
         return next((p.dtype for p in self.net.parameters() if p.is_floating_point()), torch.float32)
