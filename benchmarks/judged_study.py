@@ -295,6 +295,8 @@ def table(args: argparse.Namespace) -> None:
         print("| | passes' time | " + " | ".join(MEASURES) + " |\n|---|---|" + "---|" * len(MEASURES))
         for row in dict.fromkeys(row for line in lines for row in line["rows"]):
             found = [line["rows"][row] for line in lines if row in line["rows"]]
+            if 2 * len(found) < len(lines):  # rows that came later
+                continue
             cost = np.median([x["rows"][row]["seconds"] / x["pass"] for x in lines if row in x["rows"]])
             print(
                 f"| {row} | {cost:.1f} | " + " | ".join(cell([f[m] for f in found]) for m in MEASURES) + " |"
@@ -303,7 +305,7 @@ def table(args: argparse.Namespace) -> None:
         for pair in args.differences:
             first, second = pair.split("/")
             both = [line["rows"] for line in lines if {first, second} <= set(line["rows"])]
-            if both:
+            if 2 * len(both) >= len(lines):
                 cells = (cell([rows[first][m] - rows[second][m] for rows in both], "+") for m in MEASURES)
                 print(f"| {first} - {second} | " + " | ".join(cells) + " |")
 
