@@ -9,6 +9,7 @@ r"""How methods do on networks and inputs on which nothing was tuned: the study 
         --photographs PHOTOGRAPHS --films FILMS
     python benchmarks/judged_study.py FOLDER --networks transformer:44 --weights WEIGHTS --seed 2
     python benchmarks/judged_study.py FOLDER --table
+    python benchmarks/judged_study.py FOLDER --picture FILE
 
 Appends a line of JSON per item to FOLDER/NETWORK.jsonl, and goes on where it stopped; items of the networks take turns.
 Photographs are those numbered 100 to 199, sorted by name: the first 100 are for tuning.
@@ -200,13 +201,12 @@ class Item:
                     scores = lime_coefficients(masks[:samples], y[:samples]).numpy()
                     yield f"{row}-{samples}", scores, each * samples
         methods: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in ONE_PASS}
-        for passes in PASSES[
-            : None if self.x.shape[2] == 1 else -1
-        ]:  # the last of photographs alone, for time
+        is_clip = self.x.shape[2] > 1
+        for passes in PASSES[:-1] if is_clip else PASSES:  # of clips not the most, for time
             options = {"passes": passes, "fill": self.choice.fill, "seed": self.seed("passes")}
             options["mask_sampling"] = "secants"
             methods[f"region-gradient-{passes}"] = ("region-gradient", options)
-            if self.x.shape[2] > 1:  # of images none are measured in any case
+            if is_clip:  # of images none are measured in any case
                 chords = {**options, "refine_top": 0}
                 methods[f"region-gradient-{passes}, none measured"] = ("region-gradient", chords)
                 tangents = {**chords, "mask_sampling": "arcsine"}
@@ -312,12 +312,8 @@ def table(args: argparse.Namespace) -> None:
 
 def curve(lines: list[dict[str, Any]], rows: list[str], measure: str) -> tuple[list[float], list[float]]:
     """Of each row its time, in passes, and its mean."""
-    found = [
-        [(x["rows"][row]["seconds"] / x["pass"], x["rows"][row][measure]) for x in lines] for row in rows
-    ]
-    return [float(np.median([a for a, _ in row])) for row in found], [
-        float(np.mean([b for _, b in row])) for row in found
-    ]
+    times = [float(np.median([x["rows"][row]["seconds"] / x["pass"] for x in lines])) for row in rows]
+    return times, [float(np.mean([x["rows"][row][measure] for x in lines])) for row in rows]
 
 
 def picture(args: argparse.Namespace) -> None:
@@ -337,7 +333,8 @@ def picture(args: argparse.Namespace) -> None:
     )
     for column, (name, lines) in enumerate(networks.items()):
         there = {row for line in lines for row in line["rows"]}
-        ending = next(x for x in ("", ", tangents", ", none measured") if takes(name, x, there))
+        suited = ", tangents" if name.startswith("transformer") else ", none measured"
+        ending = suited if f"region-gradient-1{suited}" in there else ""  # as `method="auto"` takes them
         kinds = {  # colours of Okabe and Ito, and marks, so that colour does not tell alone
             "region-gradient, 1 to 32 passes": (
                 [row for n in PASSES if (row := f"region-gradient-{n}{ending}") in there],
@@ -366,12 +363,6 @@ def picture(args: argparse.Namespace) -> None:
     figure.legend(handles, labels, loc="lower center", ncols=len(kinds), frameon=False)
     figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(args.picture, dpi=110)
-
-
-def takes(name: str, ending: str, there: set[str]) -> bool:
-    """Whether rows of this ending are what `method="auto"` takes of the network."""
-    suited = ", tangents" if name.startswith("transformer") else ", none measured"
-    return ending == (suited if f"region-gradient-1{suited}" in there else "")
 
 
 def cell(values: list[float], sign: str = "") -> str:

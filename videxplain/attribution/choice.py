@@ -103,6 +103,9 @@ class Auto(Method):
             return Choice(Vanilla() if kind == "attention" else Guided(), _FINER)
         return CHOICES[self.budget, kind]
 
+    def follows_chords(self, model: Classifier) -> bool:
+        return self.choose(model).method.follows_chords(model)
+
     def score(self, query: Query) -> torch.Tensor:
         """Scores of what it becomes, which is recorded."""
         from videxplain.attribution.query import Query

@@ -101,7 +101,6 @@ def rings(passes: int, k: int, generator: torch.Generator) -> Iterator[torch.Ten
 
 
 IN_TURN = "in-turn"
-ALONG_CHORDS = (SECANTS, IN_TURN)
 TURNS = 8
 """Masks in a ring that shows groups in turn, half as many groups: more of them share less, and see less of each."""
 

@@ -65,6 +65,10 @@ class Method(Settings):
         """With what it does not say where that depends on the network."""
         return self
 
+    def follows_chords(self, model: Classifier) -> bool:
+        """Whether it takes slopes along chords, of which the network's `Findings` may have noticed something."""
+        return False
+
     def title(self) -> str:
         """Its name, and the options that are not the defaults: "lime(samples=500)"."""
         changed = [f"{f.name}={v!r}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
@@ -552,6 +556,9 @@ class RegionGradient(AdditiveMasking):
         if self.mask_sampling is not None:
             return self
         return replace(self, mask_sampling="arcsine" if model.has_attention else "secants")
+
+    def follows_chords(self, model: Classifier) -> bool:
+        return self.suited(model).mask_sampling in ("secants", "in-turn")
 
     def score(self, query: Query) -> torch.Tensor:
         from videxplain.attribution.region_gradient import region_gradient

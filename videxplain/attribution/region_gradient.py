@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from videxplain.attribution.mask_sampling import ALONG_CHORDS, IN_TURN, SECANTS, TANGENTS, Draw, rings, turns
+from videxplain.attribution.mask_sampling import IN_TURN, SECANTS, TANGENTS, Draw, rings, turns
 from videxplain.attribution.perturbation import masked_clips
 from videxplain.passes.incremental import Recording, Rows
 from videxplain.passes.masked_clip import MaskedClip
@@ -109,7 +109,7 @@ def estimates(clip: MaskedClip, method: RegionGradient, score: Score) -> Iterato
     generator = torch.Generator().manual_seed(method.seed)
     observe = (
         partial(_secants, sampling, lambda: leaders != 0)
-        if sampling in ALONG_CHORDS
+        if method.follows_chords(clip.model)
         else partial(_tangents, TANGENTS[sampling])
     )
     slopes, changes = _Mean(clip.num_segments), _Changes(clip, score)

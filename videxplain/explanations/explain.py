@@ -12,8 +12,7 @@ import torch
 from videxplain import __version__
 from videxplain.attribution.choice import Auto
 from videxplain.attribution.coarse_to_fine import coarse_to_fine
-from videxplain.attribution.mask_sampling import ALONG_CHORDS
-from videxplain.attribution.methods import Method, RegionGradient, chosen
+from videxplain.attribution.methods import Method, chosen
 from videxplain.attribution.nesting import check_nesting
 from videxplain.attribution.query import Query
 from videxplain.errors import VidexplainError, kind_of
@@ -318,9 +317,6 @@ def as_numpy(values: torch.Tensor) -> np.ndarray:
 
 def provenance(model: Classifier, x: torch.Tensor, method: Method) -> dict[str, Any]:
     """Which network and which versions made an explanation, and what was noticed of the network on the way."""
-    if isinstance(method, Auto):
-        method = method.choose(model).method
-    follows_chords = isinstance(method, RegionGradient) and method.suited(model).mask_sampling in ALONG_CHORDS
     findings = model.findings(x)
     record: dict[str, Any] = {
         "videxplain": __version__,
@@ -331,6 +327,9 @@ def provenance(model: Classifier, x: torch.Tensor, method: Method) -> dict[str, 
         "device": model.device.type,
         **model.origin,
     }
-    if notes := [*findings.notes, *([findings.chords] if follows_chords and findings.chords else [])]:
+    notes = [*findings.notes]
+    if findings.chords and method.follows_chords(model):
+        notes.append(findings.chords)
+    if notes:
         record["notes"] = notes
     return record

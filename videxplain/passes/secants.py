@@ -79,7 +79,7 @@ _OTHER_POOLS: dict[Callable[..., Any], Callable[..., Any]] = {
 """Of which torch's backward passes differ from those of `MAX_POOLS` in what they take."""
 ELEMENTWISE = named(*_BOUNDS) | _SMOOTH
 """The nonlinearities that this module knows, but for max pools."""
-_PRODUCTS = named("mul", "multiply", "__mul__", "__rmul__", "__imul__")
+_PRODUCTS = named("mul", "multiply")
 _CHANGED = ELEMENTWISE | set(MAX_POOLS) | set(_OTHER_POOLS) | _PRODUCTS
 _NEAR = 1e-3
 """Inputs nearer to each other than this have the derivative between them, for a quotient would be rounding."""
@@ -109,7 +109,7 @@ class Secants(TorchFunctionMode):
         if func in _PRODUCTS:
             if kwargs or not _are_factors(*args):
                 return func(*args, **kwargs)
-            return _Product.apply(*args, shape, is_in_place(func, {}) or func is torch.Tensor.__imul__)
+            return _Product.apply(*args, shape, is_in_place(func, {}))
         if func in MAX_POOLS and not kwargs.get("return_indices"):
             return _MaxPool.apply(x, shape, *MAX_POOLS[func], pool_settings(*args, **kwargs))
         settings = {name: value for name, value in kwargs.items() if name != "input"}
